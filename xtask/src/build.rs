@@ -1,0 +1,56 @@
+//! `cargo xtask build`: the one binary that is shipped.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::setup::{self, Ebpf, Needs};
+use crate::{process, project};
+
+/// Build the `netpol` binary with its eBPF programs inside, and print its path
+///
+/// Finds or installs the eBPF toolchain first (see `cargo xtask setup`).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Build with optimisations, as it is shipped
+    #[arg(long)]
+    release: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let ready = setup::ensure(&Needs { build: true, ..Needs::default() })?;
+    let path = netpol(&ready.ebpf, arguments.release)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
+/// Builds the agent and returns the path of `netpol`.
+pub(crate) fn netpol(ebpf: &Ebpf, release: bool) -> Result<PathBuf> {
+    binary(ebpf, release, "netpol-agent", "netpol")
+}
+
+/// Builds one binary of a package and returns its path.
+pub(crate) fn binary(ebpf: &Ebpf, release: bool, package: &str, name: &str) -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    ebpf.prepare(&mut cargo);
+    cargo.arg("build");
+    if release {
+        cargo.arg("--release");
+    }
+    project::executable(&mut cargo, package, name)
+}
+
+/// Replaces this process by a program of package `netpol-tests`, which gets the path of `netpol` in `NETPOL_BIN`.
+///
+/// By replacing it, signals and the exit code are the program's own: Ctrl-C reaches it, and the shell waits until it
+/// has tidied up.
+pub(crate) fn become_program(ebpf: &Ebpf, name: &str, arguments: &[std::ffi::OsString]) -> Result<()> {
+    let netpol = netpol(ebpf, true)?;
+    let program = binary(ebpf, true, "netpol-tests", name)?;
+    Err(process::replace(
+        std::process::Command::new(program)
+            .args(arguments)
+            .env("NETPOL_BIN", netpol)
+            .current_dir(project::root()),
+    ))
+}

@@ -1,0 +1,143 @@
+//! `cargo xtask setup`: finds or installs what the other commands need, and says what it took.
+//!
+//! Owns the order of the steps. What each needs is in its own module; none of them knows the commands. Heavy things are
+//! kept in the cache folder, `${XDG_CACHE_HOME:-$HOME/.cache}/netpol/`, under a name with their version:
+//!
+//! - `bpf-linker-0.13.0/bin/bpf-linker`, `cargo-deny-<version>/bin/cargo-deny`, `linux-<package version>/`
+//! - `bpf-toolchain`: a file with the name of the rustup toolchain that compiles the eBPF programs. The agent's build
+//!   script reads it where `NETPOL_BPF_TOOLCHAIN` is not set, so that a plain `cargo build` works as well.
+
+mod deny;
+mod distribution;
+mod linker;
+mod packages;
+mod report;
+mod rights;
+mod toolchain;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{project, vm};
+use report::Report;
+
+/// Find or install everything that the other commands need, and say what it took
+///
+/// The eBPF toolchain (rustup's nightly with its library sources where that can be had, the distribution's packages
+/// where not), bpf-linker, the programs of the network laboratory, and the kernels for the virtual machine. Heavy
+/// things are kept outside the tree, in ${XDG_CACHE_HOME:-$HOME/.cache}/netpol, keyed by version. Takes a few seconds
+/// when there is nothing to do. Installing packages and loading eBPF programs need root.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Also what `cargo xtask ci` needs: cargo-deny, some minutes to compile
+    #[arg(long)]
+    ci: bool,
+}
+
+/// What a command needs before it can start.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    /// The toolchain that compiles the eBPF programs.
+    pub build: bool,
+    /// Programs for the network laboratory, and the right to load eBPF programs.
+    pub laboratory: bool,
+    /// Kernels to boot in a virtual machine.
+    pub kernels: Vec<vm::Series>,
+    /// cargo-deny.
+    pub deny: bool,
+}
+
+/// What `ensure` found or installed.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub ebpf: Ebpf,
+    pub kernels: Vec<vm::Kernel>,
+    /// The `cargo-deny` program, where it was asked for.
+    pub deny: Option<PathBuf>,
+}
+
+/// How the eBPF programs are compiled, told to the agent's build script through the environment.
+#[derive(Debug, Default)]
+pub(crate) struct Ebpf {
+    toolchain: Option<toolchain::Chosen>,
+    linker: Option<PathBuf>,
+}
+
+impl Ebpf {
+    /// Sets what the agent's build script needs on a cargo command.
+    pub(crate) fn prepare(&self, cargo: &mut Command) {
+        if let Some(path) = self.path() {
+            cargo.env("PATH", path);
+        }
+        if let Some(chosen) = &self.toolchain {
+            cargo.env("NETPOL_BPF_TOOLCHAIN", &chosen.name);
+            if chosen.is_stable {
+                // For one crate only: a plain 1 would switch on unstable features in every host crate that probes for
+                // them. The toolchain itself is wrapped so that it sets 1 for the nested build.
+                cargo.env("RUSTC_BOOTSTRAP", "netpol-ebpf");
+            }
+        }
+    }
+
+    /// The name of the rustup toolchain that compiles the programs.
+    pub(crate) fn toolchain_name(&self) -> Option<&str> {
+        self.toolchain.as_ref().map(|chosen| chosen.name.as_str())
+    }
+
+    /// `PATH` with the folder of bpf-linker in front, where that is not on it anyway.
+    pub(crate) fn path(&self) -> Option<OsString> {
+        let folder = self.linker.as_ref()?.parent()?.to_owned();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(folder).chain(std::env::split_paths(&path));
+        std::env::join_paths(folders).ok()
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let needs =
+        Needs { build: true, laboratory: true, kernels: vm::supported_series().to_vec(), deny: arguments.ci };
+    take(&needs, Report::full()).map(drop)
+}
+
+/// Finds or installs what `needs` names. Says one line when everything was there.
+pub(crate) fn ensure(needs: &Needs) -> Result<Ready> {
+    take(needs, Report::brief())
+}
+
+fn take(needs: &Needs, mut report: Report) -> Result<Ready> {
+    // One set-up at a time: two would install the same thing, or one would use what the other is still unpacking.
+    let cache = project::cache()?;
+    let lock_path = cache.join("lock");
+    let lock = std::fs::File::create(&lock_path)
+        .with_context(|| format!("cannot write to the cache folder: {}", lock_path.display()))?;
+    if lock.try_lock().is_err() {
+        println!("setup: another cargo xtask is setting up; waiting for it");
+        lock.lock().context("cannot wait for the other cargo xtask")?;
+    }
+
+    if needs.laboratory {
+        // First, since it is quick and everything else would be in vain.
+        rights::ensure(&mut report)?;
+        packages::ensure(packages::LABORATORY, &mut report)?;
+    }
+    let mut ebpf = Ebpf::default();
+    if needs.build {
+        ebpf.toolchain = Some(toolchain::ensure(&cache, &mut report)?);
+        ebpf.linker = Some(linker::ensure(&cache, &mut report)?);
+    }
+    let mut kernels = Vec::new();
+    if !needs.kernels.is_empty() {
+        packages::ensure(packages::VIRTUAL_MACHINE, &mut report)?;
+        for series in &needs.kernels {
+            kernels.push(vm::kernels::ensure(*series, &cache, &mut report)?);
+        }
+    }
+    let deny = if needs.deny { Some(deny::ensure(&cache, &mut report)?) } else { None };
+    report.finish();
+    Ok(Ready { ebpf, kernels, deny })
+}
+
+pub(crate) use report::Report as Progress;

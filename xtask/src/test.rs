@@ -1,0 +1,126 @@
+//! `cargo xtask test`: every test, privileged ones too, and the programs on every kernel; then one line of totals.
+
+mod totals;
+
+use std::io::{BufRead as _, BufReader, pipe};
+use std::process::Stdio;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::setup::{self, Ebpf, Needs, Ready};
+use crate::{build, project, vm};
+use totals::Totals;
+
+/// Run every test: on this kernel, privileged ones too, and the eBPF programs on each supported kernel
+///
+/// Finds or installs what is missing first. The last line is the total, as `N passed, N failed, N skipped`. Exits with
+/// 0 only when something ran, nothing failed and nothing was skipped. Needs root.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Where: on this machine's kernel, in a virtual machine with one other kernel, or on all of them. With a FILTER the
+    /// default is `host`
+    #[arg(long, value_name = "KERNEL", value_parser = ["host", "all", "5.10", "6.1", "6.12"])]
+    kernel: Option<String>,
+    /// Also the long variants of tests (sets NETPOL_LONG=1 for them)
+    #[arg(long)]
+    long: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let start = Instant::now();
+    let default = if arguments.filter.is_some() { "host" } else { "all" };
+    let kernel = arguments.kernel.as_deref().unwrap_or(default);
+    let on_host = matches!(kernel, "host" | "all");
+    let kernels = vm::supported_series()
+        .iter()
+        .copied()
+        .filter(|series| kernel == "all" || kernel == series.name)
+        .collect();
+    let ready = setup::ensure(&Needs { build: true, laboratory: true, kernels, ..Needs::default() })
+        .context("the tests cannot run (without these rights, `cargo test` runs those that need none)")?;
+
+    let mut totals = Totals::default();
+    if on_host {
+        host(&ready.ebpf, arguments, &mut totals)?;
+    }
+    if !ready.kernels.is_empty() {
+        other_kernels(&ready, &mut totals)?;
+    }
+    println!();
+    totals.print_what_ran();
+    println!("took {:.0} s", start.elapsed().as_secs_f64());
+    println!("{totals}");
+    totals.verdict()
+}
+
+/// `cargo test` on the default members, with its output passed on and counted.
+fn host(ebpf: &Ebpf, arguments: &Arguments, totals: &mut Totals) -> Result<()> {
+    println!("== this machine's kernel");
+    let netpol = build::netpol(ebpf, false)?;
+    let mut cargo = project::cargo();
+    ebpf.prepare(&mut cargo);
+    cargo.args(["test", "--no-fail-fast"]).env("NETPOL_BIN", netpol);
+    if arguments.long {
+        cargo.env("NETPOL_LONG", "1");
+    }
+    cargo.arg("--");
+    cargo.args(&arguments.filter).arg("--include-ignored");
+
+    // One pipe for both streams: which binary a result belongs to is said on the one, the result on the other.
+    let (reader, writer) = pipe().context("cannot make a pipe")?;
+    let second = writer.try_clone().context("cannot make a pipe")?;
+    let mut child = cargo
+        .stdin(Stdio::null())
+        .stdout(writer)
+        .stderr(second)
+        .spawn()
+        .context("cannot start cargo test")?;
+    // The command holds the writing ends, and the pipe would never end.
+    drop(cargo);
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.context("cannot read what the tests say")?;
+        let line = String::from_utf8_lossy(&line);
+        println!("{line}");
+        totals.take_line(&line);
+    }
+    let status = child.wait().context("cannot wait for cargo test")?;
+    if !status.success() {
+        // Also when every result line was fine: a test binary may not compile, or die before its summary.
+        totals.broken("cargo test");
+    }
+    Ok(())
+}
+
+/// One boot of each other kernel.
+fn other_kernels(ready: &Ready, totals: &mut Totals) -> Result<()> {
+    println!("== other kernels: building static programs for the virtual machine");
+    let programs = vm::programs(&ready.ebpf)?;
+    for kernel in &ready.kernels {
+        let name = format!("kernel {} ({})", kernel.series.name, kernel.version);
+        println!("== {name}: loading every program");
+        let outcome = vm::verify_programs(kernel, &programs)?;
+        let took = outcome.took.as_secs_f64();
+        match outcome.status {
+            Ok(0) => {
+                println!("{}", vm::job_output(&outcome.output));
+                totals.one(&name, true);
+                println!("ok, {took:.1} s");
+            }
+            Ok(code) => {
+                println!("{}\nFAILED with exit code {code}, {took:.1} s", outcome.output);
+                totals.one(&name, false);
+            }
+            Err(error) => {
+                println!("{}\nFAILED: {error:#}, {took:.1} s", outcome.output);
+                totals.one(&name, false);
+            }
+        }
+    }
+    if totals.is_empty() {
+        bail!("no kernel was tried");
+    }
+    Ok(())
+}
