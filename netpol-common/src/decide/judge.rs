@@ -1,0 +1,217 @@
+//! What the policies in force say of a new flow: no memory, only tables.
+//!
+//! # Precedence
+//!
+//! 1. No policy set in that direction: allow.
+//! 2. A rule for any peer and every port: allow, whatever stands behind the destination.
+//! 3. Egress to a frontend of a Service: as its backends are judged, each at its own port.
+//!    All allowed: allow. Some or all denied, but each of those is a pod of this node that can recognise the sender,
+//!    and either some are allowed or the sender itself is among them: allow, and leave the rest to the destination.
+//!    All denied: drop. Otherwise: drop, since which one it will be is not known here.
+//! 4. Egress to an address that only Services use, without a frontend there: drop.
+//! 5. The port set of the peer's class in the policy set, or else the one for any peer.
+
+use super::Tables;
+use crate::{
+    flow::FlowKey,
+    packet::{ICMP, ICMPV6},
+    tables::{
+        BACKEND_JUDGES_SENDER, BACKENDS_NONE, BACKENDS_OVERFLOW, CLASS_NONE, ENDPOINT_TAG_TRUSTED, Endpoint,
+        FrontendKey, INLINE_RANGES, MAX_BACKENDS, PEER_FRONTEND, PEER_SERVICE_ONLY, PORTS_ALL, PORTS_FLAG_ALL,
+        PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit,
+    },
+    verdict::{Direction, Reason},
+};
+
+/// What the policies say, and by which entries.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The peer's class.
+    pub class: u32,
+    /// The port set that was consulted.
+    pub port_set: u32,
+    /// The set of backends that was consulted.
+    pub backends: u32,
+    /// [`Reason`] as a number.
+    pub reason: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// Whether a port set allows a port of a protocol.
+#[inline(always)]
+pub(super) fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
+    if id == PORTS_ALL {
+        return true;
+    }
+    if id == PORTS_NONE {
+        return false;
+    }
+    let Some(set) = tables.port_set(id) else {
+        return false;
+    };
+    if set.flags & PORTS_FLAG_ALL != 0 {
+        return true;
+    }
+    if set.protos & proto_bit(proto) == 0 {
+        return false;
+    }
+    let mut i = 0;
+    while i < INLINE_RANGES {
+        let range = &set.ranges[i];
+        if range.proto == proto && range.low <= port && port <= range.high {
+            return true;
+        }
+        i += 1;
+    }
+    set.flags & PORTS_FLAG_CHUNKS != 0 && tables.port_chunk(id, proto, port)
+}
+
+#[inline(always)]
+fn port_set_of<T: Tables>(tables: &T, set: u32, class: u32, any_peer: u32) -> u32 {
+    if class == CLASS_NONE { any_peer } else { tables.rule(set, class, any_peer) }
+}
+
+/// Judges a flow in the direction in which it was opened. `backends` is the set that the flow was judged by before,
+/// or [`BACKENDS_NONE`] for one that is new.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "inlined; a struct would cost stack that the program does not have")]
+pub fn judge<T: Tables>(
+    tables: &T,
+    slot: u32,
+    endpoint: &Endpoint,
+    direction: Direction,
+    set: u32,
+    key: &FlowKey,
+    backends: u32,
+    out: &mut Judged,
+) {
+    if set == SET_NONE {
+        out.reason = Reason::NotIsolated as u8; // 1
+        return;
+    }
+    out.reason = Reason::PolicyDenied as u8;
+    if set == SET_CLOSED {
+        return;
+    }
+    let any_peer = tables.any_peer(set);
+    if any_peer == PORTS_ALL {
+        out.port_set = PORTS_ALL;
+        out.reason = Reason::Policy as u8; // 2
+        return;
+    }
+    let mut peer = Prefix { class: CLASS_NONE, flags: 0 };
+    tables.peer(&key.peer, &mut peer);
+    let mut port = key.pod_port;
+    if matches!(direction, Direction::Egress) {
+        port = key.peer_port;
+        let mut behind = backends;
+        if behind == BACKENDS_NONE && peer.flags & PEER_FRONTEND != 0 {
+            behind = tables.frontend(&FrontendKey { addr: key.peer, port, proto: key.proto, reserved: 0 });
+        }
+        if behind != BACKENDS_NONE {
+            out.backends = behind;
+            out.reason = judge_backends(tables, slot, endpoint, set, any_peer, behind, key.proto) as u8; // 3
+            return;
+        }
+        if peer.flags & PEER_SERVICE_ONLY != 0 {
+            out.reason = Reason::UnknownFrontend as u8; // 4
+            return;
+        }
+    }
+    out.class = peer.class;
+    out.port_set = port_set_of(tables, set, peer.class, any_peer);
+    if permits(tables, out.port_set, key.proto, port) {
+        out.reason = Reason::Policy as u8; // 5
+    }
+}
+
+/// 3. Judges a flow to a Service by everything that may stand behind it.
+#[inline(always)]
+fn judge_backends<T: Tables>(
+    tables: &T,
+    slot: u32,
+    endpoint: &Endpoint,
+    set: u32,
+    any_peer: u32,
+    id: u32,
+    proto: u8,
+) -> Reason {
+    let Some(backends) = tables.backends(id) else {
+        return Reason::TableInconsistent;
+    };
+    if backends.flags & BACKENDS_OVERFLOW != 0 {
+        return Reason::BackendsDiffer;
+    }
+    let mut allowed = 0u32;
+    let mut denied = 0u32;
+    let mut lost = 0u32;
+    let mut i = 0;
+    while i < MAX_BACKENDS {
+        if i as u32 >= backends.count {
+            break;
+        }
+        let backend = &backends.backends[i];
+        if permits(tables, port_set_of(tables, set, backend.class, any_peer), proto, backend.port) {
+            allowed += 1;
+        } else {
+            denied += 1;
+            lost += u32::from(backend.flags & BACKEND_JUDGES_SENDER == 0);
+        }
+        i += 1;
+    }
+    if allowed + denied == 0 {
+        return Reason::NoBackend;
+    }
+    if denied == 0 {
+        return Reason::Policy;
+    }
+    if lost == 0 && endpoint.flags & ENDPOINT_TAG_TRUSTED != 0 && (allowed != 0 || tables.member(id, slot)) {
+        return Reason::Deferred;
+    }
+    if allowed == 0 { Reason::PolicyDenied } else { Reason::BackendsDiffer }
+}
+
+/// Judges, at the destination, the egress of the local pod that sent the packet. `key` is the destination's.
+#[inline(always)]
+pub(super) fn judge_sender<T: Tables>(tables: &T, set: u32, key: &FlowKey, out: &mut Judged) {
+    if set == SET_NONE {
+        return;
+    }
+    if set != SET_CLOSED {
+        let any_peer = tables.any_peer(set);
+        let mut own = Prefix { class: CLASS_NONE, flags: 0 };
+        tables.peer(&key.pod, &mut own);
+        if permits(tables, port_set_of(tables, set, own.class, any_peer), key.proto, key.pod_port) {
+            return;
+        }
+    }
+    out.reason = Reason::SenderDenied as u8;
+}
+
+/// Whether some port of a protocol is allowed with the peer of a flow; for a Service, whose port is not known from a
+/// later fragment, whether there is anything behind the address at all.
+#[inline(always)]
+pub(super) fn some_port<T: Tables>(tables: &T, set: u32, key: &FlowKey, proto: u8) -> bool {
+    if set == SET_NONE {
+        return true;
+    }
+    if set == SET_CLOSED {
+        return false;
+    }
+    let any_peer = tables.any_peer(set);
+    let mut peer = Prefix { class: CLASS_NONE, flags: 0 };
+    tables.peer(&key.peer, &mut peer);
+    if peer.flags & PEER_FRONTEND != 0 && proto != ICMP && proto != ICMPV6 {
+        return true;
+    }
+    match port_set_of(tables, set, peer.class, any_peer) {
+        PORTS_ALL => true,
+        PORTS_NONE => false,
+        id => match tables.port_set(id) {
+            Some(ports) => ports.flags & PORTS_FLAG_ALL != 0 || ports.protos & proto_bit(proto) != 0,
+            None => false,
+        },
+    }
+}

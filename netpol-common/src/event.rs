@@ -1,0 +1,51 @@
+//! What the classifiers report of a packet: numbers only; user space adds the names.
+
+use crate::addr::Addr;
+
+pod! {
+    /// One verdict, as it stands in the ring of the CPU that gave it.
+    ///
+    /// Allowed packets are reported once per flow, dropped ones up to a rate per endpoint.
+    pub struct Event {
+        /// Nanoseconds of `CLOCK_MONOTONIC`.
+        pub at: u64,
+        /// The packet's source.
+        pub src: Addr,
+        /// The packet's destination.
+        pub dst: Addr,
+        /// Source port in host order; the identifier for an ICMP echo; 0 where the protocol has none.
+        pub src_port: u16,
+        /// Destination port in host order; 0 where the protocol has none.
+        pub dst_port: u16,
+        /// The endpoint's slot.
+        pub slot: u32,
+        /// The endpoint's revision in that direction.
+        pub revision: u32,
+        /// The policy set that judged.
+        pub set: u32,
+        /// The peer's class.
+        pub class: u32,
+        /// The port set that was consulted.
+        pub port_set: u32,
+        /// The set of backends that the flow was judged by; 0 when it does not go to a Service.
+        pub backends: u32,
+        /// The packet's length in bytes.
+        pub length: u32,
+        /// IP protocol number.
+        pub proto: u8,
+        /// [`Direction`](crate::Direction) as a number.
+        pub direction: u8,
+        /// [`Reason`](crate::Reason) as a number.
+        pub reason: u8,
+        /// TCP flags.
+        pub tcp_flags: u8,
+        /// ICMP type.
+        pub icmp_type: u8,
+        /// ICMP code.
+        pub icmp_code: u8,
+        /// 1 when the packet is a reply of its flow.
+        pub reply: u8,
+        /// Zero.
+        pub reserved: u8,
+    }
+}

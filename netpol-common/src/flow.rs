@@ -1,0 +1,163 @@
+//! Conntrack: flows of one endpoint, found with one lookup from either direction.
+
+use crate::addr::Addr;
+
+pod! {
+    /// A flow as the endpoint sees it, whichever direction a packet has. The slot is not part of it: every endpoint
+    /// has tables of its own.
+    pub struct FlowKey {
+        /// The pod's end.
+        pub pod: Addr,
+        /// The other end; a Service's address as long as the packet carries it.
+        pub peer: Addr,
+        /// Host order. For an ICMP query: the identifier on the side of the one that asks, 0 on the other.
+        pub pod_port: u16,
+        /// As `pod_port`.
+        pub peer_port: u16,
+        /// IP protocol number.
+        pub proto: u8,
+        /// Zero.
+        pub reserved: [u8; 3],
+    }
+}
+
+impl FlowKey {
+    /// A check of the key that the value repeats, as an element of an LRU can be recycled under its reader.
+    #[inline(always)]
+    #[must_use]
+    pub const fn check(&self) -> u32 {
+        let mut h = self.peer.hash().rotate_left(5) ^ self.pod.0[3] ^ self.pod.0[2].rotate_left(9);
+        h ^= ((self.pod_port as u32) << 16 | self.peer_port as u32).wrapping_mul(0x9e37_79b1);
+        h ^ (self.proto as u32).wrapping_mul(0x85eb_ca77)
+    }
+}
+
+/// Who opened a flow, which decides what it is judged by.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The pod: judged by its egress rules.
+    Pod = 1,
+    /// The peer: judged by the pod's ingress rules.
+    Peer = 2,
+    /// The node itself: always allowed.
+    Node = 3,
+    /// The pod, to itself through a Service: always allowed.
+    Itself = 4,
+}
+
+/// [`Flow::state`]: one direction was seen.
+pub const STATE_OPENING: u8 = 0;
+/// [`Flow::state`]: both directions were seen.
+pub const STATE_ESTABLISHED: u8 = 1;
+/// [`Flow::state`]: reset, or closed from both ends.
+pub const STATE_CLOSING: u8 = 2;
+
+/// [`Flow::fins`]: the pod has closed its end.
+pub const FIN_POD: u8 = 1;
+/// [`Flow::fins`]: the peer has closed its end.
+pub const FIN_PEER: u8 = 2;
+
+pod! {
+    /// A flow, and what it was judged under. When the endpoint's revision or the generation of the peer's address has
+    /// moved on, it is judged again, in its original direction.
+    pub struct Flow {
+        /// [`FlowKey::check`] of its key.
+        pub check: u32,
+        /// The endpoint's revision in the direction of the origin.
+        pub revision: u32,
+        /// The generation of the peer's address.
+        pub generation: u32,
+        /// The set of backends that it was judged by; 0 when it does not go to a Service.
+        pub backends: u32,
+        /// When it was last seen, in [`ticks`]; refreshed coarsely.
+        pub last_seen: u32,
+        /// The revision of the sender's egress, where that was judged here; 0 otherwise.
+        pub sender_revision: u32,
+        /// The slot of the sender whose egress was judged here; 0 otherwise.
+        pub sender: u16,
+        /// [`Origin`] as a number.
+        pub origin: u8,
+        /// `STATE_*`.
+        pub state: u8,
+        /// 1 when the flow is denied now.
+        pub denied: u8,
+        /// `FIN_*`.
+        pub fins: u8,
+        /// Zero.
+        pub reserved: [u8; 2],
+    }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC` to ticks of 2^30 ns (1.07 s): no division in the packet path.
+#[inline(always)]
+#[must_use]
+pub const fn ticks(nanoseconds: u64) -> u32 {
+    (nanoseconds >> 30) as u32
+}
+
+/// Ticks that a flow's time may lag behind before it is written again.
+pub const REFRESH: u32 = 4;
+
+/// Idle time in ticks after which a flow is forgotten, by what it is. The source of the values is Linux's own
+/// conntrack, rounded; established TCP outlives any keepalive.
+pub mod timeout {
+    /// A TCP connection that both ends speak on (a day).
+    pub const TCP_ESTABLISHED: u32 = 80_000;
+    /// A TCP connection of which only one direction was seen: the SYN's retries take two minutes.
+    pub const TCP_OPENING: u32 = 120;
+    /// A TCP connection that was reset or closed.
+    pub const TCP_CLOSING: u32 = 10;
+    /// UDP and every other protocol, both directions seen.
+    pub const ESTABLISHED: u32 = 180;
+    /// UDP and every other protocol, one direction seen.
+    pub const OPENING: u32 = 30;
+}
+
+/// The idle time after which a flow is forgotten, in [`ticks`].
+#[inline(always)]
+#[must_use]
+pub const fn timeout_of(proto: u8, state: u8) -> u32 {
+    if proto == crate::packet::TCP {
+        match state {
+            STATE_ESTABLISHED => timeout::TCP_ESTABLISHED,
+            STATE_CLOSING => timeout::TCP_CLOSING,
+            _ => timeout::TCP_OPENING,
+        }
+    } else if state == STATE_ESTABLISHED {
+        timeout::ESTABLISHED
+    } else {
+        timeout::OPENING
+    }
+}
+
+pod! {
+    /// Which fragmented packet.
+    pub struct FragmentKey {
+        /// Source.
+        pub src: Addr,
+        /// Destination.
+        pub dst: Addr,
+        /// The packet's identification; 16 bits in IPv4.
+        pub id: u32,
+        /// The endpoint's slot, with the [`Direction`](crate::Direction) in the top bit.
+        pub slot_and_direction: u32,
+        /// IP protocol number.
+        pub proto: u32,
+    }
+}
+
+pod! {
+    /// What became of the first fragment.
+    pub struct Fragment {
+        /// The key's `id`, repeated.
+        pub id: u32,
+        /// When, in [`ticks`].
+        pub at: u32,
+        /// 1 when it was dropped.
+        pub denied: u32,
+    }
+}
+
+/// Ticks for which a first fragment is remembered: the kernel's own reassembly waits 30 s.
+pub const FRAGMENT_TIMEOUT: u32 = 30;

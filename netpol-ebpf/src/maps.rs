@@ -1,0 +1,98 @@
+//! The maps. What their keys and values mean is said in `netpol_common::tables`; the agent pins each under its name
+//! and may give it another size.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    macros::btf_map,
+};
+use netpol_common::{
+    Addr,
+    event::Event,
+    flow::{Flow, FlowKey, Fragment, FragmentKey},
+    tables::{
+        BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey,
+        Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+    },
+};
+
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+
+/// How often an endpoint reported within the current tick, on one CPU.
+#[repr(C)]
+pub struct Rate {
+    /// The tick that is counted.
+    pub tick: u32,
+    /// Reports of allowed packets within it.
+    pub allowed: u32,
+    /// Reports of dropped packets within it.
+    pub dropped: u32,
+}
+
+/// The two tables of flows of an endpoint. Both have the shape of this one; the agent chooses each one's size.
+pub type FlowTable = LruHashMap<FlowKey, Flow, 8192>;
+
+/// Slot → endpoint.
+#[btf_map]
+pub static ENDPOINTS: Array<Endpoint, { SLOTS as usize }, MMAPABLE> = Array::new();
+/// Hash of an address → generation.
+#[btf_map]
+pub static GENERATION: Array<u32, { GENERATIONS as usize }, MMAPABLE> = Array::new();
+/// Address → class and flags.
+#[btf_map]
+pub static PEERS: HashMap<Addr, Peer, 131_072, NO_PREALLOC> = HashMap::new();
+/// Prefix → class and flags.
+#[btf_map]
+pub static PREFIXES: LpmTrie<Addr, Prefix, 32_768> = LpmTrie::new();
+/// Policy set → its port set for any peer.
+#[btf_map]
+pub static POLICY_SETS: Array<PolicySet, 8192> = Array::new();
+/// Policy set and class → port set.
+#[btf_map]
+pub static RULES: HashMap<RuleKey, Rule, 262_144, NO_PREALLOC> = HashMap::new();
+/// Port set → ranges.
+#[btf_map]
+pub static PORT_SETS: Array<PortSet, 8192> = Array::new();
+/// Port set, protocol and chunk → bits.
+#[btf_map]
+pub static PORT_CHUNKS: HashMap<PortChunkKey, PortChunk, 65_536, NO_PREALLOC> = HashMap::new();
+/// Address, port, protocol → set of backends.
+#[btf_map]
+pub static FRONTENDS: HashMap<FrontendKey, Frontend, 65_536, NO_PREALLOC> = HashMap::new();
+/// Set of backends → backends.
+#[btf_map]
+pub static BACKENDS: HashMap<u32, BackendSet, 65_536, NO_PREALLOC> = HashMap::new();
+/// Set of backends and slot → 1.
+#[btf_map]
+pub static MEMBERS: HashMap<MemberKey, u32, 65_536, NO_PREALLOC> = HashMap::new();
+/// Slot and prefix → 1.
+#[btf_map]
+pub static SOURCES: LpmTrie<SourceKey, u32, 16_384> = LpmTrie::new();
+/// Interface index → what a packet from there says of its sender.
+#[btf_map]
+pub static INTERFACES: HashMap<u32, Interface, 16_384, NO_PREALLOC> = HashMap::new();
+/// Slot → flows of which both directions were seen.
+#[btf_map]
+pub static FLOWS: ArrayOfMaps<FlowTable, { SLOTS as usize }> = ArrayOfMaps::new();
+/// Slot → flows of which one direction was seen.
+#[btf_map]
+pub static OPENINGS: ArrayOfMaps<FlowTable, { SLOTS as usize }> = ArrayOfMaps::new();
+/// First fragments.
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 8192> = LruHashMap::new();
+/// CPU → events.
+#[btf_map]
+pub static RINGS: ArrayOfMaps<RingBuf<Event, 262_144>, 1024> = ArrayOfMaps::new();
+/// Packets by direction and reason, and what was lost.
+#[btf_map]
+pub static COUNTS: PerCpuArray<u64, { COUNTERS as usize }> = PerCpuArray::new();
+/// Slot → reports of the present tick.
+#[btf_map]
+pub static RATES: PerCpuArray<Rate, { SLOTS as usize }> = PerCpuArray::new();
+/// Slot and direction → classifier.
+#[btf_map]
+pub static PROGRAMS: ProgramArray<{ 2 * SLOTS as usize }> = ProgramArray::new();
+/// Id → digest of what it stands for. Only user space reads and writes it.
+#[btf_map]
+pub static INTERNED: HashMap<InternedKey, Digest, 524_288, NO_PREALLOC> = HashMap::new();

@@ -1,0 +1,135 @@
+//! The packet in the kernel's hands.
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data, programs::TcContext};
+
+/// Offsets beyond this are not looked at: headers that long do not exist.
+const MAX_OFFSET: usize = 1023;
+
+/// A socket buffer at a tc hook.
+#[derive(Clone, Copy)]
+pub struct Skb(*mut __sk_buff);
+
+macro_rules! field {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        #[inline(always)]
+        #[must_use]
+        pub fn $name(self) -> u32 {
+            // SAFETY: the context is valid for the whole program; the verifier rewrites the access.
+            unsafe { (*self.0).$name }
+        }
+    };
+}
+
+impl Skb {
+    /// From the program's context.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(ctx: &TcContext) -> Self {
+        Self(ctx.skb.skb)
+    }
+
+    field! {
+        /// Length in bytes, also of what is not linear.
+        len
+    }
+    field! {
+        /// Whether a VLAN tag was taken off by the device.
+        vlan_present
+    }
+    field! {
+        /// The interface by which the packet came to the node, 0 when the node made it.
+        ingress_ifindex
+    }
+    field! {
+        /// The tag.
+        tc_index
+    }
+
+    /// Writes the tag.
+    #[inline(always)]
+    pub fn set_tc_index(self, tag: u32) {
+        // SAFETY: as above; the field may be written by classifiers.
+        unsafe { (*self.0).tc_index = tag };
+    }
+
+    /// The first word of the control buffer, in which the entry leaves the slot.
+    #[inline(always)]
+    #[must_use]
+    pub fn slot(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).cb[0] }
+    }
+
+    /// Leaves the slot for the classifier that is called next.
+    #[inline(always)]
+    pub fn set_slot(self, slot: u32) {
+        // SAFETY: as above; the control buffer may be written by classifiers.
+        unsafe { (*self.0).cb[0] = slot };
+    }
+
+    /// Whether a socket holds the packet.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_socket(self) -> bool {
+        // SAFETY: as above; the pointer is only compared.
+        unsafe { !(*self.0).__bindgen_anon_2.sk.is_null() }
+    }
+
+    /// Makes the first `len` bytes linear. Pointers into the packet are void afterwards.
+    #[inline(always)]
+    pub fn pull(self, len: u32) {
+        // SAFETY: a helper call with a valid context. On failure the packet stays as it is, and is then too short.
+        unsafe { bpf_skb_pull_data(self.0, len) };
+    }
+
+    #[inline(always)]
+    fn data(self) -> usize {
+        // SAFETY: as above. Volatile, since as widened values these are no packet pointers to the verifier any more.
+        unsafe { read_volatile(&raw const (*self.0).data) as usize }
+    }
+
+    #[inline(always)]
+    fn data_end(self) -> usize {
+        // SAFETY: as above.
+        unsafe { read_volatile(&raw const (*self.0).data_end) as usize }
+    }
+
+    /// Bytes that can be read directly.
+    #[inline(always)]
+    #[must_use]
+    pub fn linear(self) -> u32 {
+        (self.data_end() - self.data()) as u32
+    }
+
+    /// The bytes at `offset` as a plain struct; `None` when they are not in the linear part.
+    #[inline(always)]
+    #[must_use]
+    pub fn at<T>(self, offset: usize) -> Option<*const T> {
+        let mut offset = offset;
+        // SAFETY: no instruction with an effect; it hides the offset from the optimizer, which would otherwise fold
+        // it into other arithmetic that the verifier cannot follow.
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) offset) };
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.data() + offset;
+        if start + size_of::<T>() > self.data_end() {
+            return None;
+        }
+        Some(start as *const T)
+    }
+
+    /// Copies the bytes at `offset`.
+    #[inline(always)]
+    #[must_use]
+    pub fn read<T: Copy>(self, offset: usize) -> Option<T> {
+        match self.at::<T>(offset) {
+            // SAFETY: the bounds were checked against the end of the packet; T is made of integers.
+            Some(p) => Some(unsafe { p.read_unaligned() }),
+            None => None,
+        }
+    }
+}
