@@ -1,0 +1,163 @@
+//! Pods, and the templates that workloads make them from.
+
+use std::net::IpAddr;
+
+use serde_json::{Map, Value};
+
+use super::{
+    field::{Notes, Path, address, get, list, text},
+    meta::{self, Meta},
+    port::{number_of_port, protocol},
+    shown,
+};
+use crate::model::{Key, NamedPort, Pod, Protocol};
+
+/// Reads a pod.
+pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
+    let empty = &Map::new();
+    let part = |name: &str| document.get(name).and_then(Value::as_object).unwrap_or(empty);
+    let (spec, status) = (part("spec"), part("status"));
+    let path = Path::field_of_root("spec");
+    let node = text(spec.get("nodeName"), &path.field("nodeName"), notes).into();
+    let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
+    Pod {
+        key: meta.key,
+        uid: meta.uid,
+        labels: meta.labels,
+        node,
+        addresses: addresses(status, notes),
+        named_ports: named_ports(spec, &path, notes),
+        host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+        finished: matches!(phase, "Succeeded" | "Failed"),
+        terminating: meta.terminating,
+        ready: ready(status, phase),
+        created: meta.created,
+    }
+}
+
+/// The pods that a template makes.
+pub(super) fn template(template: &Value, key: Key, notes: &mut Notes) -> Pod {
+    let empty = &Map::new();
+    let path = Path::field_of_root("template");
+    let spec = template.get("spec").and_then(Value::as_object).unwrap_or(empty);
+    let metadata = path.field("metadata");
+    let labels = template.pointer("/metadata/labels").filter(|labels| !labels.is_null());
+    Pod {
+        key,
+        uid: "".into(),
+        labels: meta::labels(labels, &metadata.field("labels"), notes),
+        node: "".into(),
+        addresses: Vec::new(),
+        named_ports: named_ports(spec, &path.field("spec"), notes),
+        host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+        finished: false,
+        terminating: false,
+        ready: true,
+        created: 0,
+    }
+}
+
+/// The pod template of a workload; `None` for a kind that has none.
+pub(super) fn template_of<'v>(kind: &str, version: &str, document: &'v Value) -> Option<&'v Value> {
+    let (group, place) = match kind {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => ("apps", "/spec/template"),
+        "Job" => ("batch", "/spec/template"),
+        "CronJob" => ("batch", "/spec/jobTemplate/spec/template"),
+        _ => return None,
+    };
+    let fits =
+        version.is_empty() || version.split_once('/').is_some_and(|(of_document, _)| of_document == group);
+    if fits { document.pointer(place) } else { None }
+}
+
+/// `status.podIPs`, and `status.podIP` where an old object has nothing else. Addresses that no pod can have are left
+/// out: they would make it a peer for traffic that is not its own.
+fn addresses(status: &Map<String, Value>, notes: &mut Notes) -> Vec<IpAddr> {
+    let status_path = Path::field_of_root("status");
+    let list_path = status_path.field("podIPs");
+    let mut found = Vec::new();
+    let mut keep = |value: Option<&Value>, path: &Path<'_>, notes: &mut Notes| {
+        let text = text(value, path, notes);
+        if text.is_empty() {
+            return;
+        }
+        let Some(address) = address(text, path, notes) else { return };
+        if no_pod_address(address) {
+            let message = format!("{address} cannot be the address of a pod: it is not used");
+            notes.add(path, message, "see why the network gave it to the pod");
+        } else if !found.contains(&address) {
+            found.push(address);
+        }
+    };
+    for (index, entry) in list(status.get("podIPs"), &list_path, notes).iter().enumerate() {
+        let path = list_path.index(index);
+        keep(entry.get("ip"), &path.field("ip"), notes);
+    }
+    keep(status.get("podIP"), &status_path.field("podIP"), notes);
+    found
+}
+
+fn no_pod_address(address: IpAddr) -> bool {
+    address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || match address {
+            IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+            IpAddr::V6(address) => address.is_unicast_link_local(),
+        }
+}
+
+/// Ports declared by name: of containers, and of init containers that keep running beside them.
+fn named_ports(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<NamedPort> {
+    let mut ports = Vec::new();
+    for field in ["containers", "initContainers"] {
+        let containers_path = path.field(field);
+        for (index, container) in list(spec.get(field), &containers_path, notes).iter().enumerate() {
+            let restarts = container.get("restartPolicy").and_then(Value::as_str) == Some("Always");
+            if field == "initContainers" && !restarts {
+                continue;
+            }
+            let container_path = containers_path.index(index);
+            let ports_path = container_path.field("ports");
+            for (index, port) in list(container.get("ports"), &ports_path, notes).iter().enumerate() {
+                ports.extend(
+                    port.as_object().and_then(|port| named_port(port, &ports_path.index(index), notes)),
+                );
+            }
+        }
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn named_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<NamedPort> {
+    let name = get(port, "name").and_then(Value::as_str).filter(|name| !name.is_empty())?;
+    let number = get(port, "containerPort")?;
+    let Some(number) = number.as_i64().and_then(number_of_port) else {
+        let message = format!("{} is no port: the name leads nowhere", shown(number));
+        notes.add(&path.field("containerPort"), message, "use a port from 1 to 65535");
+        return None;
+    };
+    let protocol = match get(port, "protocol") {
+        None => Protocol::Tcp,
+        Some(value) => match value.as_str().and_then(protocol) {
+            Some(protocol) => protocol,
+            None => {
+                let message = format!("{} is no protocol: the name leads nowhere", shown(value));
+                notes.add(&path.field("protocol"), message, "use TCP, UDP or SCTP");
+                return None;
+            }
+        },
+    };
+    Some(NamedPort { name: name.into(), protocol, port: number })
+}
+
+/// The condition Ready. A manifest without conditions says nothing against it, unless the pod is still pending.
+fn ready(status: &Map<String, Value>, phase: &str) -> bool {
+    let conditions = status.get("conditions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let condition = conditions.iter().find(|one| one.get("type").and_then(Value::as_str) == Some("Ready"));
+    condition.map_or(matches!(phase, "" | "Running"), |ready| {
+        ready.get("status").and_then(Value::as_str) == Some("True")
+    })
+}

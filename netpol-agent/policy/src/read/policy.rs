@@ -1,0 +1,276 @@
+//! NetworkPolicy: its spec, directions and rules.
+//!
+//! Read from the document and not through the API's types, since those pass over fields that they do not know, and
+//! fail as a whole when one value is wrong. A test compares the names of fields with those types.
+
+use netpol_common::Direction;
+use serde_json::{Map, Value};
+
+use super::{
+    api_version,
+    field::{Notes, Path, get, json_type, quoted, unknown_fields},
+    meta::Meta,
+    peer, port, selector, shown,
+};
+use crate::model::{Kind, Policy, PolicyPeer, PolicyPort, Rule, Selector};
+
+/// A policy as far as it could be read.
+pub(super) struct ReadPolicy {
+    pub(super) policy: Policy,
+    pub(super) selector_unreadable: bool,
+}
+
+const FIELDS: [&str; 4] = ["podSelector", "policyTypes", "ingress", "egress"];
+
+const fn rules_field(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}
+
+const fn peers_field(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "from",
+        Direction::Egress => "to",
+    }
+}
+
+/// What `policyTypes` say of a direction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Isolates {
+    No,
+    /// It isolates, and its rules apply.
+    Yes,
+    /// It may have been meant to isolate: it does, and grants nothing.
+    Closed,
+}
+
+/// Reads the spec of a policy.
+pub(super) fn read(document: &Value, meta: &Meta<'_>, version: &str, notes: &mut Notes) -> ReadPolicy {
+    let path = Path::field_of_root("spec");
+    let empty = &Map::new();
+    let mut selector_unreadable = false;
+    let mut void = false;
+
+    if version != api_version(Kind::NetworkPolicy) {
+        void = !version.is_empty();
+        let message = if void {
+            format!(
+                "{} is not a version that is known: the policy isolates and grants nothing",
+                quoted(version)
+            )
+        } else {
+            "the policy has no apiVersion: it is read as networking.k8s.io/v1".to_owned()
+        };
+        notes.add(&Path::field_of_root("apiVersion"), message, "write networking.k8s.io/v1");
+    }
+    let spec = match document.get("spec") {
+        Some(Value::Object(spec)) => spec,
+        None | Some(Value::Null) => {
+            notes.add(
+                &path,
+                "the policy has no spec: it denies all ingress of all pods of its namespace",
+                "write a spec",
+            );
+            empty
+        }
+        Some(other) => {
+            let message = format!("is {}, not a spec: {SELECTOR_MEANING}", json_type(other));
+            notes.add(&path, message, "write a spec");
+            selector_unreadable = true;
+            empty
+        }
+    };
+    let message = "this field is not known and may narrow the policy: none of its rules grants anything";
+    void |= unknown_fields(spec, &FIELDS, &path, notes, message);
+
+    let pod_selector = match get(spec, "podSelector") {
+        None => Selector::default(),
+        Some(value) => selector::read(value, &path.field("podSelector"), notes, SELECTOR_MEANING)
+            .unwrap_or_else(|_| {
+                selector_unreadable = true;
+                Selector::default()
+            }),
+    };
+    // Whom it would grant something is not known, so it grants nothing.
+    void |= selector_unreadable;
+
+    let isolates = if selector_unreadable && spec.is_empty() {
+        [Isolates::Closed; 2]
+    } else {
+        policy_types(spec, &path.field("policyTypes"), notes)
+    };
+    let rules = Direction::ALL.map(|direction| match isolates[direction.index()] {
+        Isolates::No => None,
+        Isolates::Closed => Some(Vec::new()),
+        Isolates::Yes => {
+            let mut rules = read_rules(spec, direction, &path, notes);
+            for rule in &mut rules {
+                rule.void |= void;
+            }
+            Some(rules)
+        }
+    });
+    ReadPolicy { policy: Policy { key: meta.key.clone(), pod_selector, rules }, selector_unreadable }
+}
+
+const SELECTOR_MEANING: &str = "whom the policy selects is not known; its last good version stays in force, and without \
+                                one it isolates every pod of its namespace and grants nothing";
+
+/// Which directions are isolated, by [`Direction::index`].
+fn policy_types(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> [Isolates; 2] {
+    const REMEDY: &str = "use Ingress and Egress";
+    let types = match get(spec, "policyTypes") {
+        None => &[],
+        Some(Value::Array(types)) => types.as_slice(),
+        Some(other) => {
+            let message = format!(
+                "is {}, not a list: the policy isolates in both directions and grants nothing",
+                json_type(other)
+            );
+            notes.add(path, message, REMEDY);
+            return [Isolates::Closed; 2];
+        }
+    };
+    if types.is_empty() {
+        // A value of the wrong type may have been rules.
+        let egress = match get(spec, "egress") {
+            None => false,
+            Some(Value::Array(rules)) => !rules.is_empty(),
+            Some(_) => true,
+        };
+        return [Isolates::Yes, if egress { Isolates::Yes } else { Isolates::No }];
+    }
+    let mut isolates = [Isolates::No; 2];
+    for (index, value) in types.iter().enumerate() {
+        let text = value.as_str().unwrap_or_default();
+        if let Some(direction) = Direction::ALL.into_iter().find(|direction| type_name(*direction) == text) {
+            isolates[direction.index()] = Isolates::Yes;
+            continue;
+        }
+        let meant =
+            Direction::ALL.into_iter().find(|direction| text.trim().eq_ignore_ascii_case(direction.name()));
+        let message = match meant {
+            Some(direction) => {
+                let isolates = &mut isolates[direction.index()];
+                if *isolates == Isolates::No {
+                    *isolates = Isolates::Closed;
+                }
+                format!(
+                    "{} is no type: the policy isolates in that direction and grants nothing there",
+                    shown(value)
+                )
+            }
+            None => format!("{} is no type: it isolates nothing", shown(value)),
+        };
+        notes.add(&path.index(index), message, REMEDY);
+    }
+    if isolates == [Isolates::No; 2] {
+        notes.add(
+            path,
+            "no type is known: the policy isolates in both directions and grants nothing",
+            REMEDY,
+        );
+        isolates = [Isolates::Closed; 2];
+    }
+    isolates
+}
+
+const fn type_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "Ingress",
+        Direction::Egress => "Egress",
+    }
+}
+
+fn read_rules(
+    spec: &Map<String, Value>,
+    direction: Direction,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> Vec<Rule> {
+    let path = path.field(rules_field(direction));
+    match get(spec, rules_field(direction)) {
+        None => Vec::new(),
+        Some(Value::Array(rules)) => rules
+            .iter()
+            .enumerate()
+            .map(|(index, rule)| read_rule(rule, direction, &path.index(index), notes))
+            .collect(),
+        Some(other) => {
+            notes.add(
+                &path,
+                format!("is {}, not a list: nothing is allowed", json_type(other)),
+                "write a list of rules",
+            );
+            Vec::new()
+        }
+    }
+}
+
+fn read_rule(value: &Value, direction: Direction, path: &Path<'_>, notes: &mut Notes) -> Rule {
+    let Value::Object(rule) = value else {
+        let message = format!("is {}, not a rule: it grants nothing", json_type(value));
+        notes.add(path, message, "write a rule; one that allows everything is {}");
+        return Rule { peers: None, ports: None, void: true };
+    };
+    let peers_name = peers_field(direction);
+    let message = if rule.contains_key(peers_field(direction.reverse())) {
+        "this field belongs to rules of the other direction: the whole rule grants nothing"
+    } else {
+        "this field is not known and may narrow the rule: the whole rule grants nothing"
+    };
+    let mut void = unknown_fields(rule, &[peers_name, "ports"], path, notes, message);
+
+    let at = path.field(peers_name);
+    let peers = match get(rule, peers_name) {
+        None => None,
+        Some(Value::Array(items)) if items.is_empty() => None,
+        Some(Value::Array(items)) => Some(
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| {
+                    let (peer, voids) = peer::read(item, &at.index(index), notes);
+                    void |= voids;
+                    peer
+                })
+                .collect(),
+        ),
+        Some(other) => {
+            notes.add(
+                &at,
+                format!("is {}, not a list: no peer matches", json_type(other)),
+                "write a list of peers",
+            );
+            Some(vec![PolicyPeer::Nobody])
+        }
+    };
+
+    let at = path.field("ports");
+    let ports = match get(rule, "ports") {
+        None => None,
+        Some(Value::Array(items)) if items.is_empty() => None,
+        Some(Value::Array(items)) => Some(
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| {
+                    let (port, voids) = port::read(item, &at.index(index), notes);
+                    void |= voids;
+                    port
+                })
+                .collect(),
+        ),
+        Some(other) => {
+            notes.add(
+                &at,
+                format!("is {}, not a list: no port is allowed", json_type(other)),
+                "write a list of ports",
+            );
+            Some(vec![PolicyPort::Nothing])
+        }
+    };
+    Rule { peers, ports, void }
+}
