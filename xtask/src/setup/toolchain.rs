@@ -106,7 +106,8 @@ fn find_or_install(cache: &Path, report: &mut Report) -> Result<Probe> {
 }
 
 fn rustup(arguments: &[&str], name: &str) -> Result<Probe> {
-    process::run(process::with_limit("rustup", DOWNLOAD_LIMIT).args(arguments))?;
+    // Without a backtrace: when rustup cannot download, its one line says it all.
+    process::run(process::with_limit("rustup", DOWNLOAD_LIMIT).args(arguments).env_remove("RUST_BACKTRACE"))?;
     Probe::of(name)
         .filter(Probe::is_complete)
         .with_context(|| format!("rustup installed {name}, but it does not work"))
@@ -121,14 +122,17 @@ fn by_distribution(cache: &Path) -> Result<Probe> {
     distribution::install(DISTRIBUTION_PACKAGES)?;
     let version = distribution::version("rustc-web").context("rustc-web is not installed")?;
     let bin = cache.join(format!("distribution-rust-{version}")).join("bin");
-    fs::create_dir_all(&bin).with_context(|| format!("cannot create {}", bin.display()))?;
+    let folder = bin.parent().unwrap_or(&bin);
+    // rustup takes only a folder with a `lib`. An empty one: it is put on the search path of libraries.
+    for needed in [&bin, &folder.join("lib")] {
+        fs::create_dir_all(needed).with_context(|| format!("cannot create {}", needed.display()))?;
+    }
     for program in ["rustc", "cargo", "rustdoc"] {
         let file = bin.join(program);
         fs::write(&file, format!("#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec /usr/bin/{program} \"$@\"\n"))
             .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(0o755)))
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let folder = bin.parent().unwrap_or(&bin);
     process::run(Command::new("rustup").args(["toolchain", "link", DISTRIBUTION]).arg(folder))?;
     Probe::of(DISTRIBUTION).filter(Probe::is_complete).context(
         "the distribution's compiler is installed, but rustup cannot run it with its library's sources",
