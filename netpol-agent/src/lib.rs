@@ -1,0 +1,9 @@
+//! The agent and its command line.
+//!
+//! [`sources`] says which objects there are, [`discovery`] which interfaces the local pods have; [`reconcile`] owns
+//! the compiled state and brings it to the `datapath`; [`verdicts`] names what the kernel reports; [`control`] lets
+//! the command line ([`cli`]) ask. [`agent`] wires them together, each named once.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests"))]
+
+pub mod sources;
+pub mod text;
