@@ -17,8 +17,8 @@ pub(crate) struct Arguments {
     /// Leave the laboratory up at the end and print commands to play with
     #[arg(long)]
     keep: bool,
-    /// Further flags of the demo itself, after `--`
-    #[arg(last = true)]
+    /// Further flags of the demo itself
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
 }
 

@@ -73,7 +73,11 @@ impl Ebpf {
             cargo.env("PATH", path);
         }
         if let Some(chosen) = &self.toolchain {
-            cargo.env("NETPOL_BPF_TOOLCHAIN", &chosen.name);
+            // Not for what the build script takes by itself: cargo runs it again whenever the variable comes or goes,
+            // and a plain `cargo build` in between would compile the programs anew each time.
+            if chosen.name != toolchain::DEFAULT {
+                cargo.env("NETPOL_BPF_TOOLCHAIN", &chosen.name);
+            }
             if chosen.is_stable {
                 // For one crate only: a plain 1 would switch on unstable features in every host crate that probes for
                 // them. The toolchain itself is wrapped so that it sets 1 for the nested build.
@@ -131,6 +135,8 @@ fn take(needs: &Needs, mut report: Report) -> Result<Ready> {
     let mut kernels = Vec::new();
     if !needs.kernels.is_empty() {
         packages::ensure(packages::VIRTUAL_MACHINE, &mut report)?;
+        // Nobody else is fetching: the lock is held.
+        vm::kernels::remove_leftovers(&cache)?;
         for series in &needs.kernels {
             kernels.push(vm::kernels::ensure(*series, &cache, &mut report)?);
         }

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, pipe};
 use std::process::Stdio;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::setup::{self, Ebpf, Needs, Ready};
 use crate::{build, project, vm};
@@ -101,26 +101,22 @@ fn other_kernels(ready: &Ready, totals: &mut Totals) -> Result<()> {
     for kernel in &ready.kernels {
         let name = format!("kernel {} ({})", kernel.series.name, kernel.version);
         println!("== {name}: loading every program");
-        let outcome = vm::verify_programs(kernel, &programs)?;
+        let outcome = vm::try_kernel(kernel, &programs)?;
+        let job = vm::job_output(&outcome.output);
         let took = outcome.took.as_secs_f64();
         match outcome.status {
-            Ok(0) => {
-                println!("{}", vm::job_output(&outcome.output));
-                totals.one(&name, true);
-                println!("ok, {took:.1} s");
-            }
-            Ok(code) => {
-                println!("{}\nFAILED with exit code {code}, {took:.1} s", outcome.output);
-                totals.one(&name, false);
-            }
-            Err(error) => {
-                println!("{}\nFAILED: {error:#}, {took:.1} s", outcome.output);
-                totals.one(&name, false);
-            }
+            Ok(0) => println!("{job}\nok, {took:.1} s"),
+            Ok(code) => println!("{}\nFAILED with exit code {code}, {took:.1} s", outcome.output),
+            Err(ref error) => println!("{}\nFAILED: {error:#}, {took:.1} s", outcome.output),
         }
-    }
-    if totals.is_empty() {
-        bail!("no kernel was tried");
+        totals.one(&format!("{name}: loads every program"), vm::has_loaded(job));
+        totals.now(&format!("{name}: tests in the kernel"));
+        for line in job.lines() {
+            totals.take_line(line);
+        }
+        if !matches!(outcome.status, Ok(0)) {
+            totals.broken(&name);
+        }
     }
     Ok(())
 }

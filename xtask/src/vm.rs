@@ -56,18 +56,23 @@ pub(crate) struct Kernel {
 pub(crate) struct Programs {
     init: PathBuf,
     netpol: PathBuf,
+    /// Test binaries that need a kernel and nothing else.
+    tests: Vec<(String, PathBuf)>,
 }
 
-/// Builds `init` and a static `netpol`, in a folder of their own beside the usual build.
+/// Test targets of `netpol-tests` whose name begins so are run on every kernel: they give packets to the programs in
+/// the kernel, and need neither namespaces nor other programs.
+const KERNEL_TESTS: &str = "kernel";
+
+/// Builds what runs in the machine, in a folder of its own beside the usual build.
 pub(crate) fn programs(ebpf: &Ebpf) -> Result<Programs> {
     if !cfg!(target_arch = "x86_64") {
         bail!("the virtual machine runs x86-64 kernels only: use `--kernel host` on this machine");
     }
-    let built = |package: &str, name: &str| {
+    let cargo = |command: &[&str]| {
         let mut cargo = project::cargo();
         ebpf.prepare(&mut cargo);
-        cargo.args([
-            "build",
+        cargo.args(command).args([
             "--target",
             TARGET,
             "--config",
@@ -75,29 +80,61 @@ pub(crate) fn programs(ebpf: &Ebpf) -> Result<Programs> {
             "--target-dir",
         ]);
         cargo.arg(project::target_folder("vm")).env(TARGET_FLAGS.0, TARGET_FLAGS.1);
-        project::executable(&mut cargo, package, name)
+        cargo
+    };
+    let built = |package: &str, name: &str| {
+        project::executable(&mut cargo(&["build"]), package, name)
             .with_context(|| format!("cannot build a static {name} for the virtual machine"))
     };
-    Ok(Programs { init: built("netpol-vm", "netpol-vm-init")?, netpol: built("netpol-agent", "netpol")? })
+    let init = built("netpol-vm", "netpol-vm-init")?;
+    let netpol = built("netpol-agent", "netpol")?;
+    let mut tests = Vec::new();
+    let names = kernel_tests()?;
+    if !names.is_empty() {
+        let mut build = cargo(&["test", "--no-run", "--package", "netpol-tests"]);
+        build.args(names.iter().flat_map(|name| ["--test", name]));
+        tests = project::executables(&mut build)?;
+        // Building a package's tests also builds its programs.
+        tests.retain(|(name, _)| names.contains(name));
+    }
+    Ok(Programs { init, netpol, tests })
+}
+
+/// The names of the test targets that run on every kernel.
+fn kernel_tests() -> Result<Vec<String>> {
+    let metadata = project::metadata(&[])?;
+    let packages = metadata["packages"].as_array().context("`cargo metadata` names no packages")?;
+    let tests = packages.iter().find(|package| package["name"] == "netpol-tests");
+    let targets =
+        tests.and_then(|package| package["targets"].as_array()).context("no package netpol-tests")?;
+    let names = targets
+        .iter()
+        .filter(|target| target["kind"][0] == "test")
+        .filter_map(|target| target["name"].as_str());
+    Ok(names.filter(|name| name.starts_with(KERNEL_TESTS)).map(str::to_owned).collect())
 }
 
 /// How a job in the machine ended.
 #[derive(Debug)]
 pub(crate) struct Outcome {
-    /// What the job wrote.
+    /// What came over the serial line.
     pub output: String,
     /// The job's exit code; the error says why there is none.
     pub status: Result<u8>,
     pub took: Duration,
 }
 
-/// Boots `kernel` and has it load every eBPF program through its verifier.
-pub(crate) fn verify_programs(kernel: &Kernel, programs: &Programs) -> Result<Outcome> {
+/// Boots `kernel`, has it load every eBPF program through its verifier, and runs the tests that need only a kernel.
+pub(crate) fn try_kernel(kernel: &Kernel, programs: &Programs) -> Result<Outcome> {
     let mut archive = Archive::default();
     archive.program("init", &programs.init)?;
     archive.program("job/netpol", &programs.netpol)?;
-    // One line per argument of the job.
-    archive.file("job/command", b"/job/netpol\nverify-programs\n");
+    let mut commands = "/job/netpol\nverify-programs\n".to_owned();
+    for (name, test) in &programs.tests {
+        archive.program(&format!("job/{name}"), test)?;
+        commands.push_str(&format!("\n/job/{name}\n--include-ignored\n--test-threads=1\n"));
+    }
+    archive.file("job/commands", commands.as_bytes());
     for (position, module) in kernel.modules.iter().enumerate() {
         let name = module.file_name().context("a module without a name")?.to_string_lossy();
         archive.program(&format!("modules/{position:02}-{name}"), module)?;
@@ -118,8 +155,14 @@ pub(crate) fn job_output(console: &str) -> &str {
     inner.split_once(netpol_vm_marks::END).map_or(inner, |(inner, _)| inner).trim_matches('\n')
 }
 
+/// Whether the job's output says that every program passed the verifier.
+pub(crate) fn has_loaded(job: &str) -> bool {
+    job.lines().any(|line| line == netpol_vm_marks::LOADED)
+}
+
 /// Lines between which `init` runs the job.
 mod netpol_vm_marks {
     pub(super) const BEGIN: &str = "netpol-vm: job begins";
+    pub(super) const LOADED: &str = "netpol-vm: /job/netpol ended with 0";
     pub(super) const END: &str = "netpol-vm: job ends";
 }

@@ -17,6 +17,9 @@ use crate::process;
 /// The LLVM that bpf-linker is built with. It reads bitcode of this version and of older ones, never of newer ones.
 pub(crate) const LLVM_MAJOR: u32 = 22;
 
+/// What the agent's build script takes where nothing else is said.
+pub(crate) const DEFAULT: &str = "nightly";
+
 /// What is installed where there is no usable `nightly`: the last one that the programs were built with. A nightly of
 /// today may have a newer LLVM.
 const PINNED_NIGHTLY: &str = "nightly-2026-05-20";
@@ -62,7 +65,7 @@ fn find_or_install(cache: &Path, report: &mut Report) -> Result<Probe> {
         return Ok(probe);
     }
     let mut without_sources = None;
-    for name in ["nightly", PINNED_NIGHTLY, DISTRIBUTION] {
+    for name in [DEFAULT, PINNED_NIGHTLY, DISTRIBUTION] {
         match Probe::of(name) {
             Some(probe) if probe.is_complete() => {
                 report.found(WHAT, &probe.to_string());

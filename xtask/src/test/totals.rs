@@ -52,8 +52,9 @@ impl Totals {
         self.broken.push(what.to_owned());
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parts.is_empty()
+    /// What follows belongs to `name`.
+    pub(crate) fn now(&mut self, name: &str) {
+        self.current = name.to_owned();
     }
 
     /// A line for each part in which something ran.

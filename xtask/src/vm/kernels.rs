@@ -36,6 +36,18 @@ pub(crate) fn ensure(series: Series, cache: &Path, report: &mut Progress) -> Res
     })
 }
 
+/// Removes what a fetch left behind that was killed.
+pub(crate) fn remove_leftovers(cache: &Path) -> Result<()> {
+    for entry in fs::read_dir(cache).with_context(|| format!("cannot list {}", cache.display()))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with("fetch-") {
+            fs::remove_dir_all(entry.path())
+                .with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Looks for `linux-<version>/` of the series: it appears there only when it is complete.
 fn cached(series: Series, cache: &Path) -> Result<Option<Kernel>> {
     let prefix = format!("linux-{}.", series.name);
