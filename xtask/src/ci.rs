@@ -2,6 +2,7 @@
 
 mod arrows;
 mod deny;
+mod documents;
 mod members;
 mod modules;
 
@@ -39,6 +40,7 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
     checks.run("lints inherited", || members::inherit_lints(&members()?));
     checks.run("arrows", || arrows::check(&members()?));
     checks.run("modules", || modules::check(&members()?));
+    checks.run("documents", documents::check);
     checks.run("format", format);
     checks.run("clippy", || clippy(&ebpf));
     checks.run("eBPF programs", || programs(&ebpf));

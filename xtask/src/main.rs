@@ -32,6 +32,12 @@ enum Command {
     Ci(ci::Arguments),
 }
 
+/// The names of all commands, for checking what the documents say.
+fn command_names() -> Vec<String> {
+    use clap::CommandFactory as _;
+    Arguments::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(arguments) => setup::run(&arguments),

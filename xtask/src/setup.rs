@@ -62,7 +62,7 @@ pub(crate) struct Ready {
 /// How the eBPF programs are compiled, told to the agent's build script through the environment.
 #[derive(Debug, Default)]
 pub(crate) struct Ebpf {
-    toolchain: Option<toolchain::Chosen>,
+    toolchain: Option<String>,
     linker: Option<PathBuf>,
 }
 
@@ -72,23 +72,16 @@ impl Ebpf {
         if let Some(path) = self.path() {
             cargo.env("PATH", path);
         }
-        if let Some(chosen) = &self.toolchain {
-            // Not for what the build script takes by itself: cargo runs it again whenever the variable comes or goes,
-            // and a plain `cargo build` in between would compile the programs anew each time.
-            if chosen.name != toolchain::DEFAULT {
-                cargo.env("NETPOL_BPF_TOOLCHAIN", &chosen.name);
-            }
-            if chosen.is_stable {
-                // For one crate only: a plain 1 would switch on unstable features in every host crate that probes for
-                // them. The toolchain itself is wrapped so that it sets 1 for the nested build.
-                cargo.env("RUSTC_BOOTSTRAP", "netpol-ebpf");
-            }
+        // Not for what the build script takes by itself: cargo runs it again whenever the variable comes or goes, and a
+        // plain `cargo build` in between would compile the programs anew each time.
+        if let Some(name) = self.toolchain_name().filter(|name| *name != toolchain::DEFAULT) {
+            cargo.env("NETPOL_BPF_TOOLCHAIN", name);
         }
     }
 
     /// The name of the rustup toolchain that compiles the programs.
     pub(crate) fn toolchain_name(&self) -> Option<&str> {
-        self.toolchain.as_ref().map(|chosen| chosen.name.as_str())
+        self.toolchain.as_deref()
     }
 
     /// `PATH` with the folder of bpf-linker in front, where that is not on it anyway.

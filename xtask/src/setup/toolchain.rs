@@ -31,25 +31,17 @@ const DISTRIBUTION_PACKAGES: &[&str] = &["rustc-web", "cargo-web", "rust-web-src
 /// A download that takes longer than this is taken for one that hangs.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 
-/// A toolchain that was found to work.
-#[derive(Debug)]
-pub(crate) struct Chosen {
-    /// Its name in rustup.
-    pub name: String,
-    /// Whether it calls itself stable, so that unstable flags need `RUSTC_BOOTSTRAP`.
-    pub is_stable: bool,
-}
-
-/// Chooses a toolchain, installs it if need be, and leaves its name in the cache for plain cargo builds.
-pub(crate) fn ensure(cache: &Path, report: &mut Report) -> Result<Chosen> {
+/// Chooses a toolchain, installs it if need be, and leaves its name in the cache for plain cargo builds. Returns the
+/// name.
+pub(crate) fn ensure(cache: &Path, report: &mut Report) -> Result<String> {
     let probe = find_or_install(cache, report)?;
     let note = cache.join("bpf-toolchain");
     if fs::read_to_string(&note).is_ok_and(|name| name.trim() == probe.name) {
-        return Ok(probe.chosen());
+        return Ok(probe.name);
     }
     fs::write(&note, format!("{}\n", probe.name))
         .with_context(|| format!("cannot write {}", note.display()))?;
-    Ok(probe.chosen())
+    Ok(probe.name)
 }
 
 fn find_or_install(cache: &Path, report: &mut Report) -> Result<Probe> {
@@ -173,10 +165,6 @@ impl Probe {
     /// Whether it has the library's sources, and an LLVM that bpf-linker can read.
     fn is_complete(&self) -> bool {
         self.llvm <= LLVM_MAJOR && self.sysroot.join("lib/rustlib/src/rust/library/core/Cargo.toml").exists()
-    }
-
-    fn chosen(self) -> Chosen {
-        Chosen { is_stable: !self.release.contains("nightly"), name: self.name }
     }
 }
 
