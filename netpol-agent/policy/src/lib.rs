@@ -8,5 +8,7 @@
 //! No I/O, no clock, no threads; never aya, kube's client, tokio or clap.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests"))]
 
+pub mod engine;
 pub mod model;
 pub mod read;
+pub mod spec;

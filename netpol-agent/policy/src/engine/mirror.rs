@@ -1,0 +1,254 @@
+//! The tables as the kernel holds them after the operations so far: what the next ones are compared with, and what
+//! `explain` decides over.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use netpol_common::{
+    Addr, Direction,
+    decide::Tables,
+    packet,
+    tables::{
+        BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, Endpoint, Frontend, FrontendKey,
+        InternedKey, Judgement, MemberKey, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix,
+        Rule, RuleKey, SET_CLOSED, generation_cell, judgement,
+    },
+};
+
+use super::{
+    cidr::Cidr,
+    ops::{HookLevel, TableOp},
+};
+
+/// A copy of the tables.
+#[derive(Clone, Debug, Default)]
+pub struct Mirror {
+    pub(super) interned: BTreeMap<(u32, u32), Digest>,
+    pub(super) port_sets: HashMap<u32, PortSet>,
+    pub(super) port_chunks: HashMap<PortChunkKey, PortChunk>,
+    pub(super) policy_sets: HashMap<u32, PolicySet>,
+    pub(super) rules: HashMap<RuleKey, Rule>,
+    pub(super) peers: HashMap<Addr, Peer>,
+    pub(super) prefixes: BTreeMap<Cidr, Prefix>,
+    /// How many prefixes of each length there are, so that a look-up tries only those.
+    lengths: BTreeMap<u8, u32>,
+    pub(super) backends: HashMap<u32, BackendSet>,
+    pub(super) members: HashSet<MemberKey>,
+    pub(super) frontends: HashMap<FrontendKey, u32>,
+    generations: HashMap<u32, u32>,
+    all_generations: u32,
+    pub(super) endpoints: BTreeMap<u32, Endpoint>,
+    pub(super) sources: BTreeMap<u32, Vec<Cidr>>,
+    pub(super) hooks: BTreeMap<u32, (u32, HookLevel)>,
+}
+
+const NO_ENDPOINT: Endpoint = Endpoint {
+    judgements: [judgement(SET_CLOSED, 0); 2],
+    v6: Addr::NONE,
+    v4: 0,
+    flags: 0,
+    hardware: [0; 6],
+    reserved: [0; 2],
+};
+
+impl Mirror {
+    /// Applies an operation; says whether anything is different now. An operation that changes nothing need not be
+    /// sent.
+    pub fn apply(&mut self, op: &TableOp) -> bool {
+        match op {
+            TableOp::Intern { kind, id, digest } => self.interned.insert((*kind, *id), *digest) != Some(*digest),
+            TableOp::Forget { kind, id } => self.interned.remove(&(*kind, *id)).is_some(),
+            TableOp::PortSet { id, value, chunks } => {
+                let mut changed = self.port_sets.insert(*id, *value) != Some(*value);
+                for chunk in chunks {
+                    changed |= self.port_chunks.insert(chunk.key, *chunk) != Some(*chunk);
+                }
+                changed
+            }
+            TableOp::RemovePortSet { id, chunks } => {
+                let mut changed = self.port_sets.remove(id).is_some();
+                for chunk in chunks {
+                    changed |= self.port_chunks.remove(&chunk.key).is_some();
+                }
+                changed
+            }
+            TableOp::PolicySet { id, value } => self.policy_sets.insert(*id, *value) != Some(*value),
+            TableOp::RemovePolicySet { id } => self.policy_sets.remove(id).is_some(),
+            TableOp::Rule(rule) => self.rules.insert(rule.key, *rule) != Some(*rule),
+            TableOp::RemoveRule(key) => self.rules.remove(key).is_some(),
+            TableOp::Peer(peer) => self.peers.insert(peer.addr, *peer) != Some(*peer),
+            TableOp::RemovePeer(addr) => self.peers.remove(addr).is_some(),
+            TableOp::Prefix { cidr, value } => {
+                let old = self.prefixes.insert(*cidr, *value);
+                if old.is_none() {
+                    *self.lengths.entry(cidr.bits()).or_default() += 1;
+                }
+                old != Some(*value)
+            }
+            TableOp::RemovePrefix(cidr) => {
+                let there = self.prefixes.remove(cidr).is_some();
+                if there && let Some(count) = self.lengths.get_mut(&cidr.bits()) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.lengths.remove(&cidr.bits());
+                    }
+                }
+                there
+            }
+            TableOp::Backends(set) => self.backends.insert(set.id, *set) != Some(*set),
+            TableOp::RemoveBackends(id) => self.backends.remove(id).is_some(),
+            TableOp::Member(key) => self.members.insert(*key),
+            TableOp::RemoveMember(key) => self.members.remove(key),
+            TableOp::Frontend(frontend) => {
+                self.frontends.insert(frontend.key, frontend.backends) != Some(frontend.backends)
+            }
+            TableOp::RemoveFrontend(key) => self.frontends.remove(key).is_some(),
+            TableOp::Generation(addr) => {
+                let cell = self.generations.entry(generation_cell(addr)).or_default();
+                *cell = cell.wrapping_add(1);
+                true
+            }
+            TableOp::AllGenerations => {
+                self.all_generations = self.all_generations.wrapping_add(1);
+                true
+            }
+            _ => self.apply_to_endpoint(op),
+        }
+    }
+
+    fn apply_to_endpoint(&mut self, op: &TableOp) -> bool {
+        match op {
+            TableOp::Endpoint { slot, value } => {
+                let entry = self.endpoints.entry(*slot).or_insert(NO_ENDPOINT);
+                let new = Endpoint { judgements: entry.judgements, ..*value };
+                std::mem::replace(entry, new) != new
+            }
+            TableOp::RemoveEndpoint { slot } => match self.endpoints.get_mut(slot) {
+                Some(entry) => {
+                    let new = Endpoint { judgements: entry.judgements, ..NO_ENDPOINT };
+                    std::mem::replace(entry, new) != new
+                }
+                None => false,
+            },
+            TableOp::Judgement { slot, direction, judgement } => {
+                let entry = self.endpoints.entry(*slot).or_insert(NO_ENDPOINT);
+                std::mem::replace(&mut entry.judgements[direction.index()], *judgement) != *judgement
+            }
+            TableOp::Source { slot, cidr } => {
+                let sources = self.sources.entry(*slot).or_default();
+                let new = !sources.contains(cidr);
+                if new {
+                    sources.push(*cidr);
+                }
+                new
+            }
+            TableOp::RemoveSource { slot, cidr } => {
+                let Some(sources) = self.sources.get_mut(slot) else { return false };
+                let before = sources.len();
+                sources.retain(|c| c != cidr);
+                let changed = sources.len() != before;
+                if sources.is_empty() {
+                    self.sources.remove(slot);
+                }
+                changed
+            }
+            TableOp::Hook { slot, ifindex, level } => {
+                if *level == HookLevel::None {
+                    self.hooks.remove(slot).is_some()
+                } else {
+                    self.hooks.insert(*slot, (*ifindex, *level)) != Some((*ifindex, *level))
+                }
+            }
+            _ => false,
+        }
+    }
+
+    /// What the longest prefix says of an address.
+    pub(super) fn prefix(&self, addr: &Addr) -> Prefix {
+        for (&bits, _) in self.lengths.iter().rev() {
+            let cidr = Cidr::around(*addr, bits);
+            if cidr.is_v4() == addr.is_v4()
+                && let Some(prefix) = self.prefixes.get(&cidr)
+            {
+                return *prefix;
+            }
+        }
+        Prefix { class: CLASS_NONE, flags: 0 }
+    }
+
+    /// Class and flags of an address, as the packet path sees them.
+    #[must_use]
+    pub fn peer_of(&self, addr: &Addr) -> Prefix {
+        self.peers.get(addr).map_or_else(|| self.prefix(addr), |p| Prefix { class: p.class, flags: p.flags })
+    }
+
+    /// Which classifiers the endpoint of a slot carries.
+    #[must_use]
+    pub fn hook(&self, slot: u32) -> HookLevel {
+        self.hooks.get(&slot).map_or(HookLevel::None, |h| h.1)
+    }
+
+    /// What an id stands for.
+    #[must_use]
+    pub fn digest(&self, key: InternedKey) -> Option<Digest> {
+        self.interned.get(&(key.kind, key.id)).copied()
+    }
+}
+
+impl Tables for Mirror {
+    fn endpoint(&self, slot: u32) -> Option<&Endpoint> {
+        self.endpoints.get(&slot).filter(|e| e.flags & ENDPOINT_LIVE != 0)
+    }
+
+    fn judgement(&self, slot: u32, direction: Direction) -> Judgement {
+        self.endpoints.get(&slot).map_or(judgement(SET_CLOSED, 0), |e| e.judgements[direction.index()])
+    }
+
+    fn more_sources(&self, slot: u32, addr: &Addr) -> bool {
+        let host = Cidr::host(*addr);
+        self.sources.get(&slot).is_some_and(|s| s.iter().any(|c| c.contains(&host)))
+    }
+
+    fn generation(&self, addr: &Addr) -> u32 {
+        self.all_generations.wrapping_add(self.generations.get(&generation_cell(addr)).copied().unwrap_or(0))
+    }
+
+    fn peer(&self, addr: &Addr, out: &mut Prefix) {
+        *out = self.peer_of(addr);
+    }
+
+    fn any_peer(&self, set: u32) -> u32 {
+        self.policy_sets.get(&set).map_or(PORTS_NONE, |s| s.any_peer)
+    }
+
+    fn rule(&self, set: u32, class: u32, default: u32) -> u32 {
+        self.rules.get(&RuleKey { set, class }).map_or(default, |r| r.port_set)
+    }
+
+    fn port_set(&self, id: u32) -> Option<&PortSet> {
+        self.port_sets.get(&id)
+    }
+
+    fn port_chunk(&self, port_set: u32, proto: u8, port: u16) -> bool {
+        debug_assert!(matches!(proto, packet::TCP | packet::UDP | packet::SCTP));
+        let key = PortChunkKey { port_set, chunk: port / CHUNK_PORTS, proto, reserved: 0 };
+        let bit = port % CHUNK_PORTS;
+        self.port_chunks.get(&key).is_some_and(|c| c.ports[usize::from(bit / 64)] >> (bit % 64) & 1 != 0)
+    }
+
+    fn frontend(&self, key: &FrontendKey) -> u32 {
+        self.frontends.get(key).copied().unwrap_or(BACKENDS_NONE)
+    }
+
+    fn backends(&self, id: u32) -> Option<&BackendSet> {
+        self.backends.get(&id)
+    }
+
+    fn member(&self, backends: u32, slot: u32) -> bool {
+        self.members.contains(&MemberKey { backends, slot })
+    }
+}
+
+/// A frontend's entry from its parts.
+pub(super) const fn frontend(key: FrontendKey, backends: u32) -> Frontend {
+    Frontend { key, backends }
+}

@@ -1,0 +1,241 @@
+//! The objects that are there, by key, and which of them have changed since the last compile.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use crate::model::{EndpointSlice, Key, Kind, Labels, Namespace, Node, Object, Pod, Policy, Service, SourceEvent};
+
+/// The label that every namespace has.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// The objects that are there.
+#[derive(Debug, Default)]
+pub struct Store {
+    pub(super) namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
+    pub(super) nodes: BTreeMap<Arc<str>, Arc<Node>>,
+    pub(super) pods: HashMap<Key, Arc<Pod>>,
+    pub(super) services: BTreeMap<Key, Arc<Service>>,
+    pub(super) slices: BTreeMap<Key, Arc<EndpointSlice>>,
+    /// Slices by the Service that they belong to.
+    pub(super) slices_of: HashMap<Key, BTreeSet<Key>>,
+    pub(super) policies: BTreeMap<Key, Arc<Policy>>,
+}
+
+/// What has changed since the last compile.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub(super) namespaces: BTreeSet<Arc<str>>,
+    pub(super) nodes: BTreeSet<Arc<str>>,
+    pub(super) pods: BTreeSet<Key>,
+    pub(super) services: BTreeSet<Key>,
+    pub(super) policies: BTreeSet<Key>,
+}
+
+impl Store {
+    /// A pod.
+    #[must_use]
+    pub fn pod(&self, key: &Key) -> Option<&Arc<Pod>> {
+        self.pods.get(key)
+    }
+
+    /// Every pod, in no order.
+    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
+        self.pods.values()
+    }
+
+    /// A namespace.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.namespaces.get(name)
+    }
+
+    /// Every namespace of which there is an object.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.namespaces.values()
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Arc<Node>> {
+        self.nodes.get(name)
+    }
+
+    /// Every node.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// A Service.
+    #[must_use]
+    pub fn service(&self, key: &Key) -> Option<&Arc<Service>> {
+        self.services.get(key)
+    }
+
+    /// Every Service.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.values()
+    }
+
+    /// Every slice.
+    pub fn slices(&self) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices.values()
+    }
+
+    /// A policy.
+    #[must_use]
+    pub fn policy(&self, key: &Key) -> Option<&Arc<Policy>> {
+        self.policies.get(key)
+    }
+
+    /// Every policy, in the order of its key.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.values()
+    }
+
+    /// Everything, as the objects that it was read from, in the order of kind and key.
+    #[must_use]
+    pub fn objects(&self) -> Vec<Object> {
+        let mut pods: Vec<_> = self.pods.values().collect();
+        pods.sort_by(|a, b| a.key.cmp(&b.key));
+        let mut all = Vec::new();
+        all.extend(self.namespaces.values().map(|o| Object::Namespace(Namespace::clone(o))));
+        all.extend(self.nodes.values().map(|o| Object::Node(Node::clone(o))));
+        all.extend(pods.into_iter().map(|o| Object::Pod(Pod::clone(o))));
+        all.extend(self.services.values().map(|o| Object::Service(Service::clone(o))));
+        all.extend(self.slices.values().map(|o| Object::EndpointSlice(EndpointSlice::clone(o))));
+        all.extend(self.policies.values().map(|o| Object::Policy(Policy::clone(o))));
+        all
+    }
+
+    /// The labels of a namespace; one without an object has its name as its only label.
+    pub(super) fn namespace_labels(&self, name: &str) -> Labels {
+        let mut labels = self.namespaces.get(name).map(|n| n.labels.clone()).unwrap_or_default();
+        labels.entry(NAME_LABEL.into()).or_insert_with(|| name.into());
+        labels
+    }
+
+    /// Takes in an event; notes in `changes` what is different now.
+    pub(super) fn take(&mut self, event: SourceEvent, changes: &mut Changes) {
+        match event {
+            SourceEvent::Apply(object) => self.put(object, changes),
+            SourceEvent::Delete(kind, key) => self.delete(kind, &key, changes),
+            SourceEvent::Reset(objects) => {
+                let stay: BTreeSet<(Kind, Key)> = objects.iter().map(|o| (o.kind(), o.key())).collect();
+                let gone: Vec<(Kind, Key)> = self.keys().filter(|k| !stay.contains(k)).collect();
+                for (kind, key) in gone {
+                    self.delete(kind, &key, changes);
+                }
+                for object in objects {
+                    self.put(object, changes);
+                }
+            }
+        }
+    }
+
+    fn keys(&self) -> impl Iterator<Item = (Kind, Key)> {
+        let cluster = |kind, name: &Arc<str>| (kind, Key { namespace: "".into(), name: name.clone() });
+        let namespaces = self.namespaces.keys().map(move |n| cluster(Kind::Namespace, n));
+        let nodes = self.nodes.keys().map(move |n| cluster(Kind::Node, n));
+        namespaces
+            .chain(nodes)
+            .chain(self.pods.keys().map(|k| (Kind::Pod, k.clone())))
+            .chain(self.services.keys().map(|k| (Kind::Service, k.clone())))
+            .chain(self.slices.keys().map(|k| (Kind::EndpointSlice, k.clone())))
+            .chain(self.policies.keys().map(|k| (Kind::NetworkPolicy, k.clone())))
+    }
+
+    fn put(&mut self, object: Object, changes: &mut Changes) {
+        match object {
+            Object::Namespace(new) => {
+                let name = new.name.clone();
+                if self.namespaces.get(&name).is_none_or(|old| **old != new) {
+                    self.namespaces.insert(name.clone(), Arc::new(new));
+                    changes.namespaces.insert(name);
+                }
+            }
+            Object::Node(new) => {
+                let name = new.name.clone();
+                if self.nodes.get(&name).is_none_or(|old| **old != new) {
+                    self.nodes.insert(name.clone(), Arc::new(new));
+                    changes.nodes.insert(name);
+                }
+            }
+            Object::Pod(new) => {
+                let key = new.key.clone();
+                if self.pods.get(&key).is_none_or(|old| **old != new) {
+                    self.pods.insert(key.clone(), Arc::new(new));
+                    changes.pods.insert(key);
+                }
+            }
+            Object::Service(new) => {
+                let key = new.key.clone();
+                if self.services.get(&key).is_none_or(|old| **old != new) {
+                    self.services.insert(key.clone(), Arc::new(new));
+                    changes.services.insert(key);
+                }
+            }
+            Object::EndpointSlice(new) => {
+                if self.slices.get(&new.key).is_none_or(|old| **old != new) {
+                    let key = new.key.clone();
+                    self.forget_slice(&key, changes);
+                    let service = Key { namespace: key.namespace.clone(), name: new.service.clone() };
+                    self.slices_of.entry(service.clone()).or_default().insert(key.clone());
+                    changes.services.insert(service);
+                    self.slices.insert(key, Arc::new(new));
+                }
+            }
+            Object::Policy(new) => {
+                let key = new.key.clone();
+                if self.policies.get(&key).is_none_or(|old| **old != new) {
+                    self.policies.insert(key.clone(), Arc::new(new));
+                    changes.policies.insert(key);
+                }
+            }
+        }
+    }
+
+    fn forget_slice(&mut self, key: &Key, changes: &mut Changes) {
+        let Some(old) = self.slices.remove(key) else { return };
+        let service = Key { namespace: key.namespace.clone(), name: old.service.clone() };
+        if let Some(slices) = self.slices_of.get_mut(&service) {
+            slices.remove(key);
+            if slices.is_empty() {
+                self.slices_of.remove(&service);
+            }
+        }
+        changes.services.insert(service);
+    }
+
+    fn delete(&mut self, kind: Kind, key: &Key, changes: &mut Changes) {
+        match kind {
+            Kind::Namespace => {
+                if self.namespaces.remove(&key.name).is_some() {
+                    changes.namespaces.insert(key.name.clone());
+                }
+            }
+            Kind::Node => {
+                if self.nodes.remove(&key.name).is_some() {
+                    changes.nodes.insert(key.name.clone());
+                }
+            }
+            Kind::Pod => {
+                if self.pods.remove(key).is_some() {
+                    changes.pods.insert(key.clone());
+                }
+            }
+            Kind::Service => {
+                if self.services.remove(key).is_some() {
+                    changes.services.insert(key.clone());
+                }
+            }
+            Kind::EndpointSlice => self.forget_slice(key, changes),
+            Kind::NetworkPolicy => {
+                if self.policies.remove(key).is_some() {
+                    changes.policies.insert(key.clone());
+                }
+            }
+        }
+    }
+}
