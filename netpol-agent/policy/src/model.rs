@@ -32,7 +32,11 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { f.write_str(&self.name) } else { write!(f, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -72,6 +76,9 @@ impl Kind {
     }
 }
 
+/// The label that every namespace has, with its name as the value.
+pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -82,6 +89,16 @@ pub struct Namespace {
     /// Prefixes that its pods may speak with beyond their own addresses (gateways, VPN), from the annotation
     /// `netpol.io/source-prefixes`.
     pub source_prefixes: Vec<IpNet>,
+}
+
+impl Namespace {
+    /// The namespace of an object whose Namespace is not known, as in a folder that holds none: the name label is
+    /// there, nothing else.
+    #[must_use]
+    pub fn implied(name: &str) -> Self {
+        let labels = Labels::from([(NAME_LABEL.to_owned(), name.to_owned())]);
+        Self { name: name.into(), labels, source_prefixes: Vec::new() }
+    }
 }
 
 /// A node.

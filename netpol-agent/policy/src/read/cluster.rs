@@ -7,10 +7,7 @@ use super::{
     field::{Notes, Path, list, quoted, text},
     meta::Meta,
 };
-use crate::model::{Namespace, Node};
-
-/// The label that every namespace has: its name.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+use crate::model::{NAME_LABEL, Namespace, Node};
 
 /// Prefixes that the pods of a namespace may speak with, beyond their own addresses.
 const SOURCE_PREFIXES: &str = "netpol.io/source-prefixes";

@@ -1,0 +1,171 @@
+//! Services: what stands behind an address and port that clients use, by the rules of kube-proxy.
+
+use std::net::IpAddr;
+
+use super::{Answer, Cluster, Payload, Traffic, Verdict, matching};
+use crate::model::{Protocol, Requirement, Selector, Service, ServicePort, SliceEndpoint, TargetPort};
+
+/// Where translation may lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Backend {
+    /// The backend's address.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+}
+
+/// What the specification says when a backend is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackendVerdict {
+    /// The backend.
+    pub backend: Backend,
+    /// The verdict.
+    pub verdict: Verdict,
+}
+
+/// An endpoint with the port that a Service's port leads to there.
+struct Candidate {
+    backend: Backend,
+    ready: bool,
+    serving: bool,
+    terminating: bool,
+    local: bool,
+}
+
+impl Cluster {
+    /// What the specification says of a flow; to a Service, by its backends (row 25).
+    #[must_use]
+    pub fn answer(&self, traffic: &Traffic) -> Answer {
+        let Payload::Port(protocol, port) = traffic.payload else {
+            return Answer::Direct(self.allows(traffic));
+        };
+        let Some(backends) = self.backends(traffic.dst, protocol, port) else {
+            return Answer::Direct(self.allows(traffic));
+        };
+        let judged = |backend: Backend| {
+            let behind =
+                Traffic { dst: backend.address, payload: Payload::Port(protocol, backend.port), ..*traffic };
+            BackendVerdict { backend, verdict: self.allows(&behind) }
+        };
+        Answer::Backends(backends.into_iter().map(judged).collect())
+    }
+
+    /// The backends behind an address, protocol and port, sorted; `None` when it is no Service's. An address that a
+    /// pod has is the pod's, and a ClusterIP is a Service's on every port.
+    #[must_use]
+    pub fn backends(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<Vec<Backend>> {
+        if self.owner(address).is_some() {
+            return None;
+        }
+        let mut found: Option<Vec<Backend>> = None;
+        for service in &self.services {
+            let cluster_ip = service.cluster_ips.contains(&address);
+            let external =
+                service.external_ips.contains(&address) || service.load_balancer_ips.contains(&address);
+            let of_node =
+                self.nodes.iter().any(|node| node.name == self.node && node.addresses.contains(&address));
+            if cluster_ip {
+                found.get_or_insert_default();
+            }
+            for service_port in service.ports.iter().filter(|one| one.protocol == protocol) {
+                let by_port = (cluster_ip || external) && service_port.port == port;
+                let by_node_port = of_node && service_port.node_port != 0 && service_port.node_port == port;
+                if by_port || by_node_port {
+                    let local_only = cluster_ip && by_port && service.internal_local;
+                    let backends = self.backends_of(service, service_port, address.is_ipv4(), local_only);
+                    found.get_or_insert_default().extend(backends);
+                }
+            }
+        }
+        if let Some(found) = &mut found {
+            found.sort_unstable();
+            found.dedup();
+        }
+        found
+    }
+
+    /// The backends of a port of a Service that kube-proxy may choose: those that are ready, and when there is none,
+    /// those that still serve while they terminate.
+    #[must_use]
+    pub fn backends_of(
+        &self,
+        service: &Service,
+        port: &ServicePort,
+        v4: bool,
+        local_only: bool,
+    ) -> Vec<Backend> {
+        let mut candidates = self.candidates(service, port);
+        candidates.retain(|one| one.backend.address.is_ipv4() == v4 && (one.local || !local_only));
+        if candidates.iter().any(|one| one.ready) {
+            candidates.retain(|one| one.ready);
+        } else {
+            candidates.retain(|one| one.serving && one.terminating);
+        }
+        candidates.into_iter().map(|one| one.backend).collect()
+    }
+
+    fn candidates(&self, service: &Service, port: &ServicePort) -> Vec<Candidate> {
+        let slices = self.slices.iter().filter(|slice| {
+            slice.key.namespace == service.key.namespace && slice.service == service.key.name
+        });
+        let mut candidates = Vec::new();
+        let mut any_slice = false;
+        for slice in slices {
+            any_slice = true;
+            for to in slice.ports.iter().filter(|one| one.name == port.name && one.protocol == port.protocol)
+            {
+                for endpoint in &slice.endpoints {
+                    candidates.extend(self.slice_candidates(endpoint, to.port));
+                }
+            }
+        }
+        if !any_slice {
+            self.derive_candidates(service, port, &mut candidates);
+        }
+        candidates
+    }
+
+    fn slice_candidates(&self, endpoint: &SliceEndpoint, port: u16) -> impl Iterator<Item = Candidate> {
+        let SliceEndpoint { addresses, ready, serving, terminating, node } = endpoint;
+        let local = *node == self.node;
+        addresses.iter().map(move |address| Candidate {
+            backend: Backend { address: *address, port },
+            ready: *ready,
+            serving: *serving,
+            terminating: *terminating,
+            local,
+        })
+    }
+
+    /// Without slices, as in a folder of manifests: the pods that the Service selects.
+    fn derive_candidates(&self, service: &Service, port: &ServicePort, candidates: &mut Vec<Candidate>) {
+        let Some(labels) = &service.selector else { return };
+        let wanted = labels.iter().map(|(key, value)| Requirement::In(key.clone(), [value.clone()].into()));
+        let selector = Selector(wanted.collect());
+        for pod in &self.pods {
+            let of_service =
+                pod.key.namespace == service.key.namespace && matching::selects(&selector, &pod.labels);
+            if !of_service || pod.finished {
+                continue;
+            }
+            let number = match &port.target {
+                TargetPort::Number(number) => Some(*number),
+                TargetPort::Name(name) => pod
+                    .named_ports
+                    .iter()
+                    .find(|one| one.name == *name && one.protocol == port.protocol)
+                    .map(|one| one.port),
+            };
+            let Some(number) = number else { continue };
+            for address in &pod.addresses {
+                candidates.push(Candidate {
+                    backend: Backend { address: *address, port: number },
+                    ready: service.publish_not_ready || pod.ready && !pod.terminating,
+                    serving: pod.ready,
+                    terminating: pod.terminating,
+                    local: pod.node == self.node,
+                });
+            }
+        }
+    }
+}
