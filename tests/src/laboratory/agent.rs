@@ -1,0 +1,205 @@
+//! The real agent on the laboratory's node, and netpol's other commands against it.
+
+use std::fs::{self, OpenOptions};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use super::{Laboratory, Namespace, Program, network};
+use crate::deadline::wait_for;
+
+/// How long the agent may take to be ready. It takes well under a second; machines are shared.
+const READY: Duration = Duration::from_secs(30);
+/// How long it may take to see a file and write what follows from it.
+const SETTLED: Duration = Duration::from_secs(10);
+/// How long it may take to end.
+const ENDED: Duration = Duration::from_secs(10);
+
+/// How the agent of a laboratory is called.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// The binary.
+    pub binary: PathBuf,
+    /// Where it pins.
+    pub bpffs: PathBuf,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// The folder that it watches.
+    pub manifests: PathBuf,
+    /// The node's name.
+    pub node: String,
+    cache: PathBuf,
+    log: PathBuf,
+    flags: Vec<String>,
+    network: Namespace,
+}
+
+/// The binary: `NETPOL_BIN`, or what cargo has built beside this program.
+fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("NETPOL_BIN") {
+        return fs::canonicalize(&path).with_context(|| format!("NETPOL_BIN names {}", path.display()));
+    }
+    let own = std::env::current_exe().context("cannot tell where this program is")?;
+    // target/debug/deps/wire-0123 or target/debug/netpol-demo
+    own.ancestors().skip(1).take(3).map(|folder| folder.join("netpol")).find(|path| path.is_file()).context(
+        "no netpol beside this program: build it (`cargo xtask build`) and set NETPOL_BIN to its path",
+    )
+}
+
+impl Agent {
+    pub(super) fn new(laboratory: &Laboratory, flags: &[String]) -> Result<Self> {
+        let folder = laboratory.folder();
+        Ok(Self {
+            binary: binary()?,
+            bpffs: laboratory.claim.pins(),
+            socket: folder.join("netpol.sock"),
+            manifests: laboratory.manifests(),
+            node: laboratory.node_name.clone(),
+            cache: laboratory.cni_cache(),
+            log: folder.join("agent.log"),
+            flags: flags.to_vec(),
+            network: laboratory.node.clone(),
+        })
+    }
+
+    /// `netpol agent` with all its flags, not started yet.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg("agent").arg("--manifests").arg(&self.manifests).arg("--node").arg(&self.node);
+        command.arg("--cni-cache").arg(&self.cache).arg("--socket").arg(&self.socket);
+        command.arg("--bpffs").arg(&self.bpffs);
+        for range in network::SERVICE_RANGES {
+            command.arg("--service-cidr").arg(range);
+        }
+        command.args(&self.flags).stdin(Stdio::null());
+        self.network.enter(&mut command);
+        command
+    }
+
+    /// Another command of netpol, against this agent's socket, not started yet.
+    #[must_use]
+    pub fn client(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(arguments).arg("--socket").arg(&self.socket).stdin(Stdio::null());
+        self.network.enter(&mut command);
+        command
+    }
+
+    /// What `netpol status -o json` says.
+    ///
+    /// # Errors
+    /// When the agent does not answer.
+    pub fn status(&self) -> Result<Value> {
+        let output = self.client(&["status", "-o", "json"]).output().context("cannot start netpol status")?;
+        parsed(&output)
+    }
+
+    /// The end of what the agent logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+/// The JSON that a command of netpol wrote; status may exit with another code than 0 while it is not ready.
+fn parsed(output: &Output) -> Result<Value> {
+    serde_json::from_slice(&output.stdout).with_context(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        format!("netpol wrote no JSON ({}): {}", output.status, said.trim())
+    })
+}
+
+impl Laboratory {
+    /// How the agent is called.
+    ///
+    /// # Errors
+    /// When there is no binary.
+    pub fn agent(&self) -> Result<Agent> {
+        Agent::new(self, &self.agent_flags)
+    }
+
+    /// Starts the agent and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time: with what it logged.
+    pub fn start_agent(&mut self) -> Result<()> {
+        self.launch_agent()?;
+        let agent = self.agent()?;
+        let waited = wait_for("the agent is ready", READY, || {
+            if let Some(status) = self.running.as_mut().and_then(Program::ended) {
+                return Some(Err(format!("it ended with {status}")));
+            }
+            let ready = agent.status().is_ok_and(|status| status["ready"] == Value::Bool(true));
+            ready.then_some(Ok(()))
+        });
+        match waited {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(why)) => bail!("the agent did not start: {why}\n{}", agent.log()),
+            Err(error) => Err(error.context(format!("{:?}\n{}", agent.status(), agent.log()))),
+        }
+    }
+
+    /// Starts the agent without waiting for anything.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_agent(&mut self) -> Result<()> {
+        let agent = self.agent()?;
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&agent.log)
+            .context("cannot open the agent's log")?;
+        let mut command = agent.command();
+        command.stdout(log.try_clone().context("cannot share the agent's log")?).stderr(log);
+        self.running = Some(Program::start(self.folder(), command)?);
+        Ok(())
+    }
+
+    /// Kills the agent: no handler runs, nothing is tidied up.
+    pub fn kill_agent(&mut self) {
+        self.running = None;
+    }
+
+    /// Ends the agent in good order; what it pinned stays.
+    ///
+    /// # Errors
+    /// When it does not end in time or not with success.
+    pub fn stop_agent(&mut self) -> Result<()> {
+        let Some(program) = self.running.take() else { return Ok(()) };
+        let status = program.stop(ENDED)?;
+        if !status.success() {
+            bail!("the agent ended with {status} after SIGTERM\n{}", self.agent()?.log());
+        }
+        Ok(())
+    }
+
+    /// Whether an agent was started and not ended.
+    #[must_use]
+    pub const fn has_agent(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Waits until the agent has taken in every file and pod as they are now. Without an agent there is nothing to
+    /// wait for.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn settle(&self) -> Result<()> {
+        if !self.has_agent() {
+            return Ok(());
+        }
+        let agent = self.agent()?;
+        let wanted = self.wanted();
+        wait_for("the agent has taken in what the folder holds", SETTLED, || {
+            agent.status().is_ok_and(|status| wanted.is_met(&status)).then_some(())
+        })
+        .with_context(|| format!("wanted {wanted:?}, status {:?}\n{}", agent.status(), agent.log()))
+    }
+}

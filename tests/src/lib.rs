@@ -1,0 +1,19 @@
+//! The laboratory: a node, its pods and the world beside it as network namespaces of one machine, with real servers,
+//! real clients and the real agent. The demo and the tests on the wire are built from it.
+//!
+//! It needs root. Nothing of the machine's own network is touched: no interface, route, sysctl or table outside the
+//! namespaces that it makes, and those are removed when it is dropped, when the process is interrupted, and, where
+//! neither could happen, by the next laboratory that is built.
+
+pub mod command;
+pub mod deadline;
+pub mod laboratory;
+pub mod packet;
+pub mod probe;
+pub mod raw;
+pub mod serve;
+pub mod yaml;
+
+pub use deadline::eventually;
+pub use laboratory::{Agent, Laboratory, Link, Namespace, Pod, PodSpec, ServicePort, ServiceSpec, Setup};
+pub use probe::Outcome;
