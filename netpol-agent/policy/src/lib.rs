@@ -12,3 +12,4 @@ pub mod engine;
 pub mod model;
 pub mod read;
 pub mod spec;
+pub mod why;

@@ -29,6 +29,8 @@ pub struct Cluster {
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) pods: Vec<Pod>,
+    /// Pods of workloads that may have none yet: no traffic is theirs, they are only asked about by name.
+    pub(crate) templates: Vec<Pod>,
     pub(crate) services: Vec<Service>,
     pub(crate) slices: Vec<EndpointSlice>,
     pub(crate) policies: Vec<Policy>,
@@ -118,6 +120,13 @@ impl Cluster {
             }
         }
         cluster
+    }
+
+    /// Adds the pods of workloads' templates, for [`why`](crate::why): they have no addresses, and decide nothing.
+    #[must_use]
+    pub fn with_templates(mut self, templates: Vec<Pod>) -> Self {
+        self.templates = templates;
+        self
     }
 
     /// What the specification says of a flow, its destination taken as it is: where it is a Service's, ask

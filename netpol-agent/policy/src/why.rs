@@ -1,0 +1,255 @@
+//! Who decided, for people: the policies and rules behind a verdict, or how each of them failed to match.
+//!
+//! Works on objects and by looking at every rule, like [`spec`](crate::spec), whose questions to selectors and blocks
+//! it shares; the packet path pays nothing for it. Ends of the question may be pods, workloads that have no pods yet,
+//! pods that exist only as labels, addresses, Services, this node, and the world outside.
+//!
+//! Rules are counted from 1, as people count them; beside the number stands the path of the field, such as
+//! `spec.ingress[0]`, which counts from 0 as the API does. Every text is safe to print: control characters of names
+//! are escaped where a text is made, so the values of the structs are too.
+
+mod end;
+mod escape;
+mod miss;
+mod side;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::net::IpAddr;
+
+use netpol_common::Direction;
+use serde::Serialize;
+
+use crate::{
+    model::Key,
+    spec::{Cluster, Payload},
+    why::{
+        end::{Parties, Party, Place},
+        escape::key_text,
+    },
+};
+
+pub use end::{End, InvalidEnd};
+pub use escape::escaped;
+pub use side::{AlwaysReason, Granted, IsolatingPolicy, Miss, NearestRule, Side};
+
+/// A question: may this reach that?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Who sends.
+    pub source: End,
+    /// Who receives.
+    pub destination: End,
+    /// What is sent; to a Service, by its own port.
+    pub payload: Payload,
+}
+
+/// The answer to a [`Question`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// Who sends, in words.
+    pub source: String,
+    /// Who receives, in words.
+    pub destination: String,
+    /// What is sent, such as `8080/TCP` or `ICMP`.
+    pub payload: String,
+    /// Whether all, some or none of the flows pass.
+    pub outcome: Outcome,
+    /// The flow; several when a Service has several backends, or when the families differ.
+    pub flows: Vec<FlowExplanation>,
+    /// What else there is to say, such as why a Service leads nowhere.
+    pub notes: Vec<String>,
+}
+
+/// What becomes of all flows of an [`Explanation`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All of them pass.
+    Allowed,
+    /// None of them passes.
+    Denied,
+    /// Backends or families differ.
+    Differs,
+    /// The Service has no backend for it.
+    Nowhere,
+}
+
+/// One flow of an [`Explanation`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FlowExplanation {
+    /// Who sends, in words.
+    pub source: String,
+    /// Who receives, in words; a backend when the question is about a Service.
+    pub destination: String,
+    /// What is sent there: a backend's own port.
+    pub payload: String,
+    /// Whether both sides allow it.
+    pub allowed: bool,
+    /// What the policies of the source say.
+    pub egress: Side,
+    /// What the policies of the destination say.
+    pub ingress: Side,
+}
+
+/// One side of a flow that was seen, as far as an event says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attribution {
+    /// The other end, in words.
+    pub peer: String,
+    /// What was sent, at the backend's port when the peer is a Service.
+    pub payload: String,
+    /// What the policies say.
+    pub side: Side,
+}
+
+/// A question that cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unanswerable {
+    /// There is no such object.
+    #[error("there is no pod, workload or Service {0}")]
+    Unknown(String),
+    /// A Service does not send.
+    #[error("the Service {0} receives only: name a pod as the source")]
+    ServiceAsSource(String),
+}
+
+/// Answers a question.
+///
+/// # Errors
+///
+/// When an end is not there, or cannot be an end of that side.
+pub fn explain(cluster: &Cluster, question: &Question) -> Result<Explanation, Unanswerable> {
+    let Question { source, destination, payload } = question;
+    let from = end::resolve_source(cluster, source)?;
+    let to = end::resolve_destination(cluster, destination, *payload)?;
+
+    let mut flows: Vec<FlowExplanation> = Vec::new();
+    for (party, payload) in &to.parties {
+        flows.extend(explain_families(cluster, &from, party, *payload));
+    }
+    let allowed = flows.iter().filter(|flow| flow.allowed).count();
+    let outcome = match (allowed, flows.len()) {
+        (_, 0) => Outcome::Nowhere,
+        (0, _) => Outcome::Denied,
+        (allowed, all) if allowed == all => Outcome::Allowed,
+        _ => Outcome::Differs,
+    };
+    let mut notes = to.notes;
+    if outcome == Outcome::Nowhere && notes.is_empty() {
+        notes.push("the ends have no family of addresses in common".into());
+    }
+    Ok(Explanation {
+        source: from.name,
+        destination: to.name,
+        payload: text::payload(*payload),
+        outcome,
+        flows,
+        notes,
+    })
+}
+
+/// The flows between two ends: one, unless the answers for their addresses differ, which then stand beside the names.
+fn explain_families(
+    cluster: &Cluster,
+    from: &Parties,
+    to: &Parties,
+    payload: Payload,
+) -> Vec<FlowExplanation> {
+    let mut different: Vec<(Party, Party, FlowExplanation)> = Vec::new();
+    for (from, to) in end::pairs(from, to) {
+        let flow = explain_flow(cluster, &from, &to, payload);
+        let same = |a: &Side, b: &Side| a == b || !a.allows() && !b.allows();
+        let said = different
+            .iter()
+            .any(|(_, _, one)| same(&one.egress, &flow.egress) && same(&one.ingress, &flow.ingress));
+        if !said {
+            different.push((from, to, flow));
+        }
+    }
+    let several = different.len() > 1;
+    let named = |(from, to, mut flow): (Party, Party, FlowExplanation)| {
+        if several {
+            flow.source = from.name_and_place();
+            flow.destination = to.name_and_place();
+        }
+        flow
+    };
+    different.into_iter().map(named).collect()
+}
+
+fn explain_flow(cluster: &Cluster, from: &Party, to: &Party, payload: Payload) -> FlowExplanation {
+    let itself = match (&from.pod, &to.pod) {
+        (Some(from), Some(to)) => from.key == to.key && !from.addresses.is_empty(),
+        _ => false,
+    };
+    let own_node =
+        from.own_node && to.pod.as_ref().is_some_and(|pod| pod.node == cluster.node || pod.node.is_empty());
+    let egress = if itself {
+        Side::Always { reason: AlwaysReason::Itself }
+    } else {
+        side::side(cluster, from, Direction::Egress, to, to, payload)
+    };
+    let ingress = if itself {
+        Side::Always { reason: AlwaysReason::Itself }
+    } else if own_node {
+        Side::Always { reason: AlwaysReason::OwnNode }
+    } else {
+        side::side(cluster, to, Direction::Ingress, from, to, payload)
+    };
+    FlowExplanation {
+        source: from.name.clone(),
+        destination: to.name.clone(),
+        payload: text::payload(payload),
+        allowed: egress.allows() && ingress.allows(),
+        egress,
+        ingress,
+    }
+}
+
+/// Which policies judged one side of a flow that was seen: that of a local pod towards or from an address. Several
+/// when the address is a Service's: one for each backend. Empty when there is no such pod.
+#[must_use]
+pub fn attribute(
+    cluster: &Cluster,
+    pod: &Key,
+    direction: Direction,
+    peer: IpAddr,
+    payload: Payload,
+) -> Vec<Attribution> {
+    let Some(own) = end::party_of_pod(cluster, pod, peer.is_ipv4()) else { return Vec::new() };
+    let mut peers = vec![(peer, payload)];
+    if let (Direction::Egress, Payload::Port(protocol, port)) = (direction, payload)
+        && let Some(backends) = cluster.backends(peer, protocol, port)
+    {
+        peers = backends.into_iter().map(|one| (one.address, Payload::Port(protocol, one.port))).collect();
+    }
+    let attribution = |(address, payload): (IpAddr, Payload)| {
+        let peer = end::party_of_address(cluster, address);
+        let side = match direction {
+            Direction::Egress => side::side(cluster, &own, direction, &peer, &peer, payload),
+            Direction::Ingress => side::side(cluster, &own, direction, &peer, &own, payload),
+        };
+        Attribution { peer: peer.name.clone(), payload: text::payload(payload), side }
+    };
+    peers.into_iter().map(attribution).collect()
+}
+
+/// The name of an object, safe to print.
+#[must_use]
+pub fn name_of(key: &Key) -> String {
+    key_text(key)
+}
+
+/// Whether a place belongs to a family.
+const fn is_of_family(place: Place, v4: bool) -> bool {
+    match place {
+        Place::Address(address) => address.is_ipv4() == v4,
+        Place::World { v4: of_world } => of_world == v4,
+        Place::Unknown => true,
+    }
+}
