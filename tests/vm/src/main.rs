@@ -4,6 +4,7 @@
 //! modules, runs the job, and reports the job's exit code to the machine's host. Started anywhere but as the first
 //! process it only says what it is for.
 
+mod excerpt;
 mod machine;
 
 use std::process::Command;
@@ -64,7 +65,8 @@ fn run_job() -> Result<u8, String> {
     for command in text.split("\n\n") {
         let mut words = command.lines();
         let Some(program) = words.next() else { continue };
-        let status = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(words)
             .current_dir("/tmp")
             // NETPOL_VM tells a test that it runs on an emulated processor, a few dozen times slower than usual.
@@ -73,9 +75,8 @@ fn run_job() -> Result<u8, String> {
                 ("NETPOL_BIN", "/job/netpol"),
                 ("NETPOL_VM", "1"),
                 ("RUST_BACKTRACE", "0"),
-            ])
-            .status()
-            .map_err(|error| format!("cannot start {program}: {error}"))?;
+            ]);
+        let status = excerpt::run(command).map_err(|error| format!("cannot run {program}: {error}"))?;
         // Seven bits fit the report; a signal has no code and must not read as none.
         let own = status.code().map_or(NO_JOB, |code| code.clamp(0, 119) as u8);
         println!("netpol-vm: {program} ended with {own}");

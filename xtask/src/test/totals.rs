@@ -82,11 +82,9 @@ impl Totals {
     }
 
     fn failures(&self) -> Vec<String> {
-        let failed = self.parts.iter().filter(|part| part.failed > 0).map(|part| part.name.clone());
-        let mut names: Vec<String> = failed.collect();
-        if names.is_empty() {
-            names.clone_from(&self.broken);
-        }
+        let failed = self.parts.iter().filter(|part| part.failed > 0).map(|part| &part.name);
+        let mut names: Vec<String> = failed.chain(&self.broken).cloned().collect();
+        names.dedup();
         names
     }
 
@@ -164,6 +162,7 @@ mod tests {
     fn a_binary_that_did_not_compile_fails_the_whole() {
         let mut totals = of(&["test result: ok. 2 passed; 0 failed; 0 ignored"]);
         totals.broken("cargo test");
+        assert_eq!(totals.failures(), ["cargo test"]);
         assert!(totals.verdict().is_err());
     }
 }
