@@ -114,7 +114,8 @@ fn other_kernels(ready: &Ready, totals: &mut Totals) -> Result<()> {
         for line in job.lines() {
             totals.take_line(line);
         }
-        if !matches!(outcome.status, Ok(0)) {
+        // Else it is counted already, as the loading or as a test.
+        if !matches!(outcome.status, Ok(0)) && vm::has_loaded(job) {
             totals.broken(&name);
         }
     }
