@@ -41,7 +41,7 @@ use crate::{
     verdict::{Direction, Reason},
 };
 
-pub use judge::{Judged, judge};
+pub use judge::{Judged, judge, judge_backends, permits};
 
 /// The tables that a decision reads. `None` and the `*_NONE` ids mean "not there"; implementations compare the key
 /// that a hash's value repeats, look once more on a mismatch, and then say "not there", which closes.
@@ -71,8 +71,28 @@ pub trait Tables {
     fn backends(&self, id: u32) -> Option<&BackendSet>;
     /// Whether the pod in the slot is one of the backends.
     fn member(&self, backends: u32, slot: u32) -> bool;
-    /// What is known of the interface by which a packet came to the node; kind 0 for nothing.
-    fn interface(&self, ifindex: u32, out: &mut Interface);
+    /// [`judge::permits`]. The kernel calls it as a function of its own, which the verifier walks once instead of once
+    /// for each path that leads there.
+    #[inline(always)]
+    fn permits(&self, port_set: u32, proto: u8, port: u16) -> bool
+    where
+        Self: Sized,
+    {
+        permits(self, port_set, proto, port)
+    }
+    /// [`judge::judge_backends`]; a function of its own in the kernel, as `permits`.
+    #[inline(always)]
+    fn judge_backends(&self, slot: u32, set: u32, any_peer: u32, backends: u32, proto: u8) -> Reason
+    where
+        Self: Sized,
+    {
+        judge_backends(self, slot, set, any_peer, backends, proto)
+    }
+    /// What is known of the interface by which a packet came to the node; kind 0, as it is found, for nothing.
+    #[inline(always)]
+    fn interface(&self, ifindex: u32, out: &mut Interface) {
+        let _ = (ifindex, out);
+    }
 }
 
 /// Which of an endpoint's two tables a flow is in.
@@ -159,14 +179,10 @@ fn sender_of<T: Tables>(tables: &T, arrival: &Arrival) -> Sender {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Decision {
+    /// What the policies said, where they were asked.
+    pub judged: Judged,
     /// The policy set that judged.
     pub set: u32,
-    /// The peer's class.
-    pub class: u32,
-    /// The port set that was consulted.
-    pub port_set: u32,
-    /// The set of backends that it was judged by.
-    pub backends: u32,
     /// The endpoint's revision in the direction that judged.
     pub revision: u32,
     /// [`Reason`] as a number; says whether the packet passes.
@@ -235,6 +251,32 @@ pub fn source_check<T: Tables>(tables: &T, slot: u32, src: &Addr, link_control: 
     }
 }
 
+/// The flow that a packet belongs to, as the endpoint sees it.
+#[inline(always)]
+const fn own_key(packet: &Packet, egress: bool) -> FlowKey {
+    let proto = packet.proto;
+    let reserved = [0; 3];
+    if egress {
+        FlowKey {
+            pod: packet.src,
+            peer: packet.dst,
+            pod_port: packet.src_port,
+            peer_port: packet.dst_port,
+            proto,
+            reserved,
+        }
+    } else {
+        FlowKey {
+            pod: packet.dst,
+            peer: packet.src,
+            pod_port: packet.dst_port,
+            peer_port: packet.src_port,
+            proto,
+            reserved,
+        }
+    }
+}
+
 /// Decides one packet; `out` is always filled in whole.
 #[inline(always)]
 pub fn decide<T: Tables, F: Flows>(
@@ -252,25 +294,7 @@ pub fn decide<T: Tables, F: Flows>(
         return out.drop_as(Reason::UnknownEndpoint); // 1
     };
 
-    let mut key = if egress {
-        FlowKey {
-            pod: packet.src,
-            peer: packet.dst,
-            pod_port: packet.src_port,
-            peer_port: packet.dst_port,
-            proto: packet.proto,
-            reserved: [0; 3],
-        }
-    } else {
-        FlowKey {
-            pod: packet.dst,
-            peer: packet.src,
-            pod_port: packet.dst_port,
-            peer_port: packet.src_port,
-            proto: packet.proto,
-            reserved: [0; 3],
-        }
-    };
+    let mut key = own_key(packet, egress);
 
     // 2. Addresses that cannot be there.
     if egress {
@@ -331,7 +355,6 @@ pub fn decide<T: Tables, F: Flows>(
 
     // 6. ICMP errors speak of another flow.
     let error = packet.icmp_kind == ICMP_ERROR && packet.quoted_proto != 0;
-    let own_key = key;
     if error {
         // The quoted packet went the other way: an error that comes in quotes what the pod sent.
         if egress {
@@ -379,7 +402,7 @@ pub fn decide<T: Tables, F: Flows>(
         known = false;
     }
     if error && !known {
-        key = own_key;
+        key = own_key(packet, egress);
     }
 
     // Revisions and the generation are read before any class is.
@@ -412,7 +435,7 @@ pub fn decide<T: Tables, F: Flows>(
         && flow.generation == generation
         && flow.sender_revision == revision_of(sender_word);
 
-    let mut judged = Judged::default();
+    let judged = &mut out.judged;
     if privileged {
         judged.reason = if known {
             Reason::Flow as u8
@@ -427,18 +450,16 @@ pub fn decide<T: Tables, F: Flows>(
     } else {
         // 8. New, or to be judged again.
         let stored = if known { flow.backends } else { BACKENDS_NONE };
-        judge(tables, slot, endpoint, original, set_of(word), &key, stored, &mut judged);
-        if sender != 0 && judged.reason < crate::verdict::FIRST_DROP {
-            judge::judge_sender(tables, set_of(sender_word), &key, &mut judged);
+        judge(tables, slot, original, set_of(word), &key, stored, judged);
+        if sender != 0 && judged.passes() {
+            judge::judge_sender(tables, set_of(sender_word), &key, judged);
         }
     }
-    let allowed = judged.reason < crate::verdict::FIRST_DROP;
-    out.class = judged.class;
-    out.port_set = judged.port_set;
-    out.backends = judged.backends;
+    let allowed = judged.passes();
+    let backends = judged.backends;
     out.reason = judged.reason;
     // Where translation chooses, the destination looks again: harmless when all backends agree, exact when not.
-    out.deferred = u8::from(egress && judged.backends != 0);
+    out.deferred = u8::from(egress && backends != 0);
 
     if known {
         let from_pod_side = egress == (flow.origin == Origin::Pod as u8);
@@ -451,7 +472,7 @@ pub fn decide<T: Tables, F: Flows>(
             flow.sender_revision = revision_of(sender_word);
             flow.denied = u8::from(!allowed);
             if allowed {
-                flow.backends = judged.backends;
+                flow.backends = backends;
             }
             flows.put(slot, table, &key, &flow);
         }
@@ -494,7 +515,7 @@ pub fn decide<T: Tables, F: Flows>(
                 check: key.check(),
                 revision: revision_of(word),
                 generation,
-                backends: judged.backends,
+                backends,
                 last_seen: arrival.now,
                 sender_revision: revision_of(sender_word),
                 sender: sender as u16,

@@ -26,3 +26,10 @@ macro_rules! pod {
     };
 }
 
+
+// SAFETY: integers.
+unsafe impl Pod for u32 {}
+// SAFETY: integers.
+unsafe impl Pod for u64 {}
+// SAFETY: an array of bytes.
+unsafe impl Pod for [u8; 16] {}

@@ -1,0 +1,202 @@
+//! The classifiers: `from_pod` at tc ingress of the host's end of a pod's veth (the pod's egress), `to_pod` at its tc
+//! egress, and `source_check`, the small part of `from_pod` for pods that no policy selects.
+//!
+//! They are called by the entry of each endpoint, which leaves the slot in the packet's control buffer. **Allow
+//! returns "next"**, so that programs of others in the chain run too.
+#![no_std]
+#![no_main]
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC},
+    helpers::bpf_ktime_get_ns,
+    macros::classifier,
+    programs::TcContext,
+};
+use netpol_common::{
+    Addr, Direction, Reason,
+    decide::{Arrival, Decision, Tables, decide, source_check as check_source},
+    flow::ticks,
+    packet::{ICMPV6, Packet},
+    tables::{ENDPOINT_HARDWARE_KNOWN, ENDPOINT_TAGS_ALLOWED, Endpoint},
+};
+use netpol_ebpf::{
+    flows::Tracked,
+    maps::{self, Scratch},
+    parse::{ARP, Arp, DROP, Ethernet, Frame, IP, SHORT, parse_scratch},
+    report::report,
+    skb::Skb,
+    tables::Maps,
+};
+
+/// The pod's egress.
+#[classifier]
+pub fn from_pod(ctx: TcContext) -> i32 {
+    classify(Skb::new(&ctx), Direction::Egress)
+}
+
+/// The pod's ingress.
+#[classifier]
+pub fn to_pod(ctx: TcContext) -> i32 {
+    classify(Skb::new(&ctx), Direction::Ingress)
+}
+
+/// The pod's egress where no policy selects it, on a node where another pod is isolated: nobody speaks with another's
+/// address, and everybody's packets carry their sender's tag.
+#[classifier]
+pub fn source_check(ctx: TcContext) -> i32 {
+    let skb = Skb::new(&ctx);
+    let slot = skb.slot();
+    let outcome = parse_scratch(skb);
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) else {
+        return TC_ACT_SHOT;
+    };
+    // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
+    let Scratch { packet, decision, frame, .. } = unsafe { &mut *scratch };
+    let reason = if outcome == ARP {
+        check_arp(skb, frame, slot)
+    } else if packet.src.same(&Addr::NONE) && outcome != IP {
+        // Not IP, or not readable as such: no address is claimed. The pod is not isolated.
+        Reason::NotIsolated
+    } else {
+        check_source(&Maps, slot, &packet.src, packet.link_control != 0)
+    };
+    if reason.is_drop() {
+        *decision = Decision::default();
+        decision.reason = reason as u8;
+        decision.report = 1;
+        report(slot, now(), Direction::Egress, packet, decision);
+        return TC_ACT_SHOT;
+    }
+    skb.set_tc_index(slot);
+    TC_ACT_UNSPEC
+}
+
+#[inline(always)]
+fn now() -> u32 {
+    // SAFETY: a helper without arguments.
+    ticks(unsafe { bpf_ktime_get_ns() })
+}
+
+/// Parses, decides, reports.
+#[inline(always)]
+fn classify(skb: Skb, direction: Direction) -> i32 {
+    let slot = skb.slot();
+    let outcome = parse_scratch(skb);
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) else {
+        return TC_ACT_SHOT;
+    };
+    // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
+    let Scratch { packet, arrival, decision, frame } = unsafe { &mut *scratch };
+    *arrival = Arrival {
+        slot,
+        now: now(),
+        ingress_ifindex: skb.ingress_ifindex(),
+        tag: skb.tc_index(),
+        has_socket: u32::from(skb.has_socket()),
+    };
+    let reason = unreadable(skb, slot, direction, outcome, packet, frame);
+    if reason == READABLE {
+        decide(&Maps, &mut Tracked, packet, arrival, direction, decision);
+    } else {
+        *decision = Decision::default();
+        decision.reason = reason as u8;
+        decision.report = u8::from(decision.reason >= netpol_common::verdict::FIRST_DROP);
+    }
+    if decision.report != 0 || !decision.passes() {
+        report(slot, arrival.now, direction, packet, decision);
+    }
+    if !decision.passes() {
+        return TC_ACT_SHOT;
+    }
+    if matches!(direction, Direction::Egress) {
+        skb.set_tc_index(decision.tag(slot));
+    }
+    TC_ACT_UNSPEC
+}
+
+/// [`unreadable`]: the packet is for the decision function.
+const READABLE: u32 = 0xffff;
+
+/// Judges what the decision function does not see: frames that are not IP, or cannot be read, and frames that no pod may
+/// send whatever their content. [`READABLE`], or the number of a reason.
+#[inline(always)]
+fn unreadable(skb: Skb, slot: u32, direction: Direction, outcome: u32, packet: &Packet, frame: &Frame) -> u32 {
+    let Some(endpoint) = Maps.endpoint(slot) else {
+        return Reason::UnknownEndpoint as u32;
+    };
+    if frame.tagged != 0 && endpoint.flags & ENDPOINT_TAGS_ALLOWED == 0 {
+        return Reason::Tagged as u32;
+    }
+    let egress = matches!(direction, Direction::Egress);
+    if egress && !hardware_fits(skb, endpoint) {
+        return Reason::SpoofedHardware as u32;
+    }
+    if outcome == ARP {
+        return if egress { check_arp(skb, frame, slot) as u32 } else { Reason::LinkControl as u32 };
+    }
+    if outcome & DROP != 0 {
+        return outcome & 0xff;
+    }
+    if outcome == SHORT {
+        return Reason::Malformed as u32;
+    }
+    // Advertisements and redirects of a router: never from a pod.
+    if egress && packet.proto == ICMPV6 && (packet.icmp_type == 134 || packet.icmp_type == 137) {
+        return Reason::RouterFromPod as u32;
+    }
+    if egress && packet.proto == netpol_common::packet::ICMP && (packet.icmp_type == 5 || packet.icmp_type == 9) {
+        return Reason::RouterFromPod as u32;
+    }
+    READABLE
+}
+
+/// Whether the frame's source is the pod's hardware address, where that is known.
+#[inline(always)]
+fn hardware_fits(skb: Skb, endpoint: &Endpoint) -> bool {
+    if endpoint.flags & ENDPOINT_HARDWARE_KNOWN == 0 {
+        return true;
+    }
+    match skb.read::<Ethernet>(0) {
+        Some(ethernet) => fits(&ethernet.source, &endpoint.hardware),
+        None => false,
+    }
+}
+
+#[inline(always)]
+fn fits(seen: &[u16; 3], known: &[u8; 6]) -> bool {
+    let a = u16::from_ne_bytes([known[0], known[1]]);
+    let b = u16::from_ne_bytes([known[2], known[3]]);
+    let c = u16::from_ne_bytes([known[4], known[5]]);
+    ((seen[0] ^ a) | (seen[1] ^ b) | (seen[2] ^ c)) == 0
+}
+
+/// A pod's ARP speaks for its own address (or, probing, for none), with the hardware address of its frame.
+#[inline(always)]
+fn check_arp(skb: Skb, frame: &Frame, slot: u32) -> Reason {
+    let (Some(ethernet), Some(arp)) = (skb.read::<Ethernet>(0), skb.read::<Arp>(frame.network as usize)) else {
+        return Reason::Malformed;
+    };
+    let same = ((ethernet.source[0] ^ arp.sender_hardware[0])
+        | (ethernet.source[1] ^ arp.sender_hardware[1])
+        | (ethernet.source[2] ^ arp.sender_hardware[2]))
+        == 0;
+    if !arp.is_ipv4_over_ethernet() || !same {
+        return Reason::SpoofedNeighbour;
+    }
+    let word = arp.sender_word();
+    if word == 0 || !check_source(&Maps, slot, &Addr::from_v4_word(word), false).is_drop() {
+        Reason::LinkControl
+    } else {
+        Reason::SpoofedNeighbour
+    }
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The programs use helpers that the kernel gives to GPL-compatible ones only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

@@ -1,0 +1,35 @@
+//! The entry of one endpoint and direction: a few instructions that know the slot as a constant, leave it in the
+//! packet's control buffer and call the classifier that `programs` holds for it. So all endpoints share two large
+//! programs, each is attached once, and what it runs is switched by one write.
+#![no_std]
+#![no_main]
+
+use core::ptr::read_volatile;
+
+use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
+use netpol_ebpf::{maps::PROGRAMS, skb::Skb};
+
+/// The cell of `programs`, set by the agent before loading: twice the slot, plus the direction.
+#[unsafe(no_mangle)]
+static CELL: u32 = 0;
+
+/// Calls the endpoint's classifier. Without one the packet is dropped.
+#[classifier]
+pub fn netpol_entry(ctx: TcContext) -> i32 {
+    // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
+    let cell = unsafe { read_volatile(&raw const CELL) };
+    Skb::new(&ctx).set_slot(cell >> 1);
+    // SAFETY: nothing here needs dropping.
+    unsafe { PROGRAMS.tail_call(&ctx, cell) };
+    TC_ACT_SHOT
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The programs use helpers that the kernel gives to GPL-compatible ones only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 4] = *b"GPL\0";

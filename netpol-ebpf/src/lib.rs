@@ -3,6 +3,7 @@
 //!
 //! Only netpol-common is known here: nothing of Kubernetes, nothing of names.
 #![no_std]
+#![feature(asm_experimental_arch)]
 
 pub mod flows;
 pub mod maps;

@@ -8,13 +8,17 @@ use aya_ebpf::{
 };
 use netpol_common::{
     Addr,
+    decide::{Arrival, Decision},
     event::Event,
     flow::{Flow, FlowKey, Fragment, FragmentKey},
+    packet::Packet,
     tables::{
         BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey,
         Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
     },
 };
+
+use crate::parse::Frame;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -28,6 +32,20 @@ pub struct Rate {
     pub allowed: u32,
     /// Reports of dropped packets within it.
     pub dropped: u32,
+}
+
+/// What one packet is worked on with: too large for the 512 bytes of a program's stack. A classifier is not interrupted
+/// by another one on its CPU, as tc runs with bottom halves off.
+#[repr(C)]
+pub struct Scratch {
+    /// The packet that is looked at.
+    pub packet: Packet,
+    /// Where it was met.
+    pub arrival: Arrival,
+    /// What becomes of it.
+    pub decision: Decision,
+    /// What else the parser saw.
+    pub frame: Frame,
 }
 
 /// The two tables of flows of an endpoint. Both have the shape of this one; the agent chooses each one's size.
@@ -90,6 +108,9 @@ pub static COUNTS: PerCpuArray<u64, { COUNTERS as usize }> = PerCpuArray::new();
 /// Slot → reports of the present tick.
 #[btf_map]
 pub static RATES: PerCpuArray<Rate, { SLOTS as usize }> = PerCpuArray::new();
+/// One packet's working memory.
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
 /// Slot and direction → classifier.
 #[btf_map]
 pub static PROGRAMS: ProgramArray<{ 2 * SLOTS as usize }> = ProgramArray::new();

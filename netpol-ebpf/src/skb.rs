@@ -31,6 +31,20 @@ impl Skb {
         Self(ctx.skb.skb)
     }
 
+    /// From the context itself.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_raw(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// The context itself.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_raw(self) -> *mut __sk_buff {
+        self.0
+    }
+
     field! {
         /// Length in bytes, also of what is not linear.
         len
@@ -104,10 +118,12 @@ impl Skb {
         (self.data_end() - self.data()) as u32
     }
 
-    /// The bytes at `offset` as a plain struct; `None` when they are not in the linear part.
+    /// The bytes at `offset` as a plain struct of at least two bytes (the verifier learns nothing from the comparison
+    /// that a single byte is compiled to); `None` when they are not in the linear part.
     #[inline(always)]
     #[must_use]
     pub fn at<T>(self, offset: usize) -> Option<*const T> {
+        const { assert!(size_of::<T>() > 1) };
         let mut offset = offset;
         // SAFETY: no instruction with an effect; it hides the offset from the optimizer, which would otherwise fold
         // it into other arithmetic that the verifier cannot follow.
@@ -127,8 +143,9 @@ impl Skb {
     #[must_use]
     pub fn read<T: Copy>(self, offset: usize) -> Option<T> {
         match self.at::<T>(offset) {
-            // SAFETY: the bounds were checked against the end of the packet; T is made of integers.
-            Some(p) => Some(unsafe { p.read_unaligned() }),
+            // SAFETY: the bounds were checked against the end of the packet; T is made of integers. The kernel aligns
+            // IP headers to four bytes, and everything behind them counts in fours.
+            Some(p) => Some(unsafe { p.read() }),
             None => None,
         }
     }

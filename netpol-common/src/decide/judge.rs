@@ -16,7 +16,7 @@ use crate::{
     flow::FlowKey,
     packet::{ICMP, ICMPV6},
     tables::{
-        BACKEND_JUDGES_SENDER, BACKENDS_NONE, BACKENDS_OVERFLOW, CLASS_NONE, ENDPOINT_TAG_TRUSTED, Endpoint,
+        BACKEND_JUDGES_SENDER, BACKENDS_NONE, BACKENDS_OVERFLOW, CLASS_NONE, ENDPOINT_TAG_TRUSTED,
         FrontendKey, INLINE_RANGES, MAX_BACKENDS, PEER_FRONTEND, PEER_SERVICE_ONLY, PORTS_ALL, PORTS_FLAG_ALL,
         PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit,
     },
@@ -39,9 +39,25 @@ pub struct Judged {
     pub reserved: [u8; 3],
 }
 
+/// Some backend is allowed.
+const SOME_ALLOWED: u8 = 1;
+/// Some backend is denied.
+const SOME_DENIED: u8 = 2;
+/// Some backend is denied, and nobody behind us will judge again.
+const SOME_LOST: u8 = 4;
+
+impl Judged {
+    /// Whether the flow passes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn passes(&self) -> bool {
+        self.reason < crate::verdict::FIRST_DROP
+    }
+}
+
 /// Whether a port set allows a port of a protocol.
 #[inline(always)]
-pub(super) fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
+pub fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
     if id == PORTS_ALL {
         return true;
     }
@@ -80,7 +96,6 @@ fn port_set_of<T: Tables>(tables: &T, set: u32, class: u32, any_peer: u32) -> u3
 pub fn judge<T: Tables>(
     tables: &T,
     slot: u32,
-    endpoint: &Endpoint,
     direction: Direction,
     set: u32,
     key: &FlowKey,
@@ -112,7 +127,7 @@ pub fn judge<T: Tables>(
         }
         if behind != BACKENDS_NONE {
             out.backends = behind;
-            out.reason = judge_backends(tables, slot, endpoint, set, any_peer, behind, key.proto) as u8; // 3
+            out.reason = tables.judge_backends(slot, set, any_peer, behind, key.proto) as u8; // 3
             return;
         }
         if peer.flags & PEER_SERVICE_ONLY != 0 {
@@ -122,55 +137,49 @@ pub fn judge<T: Tables>(
     }
     out.class = peer.class;
     out.port_set = port_set_of(tables, set, peer.class, any_peer);
-    if permits(tables, out.port_set, key.proto, port) {
+    if tables.permits(out.port_set, key.proto, port) {
         out.reason = Reason::Policy as u8; // 5
     }
 }
 
 /// 3. Judges a flow to a Service by everything that may stand behind it.
 #[inline(always)]
-fn judge_backends<T: Tables>(
-    tables: &T,
-    slot: u32,
-    endpoint: &Endpoint,
-    set: u32,
-    any_peer: u32,
-    id: u32,
-    proto: u8,
-) -> Reason {
+pub fn judge_backends<T: Tables>(tables: &T, slot: u32, set: u32, any_peer: u32, id: u32, proto: u8) -> Reason {
     let Some(backends) = tables.backends(id) else {
         return Reason::TableInconsistent;
     };
     if backends.flags & BACKENDS_OVERFLOW != 0 {
         return Reason::BackendsDiffer;
     }
-    let mut allowed = 0u32;
-    let mut denied = 0u32;
-    let mut lost = 0u32;
+    let mut tally = 0;
     let mut i = 0;
     while i < MAX_BACKENDS {
         if i as u32 >= backends.count {
             break;
         }
         let backend = &backends.backends[i];
-        if permits(tables, port_set_of(tables, set, backend.class, any_peer), proto, backend.port) {
-            allowed += 1;
+        let allowed = tables.permits(port_set_of(tables, set, backend.class, any_peer), proto, backend.port);
+        tally |= if allowed {
+            SOME_ALLOWED
+        } else if backend.flags & BACKEND_JUDGES_SENDER != 0 {
+            SOME_DENIED
         } else {
-            denied += 1;
-            lost += u32::from(backend.flags & BACKEND_JUDGES_SENDER == 0);
-        }
+            SOME_DENIED | SOME_LOST
+        };
         i += 1;
     }
-    if allowed + denied == 0 {
+    if tally == 0 {
         return Reason::NoBackend;
     }
-    if denied == 0 {
+    if tally & SOME_DENIED == 0 {
         return Reason::Policy;
     }
-    if lost == 0 && endpoint.flags & ENDPOINT_TAG_TRUSTED != 0 && (allowed != 0 || tables.member(id, slot)) {
+    let trusted = tables.endpoint(slot).is_some_and(|endpoint| endpoint.flags & ENDPOINT_TAG_TRUSTED != 0);
+    let recognised = tally & SOME_LOST == 0 && trusted;
+    if recognised && (tally & SOME_ALLOWED != 0 || tables.member(id, slot)) {
         return Reason::Deferred;
     }
-    if allowed == 0 { Reason::PolicyDenied } else { Reason::BackendsDiffer }
+    if tally & SOME_ALLOWED == 0 { Reason::PolicyDenied } else { Reason::BackendsDiffer }
 }
 
 /// Judges, at the destination, the egress of the local pod that sent the packet. `key` is the destination's.
@@ -183,7 +192,7 @@ pub(super) fn judge_sender<T: Tables>(tables: &T, set: u32, key: &FlowKey, out: 
         let any_peer = tables.any_peer(set);
         let mut own = Prefix { class: CLASS_NONE, flags: 0 };
         tables.peer(&key.pod, &mut own);
-        if permits(tables, port_set_of(tables, set, own.class, any_peer), key.proto, key.pod_port) {
+        if tables.permits(port_set_of(tables, set, own.class, any_peer), key.proto, key.pod_port) {
             return;
         }
     }

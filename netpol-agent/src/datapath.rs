@@ -1,0 +1,99 @@
+//! The kernel's side of the engine: loads the classifiers, keeps every map, link and program pinned, applies table
+//! operations, hooks interfaces, and hands out events and counters.
+//!
+//! It knows nothing of Kubernetes' objects: only slots, interfaces and tables.
+
+mod apply;
+mod error;
+mod events;
+mod flow_tables;
+mod hooks;
+mod mapped;
+mod object;
+mod raw;
+mod recover;
+mod sizes;
+mod sys;
+mod tables;
+mod uninstall;
+mod verify;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use aya::programs::ProgramFd;
+use netpol_common::Direction;
+use netpol_policy::engine::{HookLevel, Recovered};
+
+pub use self::{
+    error::Error,
+    events::{Counters, Events},
+    sizes::Sizes,
+    uninstall::{Uninstalled, uninstall},
+    verify::{Verified, verify_programs},
+};
+use self::tables::Tables;
+
+/// How the datapath is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The folder for pins, on bpffs.
+    pub bpffs: PathBuf,
+    /// Sizes of tables that are made anew.
+    pub sizes: Sizes,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { bpffs: PathBuf::from("/sys/fs/bpf/netpol"), sizes: Sizes::default() }
+    }
+}
+
+/// The tables, programs and hooks of this node.
+pub struct Datapath {
+    folder: PathBuf,
+    sizes: Sizes,
+    tables: Tables,
+    /// The classifiers by name. The pinned array of programs holds them beyond this process.
+    programs: BTreeMap<&'static str, ProgramFd>,
+    /// What each slot's interface carries.
+    hooks: BTreeMap<u32, (u32, HookLevel)>,
+    /// Entries that this process has attached or replaced.
+    attached: BTreeSet<(u32, u32, Direction)>,
+}
+
+fn make_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|source| Error::Folder { path: path.to_owned(), source })
+}
+
+impl Datapath {
+    /// Opens the tables in a folder of bpffs, new ones or those that an earlier agent left, with what they hold, and
+    /// loads the classifiers. Nothing is attached or replaced yet.
+    ///
+    /// # Errors
+    ///
+    /// Missing rights, a bpffs that is not mounted, a program that the kernel refuses, pins of another layout.
+    pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
+        let Options { bpffs, sizes } = options;
+        let maps = bpffs.join("maps");
+        make_folder(&maps)?;
+        make_folder(&bpffs.join("links"))?;
+        let mut object = object::load(Some(&maps), &sizes)?;
+        let mut programs = BTreeMap::new();
+        for name in object::PROGRAMS {
+            let failed = |source| Error::Program { name: name.to_owned(), source };
+            let program = object::program(&mut object, name)?;
+            program.load().map_err(failed)?;
+            let fd = program.fd().map_err(failed)?.try_clone().map_err(|source| Error::Map { source })?;
+            programs.insert(name, fd);
+        }
+        let tables = Tables::new(&mut object)?;
+        let mut datapath =
+            Self { folder: bpffs, sizes, tables, programs, hooks: BTreeMap::new(), attached: BTreeSet::new() };
+        let recovered = datapath.recover();
+        Ok((datapath, recovered))
+    }
+}

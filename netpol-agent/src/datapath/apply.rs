@@ -1,0 +1,136 @@
+//! Table operations become writes.
+
+use aya::maps::{HashMap, MapData, MapError, lpm_trie::Key};
+use netpol_common::{
+    Addr, Pod,
+    tables::{
+        Endpoint, GENERATIONS, InternedKey, PORTS_NONE, PolicySet, PortSet, SourceKey, generation_cell,
+    },
+};
+use netpol_policy::engine::{Cidr, TableOp};
+
+use super::{Datapath, Error, raw::Raw};
+
+/// Names the map in an error.
+fn named(name: &str) -> impl Fn(MapError) -> Error + '_ {
+    move |source| Error::NamedMap { name: name.to_owned(), source }
+}
+
+fn insert<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, Raw<K>, Raw<V>>,
+    name: &str,
+    key: K,
+    value: V,
+) -> Result<(), Error> {
+    map.insert(Raw(key), Raw(value), 0).map_err(named(name))
+}
+
+/// Removes an entry; one that is not there is what was wanted.
+fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, Raw<K>, Raw<V>>, name: &str, key: K) -> Result<(), Error> {
+    gone(map.remove(&Raw(key))).map_err(named(name))
+}
+
+fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn prefix_key(cidr: &Cidr) -> Key<Raw<Addr>> {
+    Key::new(u32::from(cidr.bits()), Raw(cidr.addr()))
+}
+
+fn source_key(slot: u32, cidr: &Cidr) -> Key<Raw<SourceKey>> {
+    Key::new(32 + u32::from(cidr.bits()), Raw(SourceKey { slot: slot.to_be(), addr: cidr.addr() }))
+}
+
+impl Datapath {
+    /// Applies operations in their order, and says which ones failed and why. One that failed keeps no other from being
+    /// applied: the engine then closes what depends on it.
+    pub fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, Error)> {
+        let mut failed = Vec::new();
+        for operation in operations {
+            if let Err(error) = self.apply_one(operation) {
+                failed.push((operation.clone(), error));
+            }
+        }
+        failed
+    }
+
+    fn apply_one(&mut self, operation: &TableOp) -> Result<(), Error> {
+        let tables = &mut self.tables;
+        match operation {
+            TableOp::Intern { kind, id, digest } => {
+                insert(&mut tables.interned, "INTERNED", InternedKey { kind: *kind, id: *id }, *digest)
+            }
+            TableOp::Forget { kind, id } => {
+                remove(&mut tables.interned, "INTERNED", InternedKey { kind: *kind, id: *id })
+            }
+            TableOp::PortSet { id, value, chunks } => {
+                for chunk in chunks {
+                    insert(&mut tables.port_chunks, "PORT_CHUNKS", chunk.key, *chunk)?;
+                }
+                tables.port_sets.set(*id, Raw(*value), 0).map_err(named("PORT_SETS"))
+            }
+            TableOp::RemovePortSet { id, chunks } => {
+                tables.port_sets.set(*id, Raw(PortSet::NONE), 0).map_err(named("PORT_SETS"))?;
+                for chunk in chunks {
+                    remove(&mut tables.port_chunks, "PORT_CHUNKS", chunk.key)?;
+                }
+                Ok(())
+            }
+            TableOp::PolicySet { id, value } => {
+                tables.policy_sets.set(*id, Raw(*value), 0).map_err(named("POLICY_SETS"))
+            }
+            TableOp::RemovePolicySet { id } => {
+                tables.policy_sets.set(*id, Raw(PolicySet { any_peer: PORTS_NONE }), 0).map_err(named("POLICY_SETS"))
+            }
+            TableOp::Rule(rule) => insert(&mut tables.rules, "RULES", rule.key, *rule),
+            TableOp::RemoveRule(key) => remove(&mut tables.rules, "RULES", *key),
+            TableOp::Peer(peer) => insert(&mut tables.peers, "PEERS", peer.addr, *peer),
+            TableOp::RemovePeer(addr) => remove(&mut tables.peers, "PEERS", *addr),
+            TableOp::Prefix { cidr, value } => {
+                tables.prefixes.insert(&prefix_key(cidr), Raw(*value), 0).map_err(named("PREFIXES"))
+            }
+            TableOp::RemovePrefix(cidr) => gone(tables.prefixes.remove(&prefix_key(cidr))).map_err(named("PREFIXES")),
+            TableOp::Backends(set) => insert(&mut tables.backends, "BACKENDS", set.id, *set),
+            TableOp::RemoveBackends(id) => remove(&mut tables.backends, "BACKENDS", *id),
+            TableOp::Member(key) => insert(&mut tables.members, "MEMBERS", *key, 1),
+            TableOp::RemoveMember(key) => remove(&mut tables.members, "MEMBERS", *key),
+            TableOp::Frontend(frontend) => insert(&mut tables.frontends, "FRONTENDS", frontend.key, *frontend),
+            TableOp::RemoveFrontend(key) => remove(&mut tables.frontends, "FRONTENDS", *key),
+            TableOp::Generation(addr) => {
+                tables.generations.bump(generation_cell(addr) & (GENERATIONS - 1));
+                Ok(())
+            }
+            TableOp::AllGenerations => {
+                tables.generations.bump_all();
+                Ok(())
+            }
+            TableOp::Endpoint { slot, value } => {
+                self.known_slot(*slot)?;
+                self.tables.endpoints.set_identity(*slot, value);
+                Ok(())
+            }
+            TableOp::RemoveEndpoint { slot } => self.forget_endpoint(*slot),
+            TableOp::Judgement { slot, direction, judgement } => {
+                self.known_slot(*slot)?;
+                self.tables.endpoints.set_judgement(*slot, *direction, *judgement);
+                Ok(())
+            }
+            TableOp::Source { slot, cidr } => {
+                tables.sources.insert(&source_key(*slot, cidr), Raw(1), 0).map_err(named("SOURCES"))
+            }
+            TableOp::RemoveSource { slot, cidr } => {
+                gone(tables.sources.remove(&source_key(*slot, cidr))).map_err(named("SOURCES"))
+            }
+            TableOp::Hook { slot, ifindex, level } => self.hook(*slot, *ifindex, *level),
+        }
+    }
+
+    fn known_slot(&self, slot: u32) -> Result<Endpoint, Error> {
+        self.tables.endpoints.get(slot).ok_or(Error::NoSlot { slot })
+    }
+}

@@ -1,0 +1,282 @@
+//! Which classifiers an interface carries: an entry per direction, attached once and pinned, that calls what
+//! `programs` holds for its cell.
+//!
+//! From the pod's side to tc's: a pod's egress is tc ingress of the host's interface, its ingress tc egress
+//! ([`tc_side`]).
+
+use std::path::PathBuf;
+
+use aya::{
+    EbpfLoader,
+    programs::{
+        LinkOrder, ProgramError, SchedClassifier, TcAttachType,
+        links::{FdLink, PinnedLink},
+        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact, qdisc_detach_program},
+    },
+    util::KernelVersion,
+};
+use netpol_common::{
+    Direction,
+    tables::{ENDPOINT_LIVE, INTERFACE_ENDPOINT, INTERFACE_TRUSTED_BRIDGE, Interface, program_cell},
+};
+use netpol_policy::engine::HookLevel;
+
+use super::{Datapath, Error, object, raw::Raw};
+
+/// Our filters where there are no TCX links: the first of the chain, and recognised by this handle.
+const PRIORITY: u16 = 1;
+const HANDLE: u32 = 0x6e70;
+
+/// The name of the entry's program, by which filters are found again.
+pub(super) const ENTRY: &str = "netpol_entry";
+
+/// tc's name for a direction of the pod, as the host's end of the veth sees it.
+pub(super) const fn tc_side(direction: Direction) -> TcAttachType {
+    match direction {
+        Direction::Ingress => TcAttachType::Egress,
+        Direction::Egress => TcAttachType::Ingress,
+    }
+}
+
+/// The classifier for a direction at a level.
+const fn classifier(level: HookLevel, direction: Direction) -> Option<&'static str> {
+    match (level, direction) {
+        (HookLevel::None, _) | (HookLevel::SourceCheck, Direction::Ingress) => None,
+        (HookLevel::SourceCheck, Direction::Egress) => Some("source_check"),
+        (HookLevel::Full, Direction::Egress) => Some("from_pod"),
+        (HookLevel::Full, Direction::Ingress) => Some("to_pod"),
+    }
+}
+
+/// Whether the kernel has TCX links: since 6.6 (commit e420bed02507).
+pub(super) fn has_tcx() -> bool {
+    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+}
+
+impl Datapath {
+    /// Gives an interface the classifiers of a level. What it carries already is kept.
+    pub(super) fn hook(&mut self, slot: u32, ifindex: u32, level: HookLevel) -> Result<(), Error> {
+        if level == HookLevel::Full {
+            self.make_flow_tables(slot)?;
+        }
+        if level == HookLevel::None {
+            self.forget_interface(ifindex)?;
+        } else {
+            let interface = Interface { ifindex, kind: INTERFACE_ENDPOINT, slot };
+            self.tables
+                .interfaces
+                .insert(Raw(ifindex), Raw(interface), 0)
+                .map_err(|source| Error::NamedMap { name: "INTERFACES".to_owned(), source })?;
+        }
+        for direction in Direction::ALL {
+            match classifier(level, direction) {
+                Some(name) => {
+                    self.set_program(slot, direction, name)?;
+                    self.attach(slot, ifindex, direction)?;
+                }
+                None => {
+                    self.detach(slot, ifindex, direction)?;
+                    self.clear_program(slot, direction)?;
+                }
+            }
+        }
+        if level != HookLevel::Full {
+            self.drop_flow_tables(slot)?;
+        }
+        self.hooks.insert(slot, (ifindex, level));
+        Ok(())
+    }
+
+    /// What an interface carries, by slot.
+    #[must_use]
+    pub fn hooks(&self) -> &std::collections::BTreeMap<u32, (u32, HookLevel)> {
+        &self.hooks
+    }
+
+    /// Says of a bridge whether the tag can be believed of packets that came in by it.
+    ///
+    /// # Errors
+    ///
+    /// When the map refuses the entry; the tag is then not believed.
+    pub fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), Error> {
+        if !trusted {
+            return self.forget_interface(ifindex);
+        }
+        let interface = Interface { ifindex, kind: INTERFACE_TRUSTED_BRIDGE, slot: 0 };
+        self.tables
+            .interfaces
+            .insert(Raw(ifindex), Raw(interface), 0)
+            .map_err(|source| Error::NamedMap { name: "INTERFACES".to_owned(), source })
+    }
+
+    fn forget_interface(&mut self, ifindex: u32) -> Result<(), Error> {
+        match self.tables.interfaces.remove(&Raw(ifindex)) {
+            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(())
+            }
+            Err(source) => Err(Error::NamedMap { name: "INTERFACES".to_owned(), source }),
+        }
+    }
+
+    /// Takes an endpoint down: it is not live any more, carries nothing, and its flows go.
+    pub(super) fn forget_endpoint(&mut self, slot: u32) -> Result<(), Error> {
+        let ifindex = self.hooks.remove(&slot).map_or(0, |(ifindex, _)| ifindex);
+        self.forget_interface(ifindex)?;
+        for direction in Direction::ALL {
+            self.detach(slot, ifindex, direction)?;
+            self.clear_program(slot, direction)?;
+        }
+        if let Some(mut entry) = self.tables.endpoints.get(slot) {
+            entry.flags &= !ENDPOINT_LIVE;
+            self.tables.endpoints.set_identity(slot, &entry);
+        }
+        self.drop_flow_tables(slot)
+    }
+
+    fn set_program(&mut self, slot: u32, direction: Direction, name: &str) -> Result<(), Error> {
+        let program = self.programs.get(name).ok_or_else(|| Error::Missing { what: "program", name: name.to_owned() })?;
+        self.tables
+            .programs
+            .set(program_cell(slot, direction), program, 0)
+            .map_err(|source| Error::NamedMap { name: "PROGRAMS".to_owned(), source })
+    }
+
+    fn clear_program(&mut self, slot: u32, direction: Direction) -> Result<(), Error> {
+        match self.tables.programs.clear_index(&program_cell(slot, direction)) {
+            Ok(()) => Ok(()),
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(())
+            }
+            Err(source) => Err(Error::NamedMap { name: "PROGRAMS".to_owned(), source }),
+        }
+    }
+
+    pub(super) fn link_pin(&self, slot: u32, direction: Direction) -> PathBuf {
+        self.folder.join("links").join(format!("{slot}-{}", direction.name()))
+    }
+
+    /// Attaches the entry, or replaces the one that is there: never by detach and attach.
+    fn attach(&mut self, slot: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        if self.attached.contains(&(slot, ifindex, direction)) {
+            return Ok(());
+        }
+        let cell = program_cell(slot, direction);
+        let mut object = EbpfLoader::new()
+            .override_global("CELL", &cell, true)
+            .map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS"))
+            .load(object::ENTRY)
+            .map_err(|source| Error::Load { source })?;
+        let entry = object::program(&mut object, ENTRY)?;
+        entry.load().map_err(|source| Error::Program { name: ENTRY.to_owned(), source })?;
+        let interface = self.interface_name(ifindex)?;
+        let failed = |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
+        if has_tcx() {
+            self.attach_link(slot, &interface, direction, entry)?;
+        } else {
+            attach_filter(&interface, direction, entry).map_err(failed)?;
+        }
+        self.attached.insert((slot, ifindex, direction));
+        Ok(())
+    }
+
+    /// By a TCX link, pinned before anything else can fail: links detach when they are dropped.
+    fn attach_link(
+        &self,
+        slot: u32,
+        interface: &str,
+        direction: Direction,
+        entry: &mut SchedClassifier,
+    ) -> Result<(), Error> {
+        let pin = self.link_pin(slot, direction);
+        let failed = |source| Error::Attach { interface: interface.to_owned(), direction: direction.name(), source };
+        let pin_failed = |source| Error::Link { path: pin.clone(), source };
+        if pin.exists() {
+            let old = PinnedLink::from_pin(&pin).map_err(pin_failed)?;
+            let link: SchedClassifierLink = FdLink::from(old).try_into().map_err(pin_failed)?;
+            match entry.attach_to_link(link) {
+                Ok(id) => {
+                    // The pin holds the link; ours may go.
+                    let link = entry.take_link(id).map_err(failed)?;
+                    drop(link);
+                    return Ok(());
+                }
+                // Its interface is gone; another one has taken the slot.
+                Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOLINK) => {
+                    remove_pin(&pin)?;
+                }
+                Err(source) => return Err(failed(source)),
+            }
+        }
+        let id = entry
+            .attach_with_options(interface, tc_side(direction), TcAttachOptions::TcxOrder(LinkOrder::first()))
+            .map_err(failed)?;
+        let link = entry.take_link(id).map_err(failed)?;
+        let link: FdLink = link.try_into().map_err(pin_failed)?;
+        // The pin holds the link from here on, so the handle may go.
+        drop(link.pin(&pin).map_err(|source| Error::PinLink { path: pin.clone(), source })?);
+        Ok(())
+    }
+
+    /// Takes the entry of one direction off.
+    fn detach(&mut self, slot: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        self.attached.remove(&(slot, ifindex, direction));
+        if has_tcx() {
+            // The pin is the only thing that holds the link.
+            return remove_pin(&self.link_pin(slot, direction));
+        }
+        match self.interface_name(ifindex) {
+            Ok(interface) => detach_filter(&interface, direction),
+            Err(_gone) => Ok(()),
+        }
+    }
+
+    /// The name that an interface has now.
+    fn interface_name(&self, ifindex: u32) -> Result<String, Error> {
+        nix::net::if_::if_indextoname(ifindex)
+            .ok()
+            .and_then(|name| name.into_string().ok())
+            .ok_or(Error::NoInterface { ifindex })
+    }
+}
+
+pub(super) fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
+    match std::fs::remove_file(pin) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Folder { path: pin.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// By a filter of clsact: fixed priority and handle, so that a later agent replaces it in place.
+fn attach_filter(interface: &str, direction: Direction, entry: &mut SchedClassifier) -> Result<(), ProgramError> {
+    // It is there already when an earlier agent, or somebody else, made it.
+    let _exists = qdisc_add_clsact(interface);
+    let handle = TcHandle::from(HANDLE);
+    let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle, classid: None });
+    let id = match entry.attach_with_options(interface, tc_side(direction), options) {
+        Ok(id) => id,
+        Err(_exists) => {
+            let old = SchedClassifierLink::attached(interface, tc_side(direction), PRIORITY, handle, None)
+                .map_err(TcError::IoError)?;
+            entry.attach_to_link(old)?
+        }
+    };
+    // The filter must outlive this process.
+    std::mem::forget(entry.take_link(id)?);
+    Ok(())
+}
+
+/// Takes our filter off; one that is not there is what was wanted.
+pub(super) fn detach_filter(interface: &str, direction: Direction) -> Result<(), Error> {
+    match qdisc_detach_program(interface, tc_side(direction), ENTRY) {
+        Ok(()) => Ok(()),
+        Err(TcError::IoError(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(Error::Attach {
+            interface: interface.to_owned(),
+            direction: direction.name(),
+            source: source.into(),
+        }),
+    }
+}

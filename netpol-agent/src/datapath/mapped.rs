@@ -1,0 +1,93 @@
+//! Arrays that are mapped into memory, so that one aligned word is stored at once: an update by system call is a plain
+//! copy, which a packet could meet half done.
+
+use std::{
+    marker::PhantomData,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+};
+
+use aya::maps::MapData;
+use memmap2::{MmapOptions, MmapRaw};
+use netpol_common::{Pod, tables::Endpoint, tables::Judgement};
+
+use super::Error;
+
+/// A mapped BPF array of `T`.
+pub(super) struct Mapped<T> {
+    memory: MmapRaw,
+    len: usize,
+    _of: PhantomData<T>,
+}
+
+impl<T: Pod> Mapped<T> {
+    /// Maps the whole array.
+    pub(super) fn new(map: &MapData, len: u32) -> Result<Self, Error> {
+        use std::os::fd::{AsFd as _, AsRawFd as _};
+        assert!(size_of::<T>().is_multiple_of(8) || size_of::<T>() == 4, "array elements are rounded to 8 bytes");
+        let stride = size_of::<T>().next_multiple_of(8);
+        let bytes = stride * len as usize;
+        let memory = MmapOptions::new()
+            .len(bytes)
+            .map_raw(map.fd().as_fd().as_raw_fd())
+            .map_err(|source| Error::Map { source })?;
+        Ok(Self { memory, len: len as usize, _of: PhantomData })
+    }
+
+    fn at(&self, index: u32) -> Option<*mut T> {
+        let index = index as usize;
+        // SAFETY: the index was compared with the length that was mapped.
+        (index < self.len)
+            .then(|| unsafe { self.memory.as_mut_ptr().add(index * size_of::<T>().next_multiple_of(8)).cast::<T>() })
+    }
+}
+
+impl Mapped<Endpoint> {
+    /// A copy of an entry.
+    pub(super) fn get(&self, slot: u32) -> Option<Endpoint> {
+        // SAFETY: valid for reads; only this process writes.
+        self.at(slot).map(|entry| unsafe { entry.read_volatile() })
+    }
+
+    /// Writes everything of an entry but what it is judged by. Not at once: only while the slot carries no program, or
+    /// for fields that stand alone.
+    pub(super) fn set_identity(&self, slot: u32, value: &Endpoint) {
+        if let Some(entry) = self.at(slot) {
+            // SAFETY: valid for writes, and aligned as the kernel's array is.
+            unsafe {
+                (&raw mut (*entry).v6).write_volatile(value.v6);
+                (&raw mut (*entry).v4).write_volatile(value.v4);
+                (&raw mut (*entry).hardware).write_volatile(value.hardware);
+                (&raw mut (*entry).flags).write_volatile(value.flags);
+            }
+        }
+    }
+
+    /// Stores one direction's judgement at once.
+    pub(super) fn set_judgement(&self, slot: u32, direction: netpol_common::Direction, judgement: Judgement) {
+        if let Some(entry) = self.at(slot) {
+            // SAFETY: an aligned u64 inside the mapping, shared with the kernel, hence atomic.
+            let word = unsafe { AtomicU64::from_ptr(&raw mut (*entry).judgements[direction.index()]) };
+            word.store(judgement, Ordering::Release);
+        }
+    }
+}
+
+/// A generation; a newtype, so that it has a stride of its own in the array.
+pub(super) type Generation = u32;
+
+impl Mapped<Generation> {
+    /// Moves a generation on.
+    pub(super) fn bump(&self, cell: u32) {
+        if let Some(entry) = self.at(cell) {
+            // SAFETY: an aligned u32 inside the mapping, shared with the kernel, hence atomic.
+            unsafe { AtomicU32::from_ptr(entry) }.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Moves every generation on.
+    pub(super) fn bump_all(&self) {
+        for cell in 0..self.len as u32 {
+            self.bump(cell);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The embedded eBPF objects, loaded with every map pinned.
+
+use std::path::Path;
+
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::SchedClassifier};
+
+use super::{Error, Sizes};
+
+/// The classifiers, with all maps.
+pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
+/// The entry of one endpoint and direction.
+pub(super) const ENTRY: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/entry"));
+
+/// The classifiers in the object.
+pub(super) const PROGRAMS: [&str; 3] = ["from_pod", "to_pod", "source_check"];
+
+/// Maps that are pinned: all but one packet's working memory.
+pub(super) const PINNED: &[&str] = &[
+    "ENDPOINTS",
+    "GENERATION",
+    "PEERS",
+    "PREFIXES",
+    "POLICY_SETS",
+    "RULES",
+    "PORT_SETS",
+    "PORT_CHUNKS",
+    "FRONTENDS",
+    "BACKENDS",
+    "MEMBERS",
+    "SOURCES",
+    "INTERFACES",
+    "FLOWS",
+    "OPENINGS",
+    "FRAGMENTS",
+    "RINGS",
+    "COUNTS",
+    "RATES",
+    "PROGRAMS",
+    "INTERNED",
+];
+
+/// Loads the classifiers' maps, new ones or those that an earlier agent left, and parses the programs.
+///
+/// `maps` is the folder for pins, or `None` to pin nothing.
+pub(super) fn load(maps: Option<&Path>, sizes: &Sizes) -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    for (name, entries) in sizes.by_map() {
+        loader.map_max_entries(name, entries);
+    }
+    if let Some(folder) = maps {
+        check_layout(folder)?;
+        for name in PINNED {
+            loader.map_pin_path(name, folder.join(name));
+        }
+    }
+    loader.load(CLASSIFIERS).map_err(|source| Error::Load { source })
+}
+
+/// aya takes a pinned map as it is, whatever its shape: a larger key or another kind would pass silently. So compare
+/// before loading.
+fn check_layout(folder: &Path) -> Result<(), Error> {
+    let object = aya_obj::Object::parse(CLASSIFIERS).map_err(|source| Error::Parse { source })?;
+    for (name, wanted) in &object.maps {
+        let pin = folder.join(name);
+        if !pin.exists() {
+            continue;
+        }
+        let found = MapInfo::from_pin(&pin).map_err(|source| Error::Pin { path: pin.clone(), source })?;
+        let same = found.map_type().is_ok_and(|kind| kind as u32 == wanted.map_type())
+            && found.key_size() == wanted.key_size()
+            && found.value_size() == wanted.value_size()
+            && found.map_flags() & !INTERNAL_FLAGS == wanted.map_flags();
+        if !same {
+            return Err(Error::Layout { path: pin });
+        }
+    }
+    Ok(())
+}
+
+/// Flags that the kernel adds to a map by itself.
+const INTERNAL_FLAGS: u32 = 0;
+
+/// A program of an object.
+pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {
+    object
+        .program_mut(name)
+        .ok_or_else(|| Error::Missing { what: "program", name: name.to_owned() })?
+        .try_into()
+        .map_err(|source| Error::Program { name: name.to_owned(), source })
+}

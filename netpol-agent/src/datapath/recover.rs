@@ -1,0 +1,94 @@
+//! What an earlier agent left in the pinned maps, as the operations that would write it.
+
+use std::collections::BTreeMap;
+
+use aya::maps::lpm_trie::Key;
+use netpol_common::{
+    Direction,
+    tables::{
+        ENDPOINT_LIVE, FIRST_SLOT, INTERFACE_ENDPOINT, INTERNED_PORT_SET, INTERNED_SET, PortChunk, SLOTS, SourceKey,
+    },
+};
+use netpol_policy::engine::{Cidr, HookLevel, Recovered, TableOp};
+
+use super::Datapath;
+
+impl Datapath {
+    /// Reads every table.
+    pub(super) fn recover(&mut self) -> Recovered {
+        let mut found = Vec::new();
+        let tables = &self.tables;
+        let mut chunks: BTreeMap<u32, Vec<PortChunk>> = BTreeMap::new();
+        for (_, chunk) in tables.port_chunks.iter().flatten() {
+            chunks.entry(chunk.0.key.port_set).or_default().push(chunk.0);
+        }
+        for (key, digest) in tables.interned.iter().flatten() {
+            let (kind, id) = (key.0.kind, key.0.id);
+            found.push(TableOp::Intern { kind, id, digest: digest.0 });
+            if kind == INTERNED_PORT_SET
+                && let Ok(value) = tables.port_sets.get(&id, 0)
+            {
+                let chunks = chunks.remove(&id).unwrap_or_default();
+                found.push(TableOp::PortSet { id, value: value.0, chunks });
+            }
+            if kind == INTERNED_SET
+                && let Ok(value) = tables.policy_sets.get(&id, 0)
+            {
+                found.push(TableOp::PolicySet { id, value: value.0 });
+            }
+        }
+        found.extend(tables.rules.iter().flatten().map(|(_, rule)| TableOp::Rule(rule.0)));
+        found.extend(tables.peers.iter().flatten().map(|(_, peer)| TableOp::Peer(peer.0)));
+        found.extend(tables.prefixes.iter().flatten().map(|(key, prefix)| TableOp::Prefix {
+            cidr: Cidr::around(key.data().0, key.prefix_len() as u8),
+            value: prefix.0,
+        }));
+        found.extend(tables.frontends.iter().flatten().map(|(_, frontend)| TableOp::Frontend(frontend.0)));
+        found.extend(tables.backends.iter().flatten().map(|(_, set)| TableOp::Backends(set.0)));
+        found.extend(tables.members.iter().flatten().map(|(key, _)| TableOp::Member(key.0)));
+        found.extend(tables.sources.iter().flatten().map(|(key, _)| source(&key)));
+        self.recover_endpoints(&mut found);
+        Recovered(found)
+    }
+
+    fn recover_endpoints(&mut self, found: &mut Vec<TableOp>) {
+        let mut interfaces = BTreeMap::new();
+        for (_, interface) in self.tables.interfaces.iter().flatten() {
+            if interface.0.kind == INTERFACE_ENDPOINT {
+                interfaces.insert(interface.0.slot, interface.0.ifindex);
+            }
+        }
+        for slot in FIRST_SLOT..SLOTS {
+            let Some(entry) = self.tables.endpoints.get(slot) else { continue };
+            let live = entry.flags & ENDPOINT_LIVE != 0;
+            if !live && entry.judgements == [0, 0] {
+                continue;
+            }
+            for direction in Direction::ALL {
+                found.push(TableOp::Judgement { slot, direction, judgement: entry.judgements[direction.index()] });
+            }
+            if !live {
+                continue;
+            }
+            found.push(TableOp::Endpoint { slot, value: entry });
+            if let Some(&ifindex) = interfaces.get(&slot) {
+                let level = self.level(slot);
+                // This version's programs take over, by updates: no packet goes unjudged. An interface that is gone
+                // carries nothing any more.
+                let level = if self.hook(slot, ifindex, level).is_ok() { level } else { HookLevel::None };
+                found.push(TableOp::Hook { slot, ifindex, level });
+            }
+        }
+    }
+
+    /// What an interface carries: flows are kept by the full classifiers only.
+    fn level(&self, slot: u32) -> HookLevel {
+        if self.tables.flows.get(&slot, 0).is_ok() { HookLevel::Full } else { HookLevel::SourceCheck }
+    }
+}
+
+fn source(key: &Key<super::raw::Raw<SourceKey>>) -> TableOp {
+    let data = key.data().0;
+    let len = key.prefix_len().saturating_sub(32);
+    TableOp::Source { slot: u32::from_be(data.slot), cidr: Cidr::around(data.addr, len as u8) }
+}

@@ -1,0 +1,86 @@
+//! How many entries each table holds. A table that is full refuses the new entry, which is then closed and reported;
+//! nobody else is touched.
+
+use serde::{Deserialize, Serialize};
+
+/// Sizes of the tables, in entries. They are taken when a map is made; a pinned one keeps its size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Sizes {
+    /// Addresses of pods and Services.
+    pub peers: u32,
+    /// CIDRs of policies.
+    pub prefixes: u32,
+    /// Policy sets: different combinations of policies that select local pods.
+    pub policy_sets: u32,
+    /// Rows: classes that a policy set treats otherwise than any peer.
+    pub rules: u32,
+    /// Different sets of ports.
+    pub port_sets: u32,
+    /// Chunks of 512 ports, for port sets of more than eight ranges.
+    pub port_chunks: u32,
+    /// Address, port and protocol of Services.
+    pub frontends: u32,
+    /// Sets of backends.
+    pub backends: u32,
+    /// Established flows of one pod.
+    pub flows_per_pod: u32,
+    /// Half-open flows of one pod.
+    pub openings_per_pod: u32,
+    /// Fragmented packets of the node that are under way.
+    pub fragments: u32,
+    /// Bytes of the ring of events of one CPU; a power of two.
+    pub ring_bytes: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            peers: 131_072,
+            prefixes: 32_768,
+            policy_sets: 8192,
+            rules: 262_144,
+            port_sets: 8192,
+            port_chunks: 65_536,
+            frontends: 65_536,
+            backends: 65_536,
+            flows_per_pod: 8192,
+            openings_per_pod: 2048,
+            fragments: 8192,
+            ring_bytes: 262_144,
+        }
+    }
+}
+
+impl Sizes {
+    /// Just enough to load the programs, in little memory.
+    pub(super) fn small() -> Self {
+        Self {
+            peers: 16,
+            prefixes: 16,
+            policy_sets: 16,
+            rules: 16,
+            port_sets: 16,
+            port_chunks: 16,
+            frontends: 16,
+            backends: 16,
+            fragments: 16,
+            ..Self::default()
+        }
+    }
+
+    /// The maps whose size can be chosen when the object is loaded.
+    pub(super) fn by_map(&self) -> [(&'static str, u32); 9] {
+        [
+            ("PEERS", self.peers),
+            ("PREFIXES", self.prefixes),
+            ("POLICY_SETS", self.policy_sets),
+            ("RULES", self.rules),
+            ("PORT_SETS", self.port_sets),
+            ("PORT_CHUNKS", self.port_chunks),
+            ("FRONTENDS", self.frontends),
+            ("BACKENDS", self.backends),
+            ("FRAGMENTS", self.fragments),
+        ]
+    }
+}

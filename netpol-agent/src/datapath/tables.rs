@@ -1,0 +1,85 @@
+//! Typed handles of every pinned map.
+
+use aya::{
+    Ebpf,
+    maps::{
+        Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, ProgramArray,
+    },
+};
+use netpol_common::{
+    Addr,
+    tables::{
+        BackendSet, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey, Peer,
+        PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+    },
+};
+
+use super::{
+    Error,
+    mapped::{Generation, Mapped},
+    raw::Raw,
+};
+
+type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
+
+/// All maps that user space writes.
+pub(super) struct Tables {
+    pub(super) endpoints: Mapped<Endpoint>,
+    pub(super) generations: Mapped<Generation>,
+    pub(super) peers: Hash<Addr, Peer>,
+    pub(super) prefixes: LpmTrie<MapData, Raw<Addr>, Raw<Prefix>>,
+    pub(super) policy_sets: Array<MapData, Raw<PolicySet>>,
+    pub(super) rules: Hash<RuleKey, Rule>,
+    pub(super) port_sets: Array<MapData, Raw<PortSet>>,
+    pub(super) port_chunks: Hash<PortChunkKey, PortChunk>,
+    pub(super) frontends: Hash<FrontendKey, Frontend>,
+    pub(super) backends: Hash<u32, BackendSet>,
+    pub(super) members: Hash<MemberKey, u32>,
+    pub(super) sources: LpmTrie<MapData, Raw<SourceKey>, Raw<u32>>,
+    pub(super) interfaces: Hash<u32, Interface>,
+    pub(super) flows: ArrayOfMaps<MapData>,
+    pub(super) openings: ArrayOfMaps<MapData>,
+    pub(super) rings: ArrayOfMaps<MapData>,
+    pub(super) counts: PerCpuArray<MapData, u64>,
+    pub(super) programs: ProgramArray<MapData>,
+    pub(super) interned: Hash<InternedKey, Digest>,
+}
+
+fn take<T: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<T, Error> {
+    let map = object.take_map(name).ok_or_else(|| Error::Missing { what: "map", name: name.to_owned() })?;
+    map.try_into().map_err(|source| Error::NamedMap { name: name.to_owned(), source })
+}
+
+/// Maps an array into memory; the mapping outlives the handle.
+fn mapped<T: netpol_common::Pod>(object: &mut Ebpf, name: &str, len: u32) -> Result<Mapped<T>, Error> {
+    match object.map(name) {
+        Some(Map::Array(data)) => Mapped::new(data, len),
+        _ => Err(Error::Missing { what: "map", name: name.to_owned() }),
+    }
+}
+
+impl Tables {
+    pub(super) fn new(object: &mut Ebpf) -> Result<Self, Error> {
+        Ok(Self {
+            endpoints: mapped(object, "ENDPOINTS", SLOTS)?,
+            generations: mapped(object, "GENERATION", GENERATIONS)?,
+            peers: take(object, "PEERS")?,
+            prefixes: take(object, "PREFIXES")?,
+            policy_sets: take(object, "POLICY_SETS")?,
+            rules: take(object, "RULES")?,
+            port_sets: take(object, "PORT_SETS")?,
+            port_chunks: take(object, "PORT_CHUNKS")?,
+            frontends: take(object, "FRONTENDS")?,
+            backends: take(object, "BACKENDS")?,
+            members: take(object, "MEMBERS")?,
+            sources: take(object, "SOURCES")?,
+            interfaces: take(object, "INTERFACES")?,
+            flows: take(object, "FLOWS")?,
+            openings: take(object, "OPENINGS")?,
+            rings: take(object, "RINGS")?,
+            counts: take(object, "COUNTS")?,
+            programs: take(object, "PROGRAMS")?,
+            interned: take(object, "INTERNED")?,
+        })
+    }
+}

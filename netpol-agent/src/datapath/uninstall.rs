@@ -1,0 +1,74 @@
+//! Takes everything down that an agent left in a folder of pins.
+
+use std::{fs, path::Path};
+
+use netpol_common::{Direction, tables::INTERFACE_ENDPOINT};
+
+use super::{Datapath, Error, Options, hooks};
+
+/// What was taken down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uninstalled {
+    /// Links and filters.
+    pub hooks: usize,
+    /// Pinned maps and programs.
+    pub pins: usize,
+}
+
+/// Detaches every classifier and removes every pin. Traffic of the pods is not restricted any more. A folder that is
+/// not there is no error: there is nothing to take down.
+///
+/// # Errors
+///
+/// When a pin cannot be removed.
+pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
+    let mut done = Uninstalled::default();
+    if !bpffs.exists() {
+        return Ok(done);
+    }
+    if !hooks::has_tcx() {
+        done.hooks += detach_filters(bpffs);
+    }
+    for folder in ["links", "programs", "maps"] {
+        let path = bpffs.join(folder);
+        let removed = remove_all(&path)?;
+        if folder == "links" { done.hooks += removed } else { done.pins += removed }
+    }
+    fs::remove_dir(bpffs).map_err(|source| Error::Folder { path: bpffs.to_owned(), source })?;
+    Ok(done)
+}
+
+/// Filters are found by the table of interfaces; without links there is no other list of them.
+fn detach_filters(bpffs: &Path) -> usize {
+    let mut count = 0;
+    let Ok((datapath, _)) = Datapath::open(Options { bpffs: bpffs.to_owned(), ..Options::default() }) else {
+        return 0;
+    };
+    for (_, interface) in datapath.tables.interfaces.iter().flatten() {
+        if interface.0.kind != INTERFACE_ENDPOINT {
+            continue;
+        }
+        let Ok(name) = nix::net::if_::if_indextoname(interface.0.ifindex) else { continue };
+        let Ok(name) = name.into_string() else { continue };
+        for direction in Direction::ALL {
+            count += usize::from(hooks::detach_filter(&name, direction).is_ok());
+        }
+    }
+    count
+}
+
+fn remove_all(folder: &Path) -> Result<usize, Error> {
+    let failed = |source| Error::Folder { path: folder.to_owned(), source };
+    let mut count = 0;
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(source) if source.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(source) => return Err(failed(source)),
+    };
+    for entry in entries {
+        fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+        count += 1;
+    }
+    fs::remove_dir(folder).map_err(failed)?;
+    Ok(count)
+}

@@ -1,0 +1,44 @@
+//! Loads every program once, so that a kernel's verifier has seen it; pins nothing, attaches nothing.
+
+use aya::{EbpfLoader, programs::SchedClassifier};
+
+use super::{Error, Sizes, hooks::ENTRY, object};
+
+/// What the verifier said of one program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The program.
+    pub name: String,
+    /// Instructions that the verifier walked; 0 where the kernel does not say (before 5.16).
+    pub instructions: u32,
+    /// Bytes of translated code.
+    pub bytes: u32,
+}
+
+/// Loads all programs.
+///
+/// # Errors
+///
+/// The first program that the kernel refuses, with the verifier's words.
+pub fn verify_programs() -> Result<Vec<Verified>, Error> {
+    let mut object = object::load(None, &Sizes::small())?;
+    let mut verified = Vec::new();
+    for name in object::PROGRAMS {
+        verified.push(verify(&mut object, name)?);
+    }
+    let mut entry = EbpfLoader::new().load(object::ENTRY).map_err(|source| Error::Load { source })?;
+    verified.push(verify(&mut entry, ENTRY)?);
+    Ok(verified)
+}
+
+fn verify(object: &mut aya::Ebpf, name: &str) -> Result<Verified, Error> {
+    let program = object::program(object, name)?;
+    let failed = |source| Error::Program { name: name.to_owned(), source };
+    program.load().map_err(failed)?;
+    let info = SchedClassifier::info(program).map_err(failed)?;
+    Ok(Verified {
+        name: name.to_owned(),
+        instructions: info.verified_instruction_count().unwrap_or(0),
+        bytes: info.size_translated().unwrap_or(0),
+    })
+}
