@@ -128,6 +128,20 @@ impl Namespace {
         Ok(())
     }
 
+    /// Lets a command be killed when the thread that started it ends: for clients that are waited for at once, so that
+    /// none outlives an interruption.
+    pub fn die_with_thread(command: &mut Command) {
+        let bind = || {
+            // SAFETY: one system call that takes numbers only.
+            match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } {
+                0 => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: the closure makes one system call and allocates nothing.
+        unsafe { command.pre_exec(bind) };
+    }
+
     /// Runs lines of `ip -batch` in this namespace.
     ///
     /// # Errors

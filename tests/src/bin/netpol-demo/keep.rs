@@ -1,0 +1,51 @@
+//! Leaves the laboratory up and says what can be done with it.
+
+use std::fs;
+use std::io::{IsTerminal as _, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+
+use crate::cluster::Cluster;
+
+/// Waits for Enter, or for ever where there is no keyboard; Ctrl-C ends it in any case.
+pub(crate) fn keep(cluster: &Cluster) -> Result<()> {
+    let folder = cluster.lab.folder();
+    for pod in cluster.lab.pods() {
+        // What the demo's own clients get: the pod's network, and its name server in the place of the machine's.
+        let mut binds = String::new();
+        for (what, place) in cluster.resolver(true) {
+            binds.push_str(&format!("mount --bind {} {} && ", what.display(), place.display()));
+        }
+        let script = format!(
+            "#!/bin/sh\nexec nsenter --net={} unshare --mount sh -c '{binds}exec \"$@\"' sh \"$@\"\n",
+            pod.path().display()
+        );
+        let path = folder.join(format!("in-{}-{}", pod.spec.namespace, pod.spec.name));
+        fs::write(&path, script).context("cannot write a script")?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).context("cannot write a script")?;
+    }
+    let agent = cluster.lab.agent()?;
+    let (folder, netpol, socket) = (folder.display(), agent.binary.display(), agent.socket.display());
+    println!("\nThe laboratory stays up, with every policy in force. In another terminal:\n");
+    println!("  {netpol} observe --follow --socket {socket}");
+    println!("  {netpol} status --socket {socket}");
+    println!("  {netpol} explain production/debug production/postgres 5432/TCP --socket {socket}");
+    println!(
+        "  {folder}/in-production-debug wget -qO- --timeout=3 --tries=1 http://api.production.svc:8080/health"
+    );
+    println!("  {folder}/in-production-frontend nslookup api.production.svc.cluster.local");
+    println!("  {folder}/in-production-frontend sh        # a shell in a pod's network");
+    println!("  ls {folder}/manifests                     # change, add or remove a policy here\n");
+    if std::io::stdin().is_terminal() {
+        println!("Enter or Ctrl-C takes it down.");
+        // Whatever comes, the end of input too, is the answer.
+        drop(std::io::stdin().read(&mut [0; 1]));
+        return Ok(());
+    }
+    println!("Ctrl-C (SIGINT) or SIGTERM takes it down.");
+    loop {
+        thread::park();
+    }
+}
