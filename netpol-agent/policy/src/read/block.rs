@@ -16,7 +16,12 @@ const MAPPED_BITS: u8 = 96;
 
 /// A CIDR: masked, and an IPv4-mapped one as its IPv4.
 pub(super) fn cidr(text: &str) -> Option<IpNet> {
-    let net: IpNet = text.parse().ok()?;
+    // Stricter than the network's own parser: zeros in front mean octal to some and nothing to others.
+    let (address, bits) = text.split_once('/')?;
+    if !bits.bytes().all(|byte| byte.is_ascii_digit()) || bits.len() > 1 && bits.starts_with('0') {
+        return None;
+    }
+    let net = IpNet::new(address.parse().ok()?, bits.parse().ok()?).ok()?;
     let mapped = match net {
         IpNet::V4(_) => None,
         IpNet::V6(net) => net.addr().to_ipv4_mapped().zip(net.prefix_len().checked_sub(MAPPED_BITS)),

@@ -143,38 +143,23 @@ fn policy_types(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -
         return [Isolates::Yes, if egress { Isolates::Yes } else { Isolates::No }];
     }
     let mut isolates = [Isolates::No; 2];
+    let mut others = Isolates::No;
     for (index, value) in types.iter().enumerate() {
-        let text = value.as_str().unwrap_or_default();
-        if let Some(direction) = Direction::ALL.into_iter().find(|direction| type_name(*direction) == text) {
+        let named =
+            value.as_str().and_then(|text| Direction::ALL.into_iter().find(|one| type_name(*one) == text));
+        if let Some(direction) = named {
             isolates[direction.index()] = Isolates::Yes;
-            continue;
+        } else {
+            // It may have meant any direction, in this spelling or in a newer API.
+            others = Isolates::Closed;
+            let message = format!(
+                "{} is no type: the policy isolates in the directions that are not named too, and grants nothing there",
+                shown(value)
+            );
+            notes.add(&path.index(index), message, REMEDY);
         }
-        let meant =
-            Direction::ALL.into_iter().find(|direction| text.trim().eq_ignore_ascii_case(direction.name()));
-        let message = match meant {
-            Some(direction) => {
-                let isolates = &mut isolates[direction.index()];
-                if *isolates == Isolates::No {
-                    *isolates = Isolates::Closed;
-                }
-                format!(
-                    "{} is no type: the policy isolates in that direction and grants nothing there",
-                    shown(value)
-                )
-            }
-            None => format!("{} is no type: it isolates nothing", shown(value)),
-        };
-        notes.add(&path.index(index), message, REMEDY);
     }
-    if isolates == [Isolates::No; 2] {
-        notes.add(
-            path,
-            "no type is known: the policy isolates in both directions and grants nothing",
-            REMEDY,
-        );
-        isolates = [Isolates::Closed; 2];
-    }
-    isolates
+    isolates.map(|isolates| if isolates == Isolates::No { others } else { isolates })
 }
 
 const fn type_name(direction: Direction) -> &'static str {

@@ -1,1 +1,10 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values, and a test reads better without borrows"
+)]
 
+mod documents;
+mod fields;
+mod mutations;
+mod pods;
+mod policies;

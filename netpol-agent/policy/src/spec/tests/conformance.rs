@@ -35,7 +35,8 @@ fn object(document: &Value) -> Object {
 fn objects(state: &Value, policies: &[Value]) -> Vec<Object> {
     let mut objects: Vec<Object> = policies.iter().map(object).collect();
     for (name, labels) in state["namespaces"].as_object().unwrap() {
-        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
         objects.push(object(&namespace));
     }
     for pod in state["pods"].as_array().unwrap() {
@@ -92,7 +93,8 @@ fn every_probe_of_the_published_suite_is_answered_as_its_oracle_expects() {
                 apply(action, &mut policies);
             }
             let cluster = Cluster::new(&objects(&step["state"], &policies), "here");
-            let order: Vec<&str> = step["order"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
+            let order: Vec<&str> =
+                step["order"].as_array().unwrap().iter().map(|key| key.as_str().unwrap()).collect();
             let address = |key: &str| {
                 let pods = step["state"]["pods"].as_array().unwrap();
                 let pod = pods.iter().find(|pod| pod["key"] == key).unwrap();
