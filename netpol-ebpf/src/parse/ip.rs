@@ -9,9 +9,6 @@ use netpol_common::{
 use super::{Frame, SHORT, drop_as, transport, transport_header};
 use crate::skb::Skb;
 
-/// Extension headers of IPv6 that are walked. Each one costs the verifier as much as all before it.
-const MAX_EXTENSIONS: usize = 6;
-
 /// IPv4 options start with their kind; these two route by the source's will.
 const LOOSE_SOURCE_ROUTE: u8 = 131;
 const STRICT_SOURCE_ROUTE: u8 = 137;
@@ -169,51 +166,84 @@ pub(super) fn v6(skb: Skb, network: usize, packet: &mut Packet) -> u32 {
     if room == 0 {
         room = packet.length - network as u32 - 40;
     }
-    let mut next = header.next;
-    let mut at = network + 40;
-    let mut i = 0;
-    loop {
-        let extension =
-            next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == AUTHENTICATION || next == DESTINATION;
-        if !extension {
-            break;
-        }
-        if i == MAX_EXTENSIONS {
+    // Unrolled by hand: old kernels refuse a loop whose end LLVM lays out so that it falls through into its head.
+    let mut walk = Walk { at: network + 40, room, next: header.next };
+    let mut outcome = CONTINUE;
+    macro_rules! step {
+        ($($n:literal)*) => {$(
+            let _number: u8 = $n;
+            if outcome == CONTINUE {
+                outcome = extension(skb, packet, &mut walk);
+            }
+        )*};
+    }
+    // As many as are walked; each one costs the verifier as much as all before it.
+    step!(1 2 3 4 5 6);
+    if outcome == CONTINUE {
+        if is_extension(walk.next) {
             return drop_as(Reason::TooManyHeaders);
         }
-        let Some(bytes) = skb.read::<[u8; 4]>(at) else {
+    } else if outcome != DONE {
+        return outcome;
+    }
+    packet.proto = walk.next;
+    transport(skb, walk.at, walk.room, header.hops, packet)
+}
+
+/// Where the walk over extension headers stands.
+struct Walk {
+    /// The next header's place.
+    at: usize,
+    /// What is left of the packet, in bytes.
+    room: u32,
+    /// The next header's kind.
+    next: u8,
+}
+
+/// [`extension`]: there may be another one.
+const CONTINUE: u32 = 0xfffe;
+/// [`extension`]: what comes is no extension header.
+const DONE: u32 = 0xffff;
+
+#[inline(always)]
+const fn is_extension(next: u8) -> bool {
+    next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == AUTHENTICATION || next == DESTINATION
+}
+
+/// Walks over one extension header.
+#[inline(always)]
+fn extension(skb: Skb, packet: &mut Packet, walk: &mut Walk) -> u32 {
+    let kind = walk.next;
+    if !is_extension(kind) {
+        return DONE;
+    }
+    let Some(bytes) = skb.read::<[u8; 4]>(walk.at) else {
+        return SHORT;
+    };
+    let mut length = (u32::from(bytes[1]) + 1) * 8;
+    if kind == ROUTING {
+        if bytes[3] != 0 {
+            return drop_as(Reason::SourceRouted);
+        }
+    } else if kind == AUTHENTICATION {
+        length = (u32::from(bytes[1]) + 2) * 4;
+    } else if kind == FRAGMENT {
+        length = 8;
+        let Some(id) = skb.read::<u32>(walk.at + 4) else {
             return SHORT;
         };
-        let mut length = (u32::from(bytes[1]) + 1) * 8;
-        if next == ROUTING {
-            if bytes[3] != 0 {
-                return drop_as(Reason::SourceRouted);
-            }
-        } else if next == AUTHENTICATION {
-            length = (u32::from(bytes[1]) + 2) * 4;
-        } else if next == FRAGMENT {
-            length = 8;
-            let Some(id) = skb.read::<u32>(at + 4) else {
-                return SHORT;
-            };
-            packet.fragment_id = u32::from_be(id);
-            let bits = u16::from_be_bytes([bytes[2], bytes[3]]);
-            packet.proto = bytes[0];
-            if fragment(packet, u32::from(bits & 0xfff8), bits & 1 != 0) {
-                return drop_as(Reason::FragmentOverlapsHeader);
-            }
+        packet.fragment_id = u32::from_be(id);
+        let bits = u16::from_be_bytes([bytes[2], bytes[3]]);
+        packet.proto = bytes[0];
+        if fragment(packet, u32::from(bits & 0xfff8), bits & 1 != 0) {
+            return drop_as(Reason::FragmentOverlapsHeader);
         }
-        if room < length {
-            return drop_as(Reason::Malformed);
-        }
-        room -= length;
-        at += length as usize;
-        next = bytes[0];
-        if packet.kind == KIND_LATER_FRAGMENT {
-            break;
-        }
-        i += 1;
     }
-    packet.proto = next;
-    transport(skb, at, room, header.hops, packet)
+    if walk.room < length {
+        return drop_as(Reason::Malformed);
+    }
+    walk.room -= length;
+    walk.at += length as usize;
+    walk.next = bytes[0];
+    if packet.kind == KIND_LATER_FRAGMENT { DONE } else { CONTINUE }
 }
