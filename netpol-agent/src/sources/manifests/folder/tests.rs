@@ -164,10 +164,10 @@ fn a_folder_that_vanishes_takes_nothing_with_it() {
 }
 
 #[test]
-fn an_object_that_loses_its_name_stays_as_it_was() {
+fn an_object_that_loses_its_kind_stays_as_it_was() {
     let mut given = Given::files(&[("a.yaml", &policy("a"))]);
     given.look();
-    given.write("a.yaml", &policy("a").replace("name: a", "name: 7"));
+    given.write("a.yaml", &policy("a").replace("kind:", "kinds:"));
     let update = given.look();
     assert!(update.events.is_empty() && !update.problems.is_empty(), "{update:?}");
 }

@@ -1,0 +1,131 @@
+//! The agent's parts, wired together; each is named once, here.
+//!
+//! ```text
+//! manifests (thread) ─┐                                   ┌─ datapath ─ kernel
+//! discovery (thread) ─┼─ Input ─ reconciler (main thread) ┤
+//! rings     (thread) ─┤                                   └─ log ─ server ─ command line
+//! server    (tokio)  ─┘
+//! ```
+
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+};
+
+use anyhow::Context as _;
+use netpol_policy::engine::Settings;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info};
+
+use crate::{
+    config::Config,
+    control::server::Server,
+    datapath::{self, Datapath},
+    discovery::{Discovery, local::CniCache},
+    reconcile::{Input, Options, Reconciler, drive},
+    sources::{Source, manifests::Manifests},
+    verdicts::{log::Log, rings},
+};
+
+/// Runs until a signal says to stop. Enforcement goes on from the pins then; the next agent picks it up.
+///
+/// # Errors
+/// When a part cannot start, or fails later.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let source: Box<dyn Source> = Box::new(Manifests::new(&config.manifests)?);
+    let discovery: Box<dyn Discovery> = Box::new(CniCache::new(&config.cni_cache, &config.excluded)?);
+    // First of all, as it tells whether another agent runs: two must never write the same tables.
+    let server = Server::bind(&config.socket)?;
+    let (mut datapath, recovered) =
+        Datapath::open(datapath::Options { bpffs: config.bpffs.clone(), sizes: config.sizes.clone() })
+            .context("cannot open the datapath")?;
+    let mut events = datapath.events().context("cannot open the rings of verdicts")?;
+
+    let options = Options {
+        node: config.node.clone(),
+        source: source.name(),
+        discovery: discovery.name(),
+        trust_tag: config.trust_tag,
+        sizes: config.sizes.clone(),
+    };
+    info!(
+        node = options.node,
+        source = options.source,
+        discovery = options.discovery,
+        bpffs = %config.bpffs.display(),
+        recovered = recovered.0.len(),
+        "starting"
+    );
+    let mut reconciler = Reconciler::new(options, settings(&config), recovered, datapath);
+    let log = Arc::new(Log::new(config.history));
+    let (inputs, hears) = mpsc::channel();
+
+    let to_reconciler = inputs.clone();
+    spawn("source", inputs.clone(), move || {
+        source.run(&mut |update| to_reconciler.send(Input::Objects(update)).is_ok())
+    })?;
+    let to_reconciler = inputs.clone();
+    spawn("discovery", inputs.clone(), move || {
+        discovery.run(&mut |discovered| to_reconciler.send(Input::Interfaces(discovered)).is_ok())
+    })?;
+    rings::start(
+        move |each| {
+            events.drain(&mut |_cpu, event| each(event));
+        },
+        inputs.clone(),
+    )?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let mut terminate = {
+        let _inside = runtime.enter();
+        [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?]
+    };
+    let to_reconciler = inputs.clone();
+    runtime.spawn(async move {
+        let [term, int] = &mut terminate;
+        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        info!("stopping; what is enforced stays in force (`netpol agent --uninstall` takes it down)");
+        // Nobody hears it when it has stopped already.
+        let _stopped = to_reconciler.send(Input::Stop);
+    });
+    let to_reconciler = inputs.clone();
+    let serving = server.serve(inputs, log.clone());
+    runtime.spawn(async move {
+        if let Err(error) = serving.await {
+            let _stopped = to_reconciler.send(Input::Failed(format!("the socket has failed: {error:#}")));
+        }
+    });
+
+    let outcome = drive(&mut reconciler, &hears, &log);
+    // Clients are let go at once.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        node: config.node.as_str().into(),
+        service_cidrs: config.service_cidrs.clone(),
+        frontend_grace: config.frontend_grace,
+        hook_linger: config.hook_linger,
+        policy_sets: config.sizes.policy_sets,
+        port_sets: config.sizes.port_sets,
+        prefixes: config.sizes.prefixes,
+        slots: netpol_common::tables::SLOTS,
+        ..Settings::default()
+    }
+}
+
+/// A thread whose end is the end of the agent.
+fn spawn(
+    name: &'static str,
+    inputs: mpsc::Sender<Input>,
+    run: impl FnOnce() -> anyhow::Result<()> + Send + 'static,
+) -> anyhow::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        if let Err(reason) = run() {
+            error!("{name}: {reason:#}");
+            let _stopped = inputs.send(Input::Failed(format!("the {name} has failed: {reason:#}")));
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! `netpol status`.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use clap::Args;
+
+use super::{Ask, Format, output};
+use crate::{
+    control::{
+        client::ask_one,
+        protocol::{Request, Response, Status},
+    },
+    text::{Columns, escape},
+};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    ask: Ask,
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let Response::Status(status) = ask_one(&arguments.ask.socket, &Request::Status)? else {
+        anyhow::bail!("the agent answered another question");
+    };
+    match arguments.ask.output {
+        Format::Json => output::json(&status)?,
+        Format::Text => output::text(&render(&status))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn render(status: &Status) -> String {
+    let mut out = String::new();
+    let ready = if status.ready { "ready" } else { "NOT READY" };
+    let _ = writeln!(
+        out,
+        "netpol {} on node {}: {ready}, up {} s, written {} times",
+        status.version,
+        escape(&status.node),
+        status.uptime_seconds,
+        status.revision
+    );
+    list(&mut out, "Not ready because", &status.not_ready);
+    let _ = writeln!(out, "Objects: {} ({})", counts(&status.objects), escape(&status.source));
+    if !status.skipped.is_empty() {
+        let _ = writeln!(out, "Of kinds that decide nothing: {}", counts(&status.skipped));
+    }
+    let _ = writeln!(out, "Pods: {}", escape(&status.discovery));
+
+    let mut pods =
+        Columns::new(&["POD", "INTERFACE", "SLOT", "HOOK", "INGRESS", "EGRESS", "TAG", "ADDRESSES"]);
+    for endpoint in &status.endpoints {
+        pods.row([
+            if endpoint.pod.is_empty() { "(not known)" } else { endpoint.pod.as_str() },
+            &endpoint.interface,
+            &endpoint.slot.to_string(),
+            &endpoint.hook,
+            &endpoint.ingress,
+            &endpoint.egress,
+            if endpoint.tag_trusted { "trusted" } else { "-" },
+            &endpoint.addresses.join(" "),
+        ]);
+    }
+    table(&mut out, &pods);
+    list(&mut out, "Not hooked", &status.unhooked);
+
+    let mut policies = Columns::new(&["POLICY", "ISOLATES", "LOCAL PODS", "IN FORCE"]);
+    for policy in &status.policies {
+        policies.row([
+            policy.policy.as_str(),
+            &policy.isolates.join(","),
+            &policy.local_pods.to_string(),
+            if policy.realized { "yes" } else { "NOT AS WRITTEN" },
+        ]);
+    }
+    table(&mut out, &policies);
+
+    let bridges: Vec<String> = status
+        .bridges
+        .iter()
+        .map(|b| format!("{}: {}", b.name, if b.trusted { "trusted" } else { b.reason.as_str() }))
+        .collect();
+    list(&mut out, "Tags behind bridges", &bridges);
+    list(&mut out, "Problems", &status.problems.iter().map(ToString::to_string).collect::<Vec<_>>());
+    list(&mut out, "Faults", &status.faults);
+
+    let mut counters = Columns::new(&["DIRECTION", "REASON", "PACKETS"]);
+    for counter in &status.counters {
+        counters.row([&counter.direction, &counter.reason, &counter.packets.to_string()]);
+    }
+    table(&mut out, &counters);
+    let _ = writeln!(
+        out,
+        "Verdicts lost: {}; beyond a pod's rate: {}; flows without room: {}",
+        status.lost_events, status.limited_events, status.flows_refused
+    );
+    let mut tables = Columns::new(&["TABLE", "USED", "SIZE"]);
+    for (name, line) in &status.tables {
+        tables.row([name.as_str(), &line.used.to_string(), &line.size.to_string()]);
+    }
+    table(&mut out, &tables);
+    out
+}
+
+fn counts(counts: &std::collections::BTreeMap<String, usize>) -> String {
+    let parts: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    escape(&parts.join(", ")).into_owned()
+}
+
+fn list(out: &mut String, title: &str, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{title}:");
+    for line in lines {
+        let _ = writeln!(out, "  {}", escape(line));
+    }
+}
+
+fn table(out: &mut String, columns: &Columns) {
+    if !columns.is_empty() {
+        let _ = write!(out, "\n{}\n", columns.render());
+    }
+}

@@ -1,0 +1,381 @@
+//! What the agent is told: flags, a file in TOML with the same names, defaults. Flags win over the file, the file over
+//! the defaults.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::datapath::Sizes;
+
+/// Where the agent pins its programs, links and tables.
+pub const BPFFS: &str = "/sys/fs/bpf/netpol";
+/// Where libcni keeps what it knows of connected pods.
+pub const CNI_CACHE: &str = "/var/lib/cni/results";
+/// Where the command line reaches the agent.
+pub const SOCKET: &str = "/run/netpol/netpol.sock";
+/// Verdicts kept in memory.
+pub const HISTORY: usize = 4096;
+/// How long a frontend or a backend that is gone still counts, in seconds.
+pub const FRONTEND_GRACE: u64 = 10;
+/// How long a pod keeps its classifiers after the last policy that asked for them, in seconds.
+pub const HOOK_LINGER: u64 = 180;
+/// What is logged.
+pub const LOG: &str = "info";
+
+/// Whether the tag of a packet that crossed a bridge is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustTag {
+    /// Of a bridge all of whose veth ports are pods that carry our classifiers.
+    #[default]
+    Auto,
+    /// Of no bridge: for nodes where something else writes skb->tc_index.
+    Never,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What can be said by a flag or in the file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Options {
+    /// Folder of manifests to enforce: *.yaml, *.yml and *.json, subfolders included. It is watched: a change is in force
+    /// within 50 ms of the file's closing
+    #[arg(long, value_name = "DIR")]
+    pub manifests: Option<PathBuf>,
+
+    /// This node's name, as spec.nodeName of pods has it [default: the host's name]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    pub node: Option<String>,
+
+    /// Folder on a bpffs for pinned programs, links and tables; enforcement goes on from there when the agent stops
+    /// [default: /sys/fs/bpf/netpol]
+    #[arg(long, value_name = "PATH")]
+    pub bpffs: Option<PathBuf>,
+
+    /// libcni's cache, which says which interface belongs to which pod [default: /var/lib/cni/results]
+    #[arg(long, value_name = "DIR")]
+    pub cni_cache: Option<PathBuf>,
+
+    /// Unix socket for `netpol status`, `observe`, `explain`, `policy`; made with mode 0600
+    /// [default: /run/netpol/netpol.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Range of the cluster's Service addresses; may be repeated. An address in it that no known Service has is closed
+    /// for isolated pods [default: none]
+    #[arg(long, value_name = "CIDR")]
+    pub service_cidr: Vec<IpNet>,
+
+    /// Interfaces of the host to leave alone, as a pattern such as "veth-dev*"; may be repeated [default: none]
+    #[arg(long, value_name = "GLOB")]
+    pub exclude_interface: Vec<String>,
+
+    /// Whether a packet's tag (skb->tc_index) is believed behind a bridge, to recognise pods behind Services
+    /// [default: auto]
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub trust_tag: Option<TrustTag>,
+
+    /// Seconds for which a Service's address or backend that is gone still counts, since kube-proxy lags
+    /// [default: 10]
+    #[arg(long, value_name = "SECONDS")]
+    pub frontend_grace: Option<u64>,
+
+    /// Seconds for which a pod keeps its classifiers after the last policy that asked for them, so that its connections
+    /// are known when a policy comes back [default: 180]
+    #[arg(long, value_name = "SECONDS")]
+    pub hook_linger: Option<u64>,
+
+    /// Verdicts that are kept in memory for `netpol observe` [default: 4096]
+    #[arg(long, value_name = "COUNT")]
+    pub history: Option<usize>,
+
+    /// What is logged to stderr: a level (error, warn, info, debug, trace) or directives such as
+    /// "info,netpol_agent::reconcile=debug" [default: info]
+    #[arg(long, value_name = "FILTER", env = "NETPOL_LOG")]
+    pub log: Option<String>,
+
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+
+    #[command(flatten)]
+    #[serde(rename = "tables")]
+    #[expect(missing_docs, reason = "clap would take a comment as help")]
+    pub tables: Tables,
+}
+
+/// Sizes of the tables; in the file they stand in `[tables]`, without `table-`.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[command(
+    next_help_heading = "Sizes of the tables, in entries (taken when a table is made; a pinned one keeps its size)"
+)]
+pub struct Tables {
+    /// Addresses of pods and Services [default: 131072]
+    #[arg(long = "table-peers", value_name = "ENTRIES")]
+    pub peers: Option<u32>,
+    /// CIDRs of policies [default: 32768]
+    #[arg(long = "table-prefixes", value_name = "ENTRIES")]
+    pub prefixes: Option<u32>,
+    /// Different combinations of policies that select local pods [default: 8192]
+    #[arg(long = "table-policy-sets", value_name = "ENTRIES")]
+    pub policy_sets: Option<u32>,
+    /// Rows: peer classes that a policy set treats otherwise than any peer [default: 262144]
+    #[arg(long = "table-rules", value_name = "ENTRIES")]
+    pub rules: Option<u32>,
+    /// Different sets of ports [default: 8192]
+    #[arg(long = "table-port-sets", value_name = "ENTRIES")]
+    pub port_sets: Option<u32>,
+    /// Chunks of 512 ports, for port sets of more than eight ranges [default: 65536]
+    #[arg(long = "table-port-chunks", value_name = "ENTRIES")]
+    pub port_chunks: Option<u32>,
+    /// Address, port and protocol of Services [default: 65536]
+    #[arg(long = "table-frontends", value_name = "ENTRIES")]
+    pub frontends: Option<u32>,
+    /// Sets of backends [default: 65536]
+    #[arg(long = "table-backends", value_name = "ENTRIES")]
+    pub backends: Option<u32>,
+    /// Established flows of one pod [default: 8192]
+    #[arg(long = "table-flows-per-pod", value_name = "ENTRIES")]
+    pub flows_per_pod: Option<u32>,
+    /// Half-open flows of one pod [default: 2048]
+    #[arg(long = "table-openings-per-pod", value_name = "ENTRIES")]
+    pub openings_per_pod: Option<u32>,
+    /// Fragmented packets of the node that are under way [default: 8192]
+    #[arg(long = "table-fragments", value_name = "ENTRIES")]
+    pub fragments: Option<u32>,
+    /// Bytes of each CPU's ring of verdicts; a power of two [default: 262144]
+    #[arg(long = "table-ring-bytes", value_name = "BYTES")]
+    pub ring_bytes: Option<u32>,
+}
+
+impl Tables {
+    fn or(self, other: &Self) -> Self {
+        Self {
+            peers: self.peers.or(other.peers),
+            prefixes: self.prefixes.or(other.prefixes),
+            policy_sets: self.policy_sets.or(other.policy_sets),
+            rules: self.rules.or(other.rules),
+            port_sets: self.port_sets.or(other.port_sets),
+            port_chunks: self.port_chunks.or(other.port_chunks),
+            frontends: self.frontends.or(other.frontends),
+            backends: self.backends.or(other.backends),
+            flows_per_pod: self.flows_per_pod.or(other.flows_per_pod),
+            openings_per_pod: self.openings_per_pod.or(other.openings_per_pod),
+            fragments: self.fragments.or(other.fragments),
+            ring_bytes: self.ring_bytes.or(other.ring_bytes),
+        }
+    }
+
+    fn sizes(&self) -> Sizes {
+        let default = Sizes::default();
+        Sizes {
+            peers: self.peers.unwrap_or(default.peers),
+            prefixes: self.prefixes.unwrap_or(default.prefixes),
+            policy_sets: self.policy_sets.unwrap_or(default.policy_sets),
+            rules: self.rules.unwrap_or(default.rules),
+            port_sets: self.port_sets.unwrap_or(default.port_sets),
+            port_chunks: self.port_chunks.unwrap_or(default.port_chunks),
+            frontends: self.frontends.unwrap_or(default.frontends),
+            backends: self.backends.unwrap_or(default.backends),
+            flows_per_pod: self.flows_per_pod.unwrap_or(default.flows_per_pod),
+            openings_per_pod: self.openings_per_pod.unwrap_or(default.openings_per_pod),
+            fragments: self.fragments.unwrap_or(default.fragments),
+            ring_bytes: self.ring_bytes.unwrap_or(default.ring_bytes),
+        }
+    }
+}
+
+impl Options {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or says something that is not known.
+    pub fn from_file(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("the configuration {} is wrong", path.display()))
+    }
+
+    /// These options, and `other` where they say nothing.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let list = |mine: Vec<String>, other: Vec<String>| if mine.is_empty() { other } else { mine };
+        Self {
+            manifests: self.manifests.or(other.manifests),
+            node: self.node.or(other.node),
+            bpffs: self.bpffs.or(other.bpffs),
+            cni_cache: self.cni_cache.or(other.cni_cache),
+            socket: self.socket.or(other.socket),
+            service_cidr: if self.service_cidr.is_empty() { other.service_cidr } else { self.service_cidr },
+            exclude_interface: list(self.exclude_interface, other.exclude_interface),
+            trust_tag: self.trust_tag.or(other.trust_tag),
+            frontend_grace: self.frontend_grace.or(other.frontend_grace),
+            hook_linger: self.hook_linger.or(other.hook_linger),
+            history: self.history.or(other.history),
+            log: self.log.or(other.log),
+            log_format: self.log_format.or(other.log_format),
+            tables: self.tables.or(&other.tables),
+        }
+    }
+
+    /// With every default filled in.
+    ///
+    /// # Errors
+    /// When something is missing that has no default, or makes no sense.
+    pub fn resolve(self) -> anyhow::Result<Config> {
+        let manifests = self.manifests.context(
+            "say where the objects come from: --manifests DIR (or `manifests` in the configuration file)",
+        )?;
+        let node = match self.node {
+            Some(node) => node,
+            None => hostname()?,
+        };
+        anyhow::ensure!(!node.is_empty(), "the node's name is empty; give it by --node NAME");
+        let sizes = self.tables.sizes();
+        anyhow::ensure!(
+            sizes.ring_bytes.is_power_of_two() && sizes.ring_bytes >= 4096,
+            "--table-ring-bytes must be a power of two of at least 4096, not {}",
+            sizes.ring_bytes
+        );
+        Ok(Config {
+            manifests,
+            node,
+            bpffs: self.bpffs.unwrap_or_else(|| BPFFS.into()),
+            cni_cache: self.cni_cache.unwrap_or_else(|| CNI_CACHE.into()),
+            socket: self.socket.unwrap_or_else(|| SOCKET.into()),
+            service_cidrs: self.service_cidr,
+            excluded: self.exclude_interface,
+            trust_tag: self.trust_tag.unwrap_or_default(),
+            frontend_grace: Duration::from_secs(self.frontend_grace.unwrap_or(FRONTEND_GRACE)),
+            hook_linger: Duration::from_secs(self.hook_linger.unwrap_or(HOOK_LINGER)),
+            history: self.history.unwrap_or(HISTORY).max(1),
+            sizes,
+        })
+    }
+}
+
+/// What the agent runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Folder of manifests.
+    pub manifests: PathBuf,
+    /// This node's name.
+    pub node: String,
+    /// Folder for pins.
+    pub bpffs: PathBuf,
+    /// libcni's cache.
+    pub cni_cache: PathBuf,
+    /// The socket.
+    pub socket: PathBuf,
+    /// Ranges of Service addresses.
+    pub service_cidrs: Vec<IpNet>,
+    /// Patterns of interfaces to leave alone.
+    pub excluded: Vec<String>,
+    /// Whether the tag is believed behind a bridge.
+    pub trust_tag: TrustTag,
+    /// How long what kube-proxy may still use counts.
+    pub frontend_grace: Duration,
+    /// How long a pod keeps its classifiers.
+    pub hook_linger: Duration,
+    /// Verdicts kept in memory.
+    pub history: usize,
+    /// Sizes of the tables.
+    pub sizes: Sizes,
+}
+
+/// The host's name.
+///
+/// # Errors
+/// When the kernel does not say, or it is no text.
+pub fn hostname() -> anyhow::Result<String> {
+    let name = nix::unistd::gethostname()
+        .context("cannot find out the host's name; give the node's name by --node")?;
+    name.into_string().ok().context("the host's name is no text; give the node's name by --node")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
+        let flags = Command::try_parse_from(["x", "--node", "a", "--table-peers", "7"]).unwrap().options;
+        let file: Options = toml::from_str(
+            "node = \"b\"\nmanifests = \"/m\"\nhistory = 3\n[tables]\npeers = 9\nrules = 11\n",
+        )
+        .unwrap();
+        let config = flags.or(file).resolve().unwrap();
+        assert_eq!((config.node.as_str(), config.history), ("a", 3));
+        assert_eq!((config.sizes.peers, config.sizes.rules), (7, 11));
+        assert_eq!(config.socket, Path::new(SOCKET));
+    }
+
+    #[test]
+    fn a_file_that_says_something_unknown_is_refused() {
+        assert!(toml::from_str::<Options>("nodes = \"b\"").is_err());
+        assert!(toml::from_str::<Options>("[tables]\npeer = 1").is_err());
+    }
+
+    #[test]
+    fn the_help_states_the_defaults_that_are_used() {
+        let help: String = Command::command()
+            .render_long_help()
+            .to_string()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        let sizes = Sizes::default();
+        for default in [
+            BPFFS.to_owned(),
+            CNI_CACHE.to_owned(),
+            SOCKET.to_owned(),
+            HISTORY.to_string(),
+            FRONTEND_GRACE.to_string(),
+            HOOK_LINGER.to_string(),
+            LOG.to_owned(),
+            sizes.peers.to_string(),
+            sizes.prefixes.to_string(),
+            sizes.policy_sets.to_string(),
+            sizes.rules.to_string(),
+            sizes.port_chunks.to_string(),
+            sizes.frontends.to_string(),
+            sizes.flows_per_pod.to_string(),
+            sizes.openings_per_pod.to_string(),
+            sizes.ring_bytes.to_string(),
+        ] {
+            assert!(help.contains(&format!("[default: {default}]")), "{default} is not in the help");
+        }
+    }
+
+    #[test]
+    fn without_a_source_of_objects_it_says_what_to_give() {
+        let error = Options::default().resolve().unwrap_err().to_string();
+        assert!(error.contains("--manifests"));
+    }
+}

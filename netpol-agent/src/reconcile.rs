@@ -1,0 +1,295 @@
+//! The only owner of the compiled state: takes in what sources and discovery say, compiles, and brings the difference
+//! to the kernel.
+//!
+//! It is synchronous and does no I/O of its own beside the [`Datapath`]; whoever drives it gives it the time. Nothing
+//! is written before every source has listed everything once.
+
+mod endpoints;
+mod input;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use netpol_policy::engine::{Engine, HookLevel, Recovered, Settings, TableOp};
+use tracing::{debug, error, info, warn};
+
+pub use self::input::{Input, drive};
+use crate::{
+    config::TrustTag,
+    datapath::{Counters, Sizes},
+    discovery::Discovered,
+    sources::{Located, SourceUpdate, appeared},
+};
+
+/// How long to wait before a hook that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often sets of backends that no flow uses any more are looked for.
+const RELEASE: Duration = Duration::from_secs(60);
+/// Faults of the past that are kept.
+const FAULTS: usize = 32;
+
+/// What the reconciler needs of the kernel.
+pub trait Datapath {
+    /// Applies operations in their order; says which ones failed, and why.
+    fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, String)>;
+    /// Says of a bridge whether the tag can be believed of packets that came in by it.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the tag is then not believed.
+    fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String>;
+    /// What has been counted.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn counters(&self) -> Result<Counters, String>;
+    /// Sets of backends that some flow was judged by.
+    fn referenced_backends(&self) -> BTreeSet<u32>;
+}
+
+impl Datapath for crate::datapath::Datapath {
+    fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, String)> {
+        let failed = Self::apply(self, operations);
+        failed.into_iter().map(|(op, error)| (op, format!("{:#}", anyhow::Error::new(error)))).collect()
+    }
+
+    fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
+        Self::trust_bridge(self, ifindex, trusted).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    }
+
+    fn counters(&self) -> Result<Counters, String> {
+        Self::counters(self).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    }
+
+    fn referenced_backends(&self) -> BTreeSet<u32> {
+        Self::referenced_backends(self)
+    }
+}
+
+/// What the reconciler is told once.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// This node's name.
+    pub node: String,
+    /// Where objects come from, for people.
+    pub source: String,
+    /// How local pods are found, for people.
+    pub discovery: String,
+    /// Whether the tag is believed behind a bridge.
+    pub trust_tag: TrustTag,
+    /// Sizes of the tables.
+    pub sizes: Sizes,
+}
+
+/// The owner of the state.
+pub struct Reconciler<D> {
+    options: Options,
+    engine: Engine,
+    datapath: D,
+    /// What the source said last, without its events.
+    report: SourceUpdate,
+    discovered: Option<Discovered>,
+    /// Interfaces that an earlier agent has hooked.
+    inherited: BTreeSet<u32>,
+    /// Interfaces that were there at the start, of pods that are not known: left alone until they are.
+    strangers: BTreeSet<u32>,
+    /// Endpoints as the engine knows them, by interface index.
+    endpoints: BTreeMap<u32, endpoints::Told>,
+    /// Bridges as the datapath knows them.
+    trusted: BTreeSet<u32>,
+    /// Hooks that could not be made, to be tried again.
+    failed_hooks: BTreeMap<u32, (TableOp, String)>,
+    retry_at: Option<Duration>,
+    release_at: Duration,
+    faults: VecDeque<String>,
+    known_problems: Vec<Located>,
+    /// Times that something was written.
+    revision: u64,
+    /// Everything was written once.
+    settled: bool,
+    dirty: bool,
+}
+
+impl<D: Datapath> Reconciler<D> {
+    /// Starts from what the tables hold.
+    #[must_use]
+    pub fn new(options: Options, settings: Settings, recovered: Recovered, datapath: D) -> Self {
+        let inherited = recovered
+            .0
+            .iter()
+            .filter_map(|op| match op {
+                TableOp::Hook { ifindex, level, .. } if *level != HookLevel::None => Some(*ifindex),
+                _ => None,
+            })
+            .collect();
+        Self {
+            options,
+            engine: Engine::new(settings, recovered),
+            datapath,
+            report: SourceUpdate::default(),
+            discovered: None,
+            inherited,
+            strangers: BTreeSet::new(),
+            endpoints: BTreeMap::new(),
+            trusted: BTreeSet::new(),
+            failed_hooks: BTreeMap::new(),
+            retry_at: None,
+            release_at: RELEASE,
+            faults: VecDeque::new(),
+            known_problems: Vec::new(),
+            revision: 0,
+            settled: false,
+            dirty: false,
+        }
+    }
+
+    /// The compiled state, to read.
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// What the source said last, without its events.
+    pub const fn report(&self) -> &SourceUpdate {
+        &self.report
+    }
+
+    /// Takes in what the source says.
+    pub fn take_objects(&mut self, mut update: SourceUpdate) {
+        for problem in appeared(&self.report.problems, &update.problems) {
+            warn!(target: "netpol", "{problem}");
+        }
+        for event in std::mem::take(&mut update.events) {
+            self.engine.apply(event);
+            self.dirty = true;
+        }
+        if update.synced && !self.report.synced {
+            info!(source = %self.options.source, "all objects are listed");
+            self.dirty = true;
+        }
+        if !update.synced && !update.problems.is_empty() {
+            error!("not ready: nothing is enforced anew before every file can be read");
+        }
+        if update.skipped != self.report.skipped && !update.skipped.is_empty() {
+            let text: Vec<String> =
+                update.skipped.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+            info!("objects of kinds that decide nothing: {}", crate::text::escape(&text.join(", ")));
+        }
+        self.report = update;
+    }
+
+    /// Takes in which interfaces there are.
+    pub fn take_interfaces(&mut self, discovered: Discovered) {
+        let known = self.discovered.as_ref().map_or(&[][..], |d| &d.problems);
+        for problem in discovered.problems.iter().filter(|p| !known.contains(p)) {
+            warn!(target: "netpol", "{}", crate::text::escape(problem));
+        }
+        self.discovered = Some(discovered);
+        self.dirty = true;
+    }
+
+    /// When [`settle`](Self::settle) has something to do even if nothing happens.
+    pub fn deadline(&self) -> Option<Duration> {
+        if !self.may_write() {
+            return None;
+        }
+        [self.engine.next_deadline(), self.retry_at, Some(self.release_at)].into_iter().flatten().min()
+    }
+
+    const fn may_write(&self) -> bool {
+        self.report.synced && self.discovered.is_some()
+    }
+
+    /// Brings the kernel up to date, as far as there is anything to do. `now` is any clock that only goes forward.
+    pub fn settle(&mut self, now: Duration) {
+        if !self.may_write() {
+            return;
+        }
+        let due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        if !self.dirty && !due(self.engine.next_deadline()) && !due(self.retry_at) && now < self.release_at {
+            return;
+        }
+        if std::mem::take(&mut self.dirty) {
+            self.tell_endpoints();
+        }
+        if now >= self.release_at {
+            self.release_at = now + RELEASE;
+            let used = self.datapath.referenced_backends();
+            self.engine.release_backends(&|id| used.contains(&id));
+        }
+        let mut operations = self.engine.compile(now);
+        if due(self.retry_at) {
+            self.retry_at = None;
+            operations.extend(std::mem::take(&mut self.failed_hooks).into_values().map(|(op, _)| op));
+        }
+        self.forget_old_hooks(&operations);
+        if !operations.is_empty() {
+            debug!(count = operations.len(), "writing");
+            let failed = self.datapath.apply(&operations);
+            self.revision += 1;
+            for (operation, reason) in &failed {
+                self.refuse(now, operation, reason);
+            }
+            let refused: Vec<TableOp> = failed.into_iter().map(|(op, _)| op).collect();
+            self.engine.applied(now, &refused);
+            if !refused.is_empty() {
+                // What had to be closed for it is written at once.
+                self.dirty = true;
+                let closing = self.engine.compile(now);
+                let failed = self.datapath.apply(&closing);
+                for (operation, reason) in &failed {
+                    self.refuse(now, operation, reason);
+                }
+                self.engine.applied(now, &failed.into_iter().map(|(op, _)| op).collect::<Vec<_>>());
+                self.dirty = false;
+            }
+        }
+        self.tell_bridges();
+        if !self.settled {
+            self.settled = true;
+            info!(endpoints = self.endpoints.len(), "everything is written");
+        }
+        self.log_problems();
+    }
+
+    /// A hook that is asked for anew needs no second try.
+    fn forget_old_hooks(&mut self, operations: &[TableOp]) {
+        for operation in operations {
+            if let TableOp::Hook { slot, .. } | TableOp::RemoveEndpoint { slot } = operation {
+                self.failed_hooks.remove(slot);
+            }
+        }
+    }
+
+    fn refuse(&mut self, now: Duration, operation: &TableOp, reason: &str) {
+        error!(?operation, "the kernel refused a change: {reason}");
+        let line = match operation {
+            TableOp::Hook { slot, level, .. } => {
+                if *level != HookLevel::None {
+                    self.failed_hooks.insert(*slot, (operation.clone(), reason.to_owned()));
+                    self.retry_at = Some(now + RETRY);
+                }
+                let name =
+                    self.engine.endpoint(*slot).map_or_else(String::new, |e| e.local.ifname.to_string());
+                format!("cannot hook the interface {name}: {reason}")
+            }
+            other => format!("the kernel refused {}: {reason}", report::name_of(other)),
+        };
+        if self.faults.len() == FAULTS {
+            self.faults.pop_front();
+        }
+        self.faults.push_back(line);
+    }
+
+    fn log_problems(&mut self) {
+        let problems: Vec<Located> =
+            self.engine.problems().iter().map(|p| Located::of(p, None, None)).collect();
+        for problem in appeared(&self.known_problems, &problems) {
+            warn!(target: "netpol", "{problem}");
+        }
+        self.known_problems = problems;
+    }
+}

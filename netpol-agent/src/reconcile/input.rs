@@ -1,0 +1,86 @@
+//! What the reconciler's thread hears, and the loop that it runs.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{Datapath, Reconciler};
+use crate::{
+    control::protocol::{Request, Response},
+    discovery::Discovered,
+    sources::SourceUpdate,
+    verdicts::{log::Log, naming, rings::Batch},
+};
+
+/// How long to sleep when there is no deadline.
+const IDLE: Duration = Duration::from_secs(60);
+/// How often the two clocks are compared: the time of day may be set.
+const CLOCK: Duration = Duration::from_secs(1);
+
+/// What may happen.
+#[derive(Debug)]
+pub enum Input {
+    /// The source has something to say.
+    Objects(SourceUpdate),
+    /// The interfaces have changed.
+    Interfaces(Discovered),
+    /// The kernel has judged.
+    Verdicts(Batch),
+    /// The command line asks.
+    Ask(Request, oneshot::Sender<Response>),
+    /// A part has ended that must not; why.
+    Failed(String),
+    /// Enough.
+    Stop,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// When another part has failed.
+pub fn drive<D: Datapath>(
+    reconciler: &mut Reconciler<D>,
+    inputs: &Receiver<Input>,
+    log: &Arc<Log>,
+) -> anyhow::Result<()> {
+    let start = Instant::now();
+    let mut clock = (naming::Clock::now(), Instant::now());
+    loop {
+        let now = start.elapsed();
+        let wait = reconciler.deadline().map_or(IDLE, |at| at.saturating_sub(now));
+        let first = match inputs.recv_timeout(wait) {
+            Ok(input) => Some(input),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        // What has come meanwhile is one change.
+        for input in first.into_iter().chain(inputs.try_iter()) {
+            match input {
+                Input::Objects(update) => reconciler.take_objects(update),
+                Input::Interfaces(discovered) => reconciler.take_interfaces(discovered),
+                Input::Verdicts(batch) => {
+                    if clock.1.elapsed() > CLOCK {
+                        clock = (naming::Clock::now(), Instant::now());
+                    }
+                    for event in &batch.events {
+                        log.add(naming::name(reconciler.engine(), &reconciler.options.node, clock.0, event));
+                    }
+                }
+                Input::Ask(request, reply) => {
+                    reconciler.settle(start.elapsed());
+                    // Nobody waits any more: no harm.
+                    let _gone = reply.send(reconciler.answer(&request, start.elapsed()));
+                }
+                Input::Failed(reason) => anyhow::bail!("{reason}"),
+                Input::Stop => return Ok(()),
+            }
+        }
+        reconciler.settle(start.elapsed());
+    }
+}

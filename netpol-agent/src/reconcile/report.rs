@@ -1,0 +1,263 @@
+//! Answers to questions about the state.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use netpol_common::{
+    Direction,
+    tables::{SET_CLOSED, SET_NONE},
+};
+use netpol_policy::{
+    engine::{EndpointView, HookLevel, TableOp},
+    model::{Key, Policy},
+    spec::Cluster,
+};
+
+use super::{Datapath, Reconciler};
+use crate::{
+    control::protocol::{
+        BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, Question, Request, Response, Status,
+    },
+    explain,
+    policy_text::{rule_text, selector_text},
+    sources::Located,
+};
+
+/// An operation's name, for people.
+pub(super) fn name_of(operation: &TableOp) -> String {
+    let text = format!("{operation:?}");
+    text.split([' ', '(', '{']).next().unwrap_or_default().to_owned()
+}
+
+const fn hook_name(level: HookLevel) -> &'static str {
+    match level {
+        HookLevel::None => "none",
+        HookLevel::SourceCheck => "source-check",
+        HookLevel::Full => "full",
+    }
+}
+
+const fn set_name(set: u32) -> &'static str {
+    match set {
+        SET_NONE => "open",
+        SET_CLOSED => "closed",
+        _ => "isolated",
+    }
+}
+
+impl<D: Datapath> Reconciler<D> {
+    /// Answers a question; those about verdicts are not ours.
+    pub fn answer(&self, request: &Request, uptime: Duration) -> Response {
+        match request {
+            Request::Status => Response::Status(Box::new(self.status(uptime))),
+            Request::Policies => Response::Policies {
+                policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
+            },
+            Request::Policy { name } => self.policy(name),
+            Request::Explain(question) => self.explain(question),
+            Request::Observe { .. } => {
+                Response::Error { message: "verdicts are not asked for here".to_owned() }
+            }
+        }
+    }
+
+    fn explain(&self, question: &Question) -> Response {
+        if !self.report.synced {
+            return Response::Error {
+                message: "the objects are not all listed yet; see `netpol status`".to_owned(),
+            };
+        }
+        let cluster = Cluster::new(&self.engine.store().objects(), &self.options.node)
+            .with_templates(self.report.templates.clone());
+        match explain::answer(&cluster, question) {
+            Ok(explanation) => Response::Explanation(Box::new(explanation)),
+            Err(error) => Response::Error { message: format!("{error:#}") },
+        }
+    }
+
+    /// Whether everything is as it should be, and why not.
+    fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !self.report.synced {
+            let broken = self.report.problems.iter().filter(|p| p.kind.is_empty()).map(ToString::to_string);
+            reasons.push("the objects are not all listed yet".to_owned());
+            reasons.extend(broken);
+        }
+        if self.discovered.is_none() {
+            reasons.push("the interfaces are not all listed yet".to_owned());
+        }
+        if !self.settled {
+            reasons.push("nothing is written yet".to_owned());
+        }
+        for (operation, reason) in self.failed_hooks.values() {
+            if let TableOp::Hook { slot, .. } = operation {
+                reasons.push(format!("{} is not hooked: {reason}", self.endpoint_name(*slot)));
+            }
+        }
+        for told in self.endpoints.values().filter(|told| told.homeless) {
+            reasons
+                .push(format!("no slot is left for the interface {}: it is not enforced", told.local.ifname));
+        }
+        reasons
+    }
+
+    fn endpoint_name(&self, slot: u32) -> String {
+        self.engine.endpoint(slot).map_or_else(
+            || format!("slot {slot}"),
+            |e| {
+                format!(
+                    "{} ({})",
+                    e.local.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+                    e.local.ifname
+                )
+            },
+        )
+    }
+
+    /// How the agent is.
+    pub fn status(&self, uptime: Duration) -> Status {
+        let not_ready = self.not_ready();
+        let store = self.engine.store();
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            node: self.options.node.clone(),
+            ready: not_ready.is_empty(),
+            not_ready,
+            source: self.options.source.clone(),
+            discovery: self.options.discovery.clone(),
+            uptime_seconds: uptime.as_secs(),
+            revision: self.revision,
+            objects: BTreeMap::from([
+                ("Namespace".to_owned(), store.namespaces().count()),
+                ("Node".to_owned(), store.nodes().count()),
+                ("Pod".to_owned(), store.pods().count()),
+                ("Service".to_owned(), store.services().count()),
+                ("EndpointSlice".to_owned(), store.slices().count()),
+                ("NetworkPolicy".to_owned(), store.policies().count()),
+            ]),
+            skipped: self.report.skipped.clone(),
+            endpoints: self.engine.endpoints().map(|e| endpoint_line(&e)).collect(),
+            unhooked: self.unhooked(),
+            bridges: self.bridges(),
+            policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
+            problems: self.problems(),
+            faults: self.faults.iter().cloned().collect(),
+            ..Status::default()
+        };
+        if let Some(discovered) = &self.discovered {
+            status.faults.extend(discovered.problems.iter().cloned());
+        }
+        match self.datapath.counters() {
+            Ok(counters) => {
+                status.lost_events = counters.lost;
+                status.limited_events = counters.limited;
+                status.flows_refused = counters.flow_full;
+                let line =
+                    |(direction, reason, packets): (Direction, netpol_common::Reason, u64)| CounterLine {
+                        direction: direction.name().to_owned(),
+                        reason: reason.name().to_owned(),
+                        packets,
+                    };
+                status.counters = counters.verdicts.into_iter().map(line).collect();
+            }
+            Err(error) => status.faults.push(format!("cannot read the counters: {error}")),
+        }
+        status
+    }
+
+    fn problems(&self) -> Vec<Located> {
+        let mut problems = self.report.problems.clone();
+        problems.extend(self.engine.problems().iter().map(|p| Located::of(p, None, None)));
+        problems
+    }
+
+    fn unhooked(&self) -> Vec<String> {
+        let Some(discovered) = &self.discovered else { return Vec::new() };
+        let strangers = discovered.pods.values().filter(|local| self.strangers.contains(&local.ifindex));
+        strangers
+            .map(|local| {
+                format!(
+                    "{}: the pod {} is not among the objects, and was there before the agent",
+                    local.interface, local.pod
+                )
+            })
+            .collect()
+    }
+
+    fn bridges(&self) -> Vec<BridgeLine> {
+        let Some(discovered) = &self.discovered else { return Vec::new() };
+        let used: std::collections::BTreeSet<u32> =
+            discovered.pods.values().filter_map(|local| local.bridge).collect();
+        let line = |ifindex: u32| {
+            let bridge = discovered.bridges.get(&ifindex)?;
+            let trusted = self.trusted.contains(&ifindex);
+            let reason = if trusted { None } else { self.distrust(discovered, ifindex) };
+            Some(BridgeLine { name: bridge.name.clone(), trusted, reason: reason.unwrap_or_default() })
+        };
+        used.into_iter().filter_map(line).collect()
+    }
+
+    fn sorted_policies(&self) -> Vec<&Policy> {
+        let mut policies: Vec<&Policy> = self.engine.store().policies().map(AsRef::as_ref).collect();
+        policies.sort_by(|a, b| a.key.cmp(&b.key));
+        policies
+    }
+
+    fn policy_line(&self, policy: &Policy) -> PolicyLine {
+        let name = policy.key.to_string();
+        let problems: Vec<Located> =
+            self.problems().into_iter().filter(|p| p.kind == "NetworkPolicy" && p.object == name).collect();
+        let isolates = [(Direction::Ingress, "Ingress"), (Direction::Egress, "Egress")];
+        PolicyLine {
+            policy: name,
+            isolates: isolates
+                .iter()
+                .filter(|(direction, _)| policy.rules(*direction).is_some())
+                .map(|(_, text)| (*text).to_owned())
+                .collect(),
+            selects: selector_text(&policy.pod_selector),
+            local_pods: self.engine.selected_by(&policy.key),
+            realized: problems.is_empty() && self.settled && !self.dirty,
+            problems,
+        }
+    }
+
+    fn policy(&self, name: &str) -> Response {
+        let (namespace, short) = name.split_once('/').unwrap_or(("default", name));
+        let Some(policy) = self.engine.store().policy(&Key::new(namespace, short)) else {
+            return Response::Error {
+                message: format!("there is no policy {namespace}/{short}; `netpol policy list` names them"),
+            };
+        };
+        let mut pods: Vec<String> = Vec::new();
+        for endpoint in self.engine.endpoints() {
+            let selects = |d| self.engine.policies_of(endpoint.slot, d).iter().any(|p| p.key == policy.key);
+            if Direction::ALL.into_iter().any(selects) {
+                pods.push(endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default());
+            }
+        }
+        pods.sort();
+        let mut rules = BTreeMap::new();
+        for direction in Direction::ALL {
+            if let Some(list) = policy.rules(direction) {
+                rules.insert(
+                    direction.name().to_owned(),
+                    list.iter().map(|r| rule_text(r, direction)).collect(),
+                );
+            }
+        }
+        Response::Policy(Box::new(PolicyDetail { line: self.policy_line(policy), pods, rules }))
+    }
+}
+
+fn endpoint_line(endpoint: &EndpointView<'_>) -> EndpointLine {
+    EndpointLine {
+        pod: endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+        interface: endpoint.local.ifname.to_string(),
+        slot: endpoint.slot,
+        addresses: endpoint.local.addresses.iter().map(ToString::to_string).collect(),
+        hook: hook_name(endpoint.hook).to_owned(),
+        ingress: set_name(endpoint.sets[Direction::Ingress.index()]).to_owned(),
+        egress: set_name(endpoint.sets[Direction::Egress.index()]).to_owned(),
+        tag_trusted: endpoint.local.tag_trusted,
+    }
+}
