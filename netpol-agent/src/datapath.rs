@@ -15,6 +15,7 @@ mod recover;
 mod sizes;
 mod sys;
 mod tables;
+mod test_run;
 mod uninstall;
 mod verify;
 
@@ -24,7 +25,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::programs::ProgramFd;
+use aya::{Ebpf, programs::ProgramFd};
 use netpol_common::Direction;
 use netpol_policy::engine::{HookLevel, Recovered};
 
@@ -32,6 +33,7 @@ pub use self::{
     error::Error,
     events::{Counters, Events},
     sizes::Sizes,
+    test_run::{Ran, TestRun, test_run},
     uninstall::{Uninstalled, uninstall},
     verify::{Verified, verify_programs},
 };
@@ -57,7 +59,9 @@ pub struct Datapath {
     folder: PathBuf,
     sizes: Sizes,
     tables: Tables,
-    /// The classifiers by name. The pinned array of programs holds them beyond this process.
+    /// The loaded object: its programs live as long as it, and beyond it in the pinned array of programs.
+    object: Ebpf,
+    /// The classifiers by name.
     programs: BTreeMap<&'static str, ProgramFd>,
     /// What each slot's interface carries.
     hooks: BTreeMap<u32, (u32, HookLevel)>,
@@ -92,7 +96,7 @@ impl Datapath {
         }
         let tables = Tables::new(&mut object)?;
         let mut datapath =
-            Self { folder: bpffs, sizes, tables, programs, hooks: BTreeMap::new(), attached: BTreeSet::new() };
+            Self { folder: bpffs, sizes, tables, object, programs, hooks: BTreeMap::new(), attached: BTreeSet::new() };
         let recovered = datapath.recover();
         Ok((datapath, recovered))
     }

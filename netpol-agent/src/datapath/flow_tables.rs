@@ -22,7 +22,11 @@ fn create(entries: u32, name: &str) -> Result<MapData, MapError> {
 
 impl Datapath {
     /// Makes the tables of a slot unless they are there: flows outlive a restart of the agent.
-    pub(super) fn make_flow_tables(&mut self, slot: u32) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses them, most often for memory.
+    pub fn make_flow_tables(&mut self, slot: u32) -> Result<(), Error> {
         let sizes = &self.sizes;
         for (outer, entries, name) in [
             (&mut self.tables.flows, sizes.flows_per_pod, "FLOWS"),
