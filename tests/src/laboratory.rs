@@ -58,6 +58,8 @@ pub struct Laboratory {
     host_parts: u8,
     /// Incarnations of pods, for their uids.
     born: u32,
+    /// Marks written to see what the agent has read.
+    marks: u32,
     running: Option<Program>,
     /// The last field: all else is gone when this removes what is left.
     claim: Claim,
@@ -93,6 +95,7 @@ impl Laboratory {
             objects: BTreeMap::new(),
             host_parts: 100,
             born: 0,
+            marks: 0,
             running: None,
             claim,
         };

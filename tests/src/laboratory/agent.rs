@@ -80,6 +80,15 @@ impl Agent {
         command
     }
 
+    /// `netpol agent --uninstall`, not started yet.
+    #[must_use]
+    pub fn uninstall(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.args(["agent", "--uninstall", "--bpffs"]).arg(&self.bpffs).stdin(Stdio::null());
+        self.network.enter(&mut command);
+        command
+    }
+
     /// Another command of netpol, against this agent's socket, not started yet.
     #[must_use]
     pub fn client(&self, arguments: &[&str]) -> Command {
@@ -191,12 +200,12 @@ impl Laboratory {
     ///
     /// # Errors
     /// When it does not in time.
-    pub fn settle(&self) -> Result<()> {
+    pub fn settle(&mut self) -> Result<()> {
         if !self.has_agent() {
             return Ok(());
         }
         let agent = self.agent()?;
-        let wanted = self.wanted();
+        let wanted = self.mark()?;
         wait_for("the agent has taken in what the folder holds", SETTLED, || {
             agent.status().is_ok_and(|status| wanted.is_met(&status)).then_some(())
         })

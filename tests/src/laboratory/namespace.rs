@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 
 use super::claim;
@@ -148,6 +148,18 @@ impl Namespace {
     /// When one of them fails.
     pub fn batch(&self, lines: &str) -> Result<()> {
         command::feed("ip", &["-n", self.name(), "-batch", "-"], lines).map(drop)
+    }
+
+    /// The hardware address of one of its interfaces.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn hardware(&self, interface: &str) -> Result<[u8; 6]> {
+        let text = command::read("ip", &["-n", self.name(), "-brief", "link", "show", "dev", interface])?;
+        let address = text.split_whitespace().nth(2).unwrap_or_default();
+        let bytes: Vec<u8> =
+            address.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+        bytes.try_into().map_err(|_| anyhow!("{interface} has no hardware address: {text}"))
     }
 
     /// Writes a sysctl below `/proc/sys/net` of this namespace (a path such as `net/ipv4/ip_forward`).

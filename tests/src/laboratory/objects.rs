@@ -1,6 +1,6 @@
 //! The objects in the agent's folder, and the Services that follow from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -13,25 +13,31 @@ use super::{Laboratory, Pod, ServicePort, ServiceSpec, network};
 /// What `netpol status` must say once the agent has seen everything.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    endpoints: usize,
-    kinds: BTreeMap<String, usize>,
+    /// A kind that nobody reads, written last: when it is counted among the skipped ones, all before it was read.
+    marker: String,
+    /// Interfaces of running pods.
+    interfaces: BTreeSet<String>,
 }
 
 impl Wanted {
     pub(super) fn is_met(&self, status: &Value) -> bool {
-        // Filled in when the agent's form is known.
-        let _ = (&self.endpoints, &self.kinds, status);
-        true
+        let endpoints = status["endpoints"].as_array().into_iter().flatten();
+        let interfaces: BTreeSet<String> = endpoints.map(|line| text(line, "interface").to_owned()).collect();
+        status["ready"] == Value::Bool(true)
+            && status["skipped"].get(&self.marker).is_some()
+            && interfaces == self.interfaces
     }
 }
 
 impl Laboratory {
-    pub(super) fn wanted(&self) -> Wanted {
-        let mut kinds = BTreeMap::new();
-        for object in self.objects.values() {
-            *kinds.entry(text(object, "kind").to_owned()).or_default() += 1;
-        }
-        Wanted { endpoints: self.pods.len(), kinds }
+    /// Writes a mark after everything else, and says how it shows that all was read.
+    pub(super) fn mark(&mut self) -> Result<Wanted> {
+        self.marks += 1;
+        let marker = format!("Mark{}", self.marks);
+        let object = json!({"apiVersion": "laboratory/v1", "kind": marker, "metadata": {"name": "mark"}});
+        self.place(&self.manifests().join("zz-mark.json"), &serde_json::to_vec(&object)?)?;
+        let interfaces = self.pods.values().map(|pod| pod.host_interface.clone()).collect();
+        Ok(Wanted { marker, interfaces })
     }
 
     /// Writes an object into the agent's folder, or replaces it there, in one step.

@@ -1,4 +1,13 @@
 //! Real packets between network namespaces. Every denial has its positive control: without the policy the same packet
 //! arrives.
 
+mod agent;
+mod changes;
+mod forged;
+mod fragments;
 mod laboratory;
+mod node;
+mod pods;
+mod protocols;
+mod services;
+mod setup;

@@ -1,0 +1,86 @@
+//! What many tests begin with.
+
+use anyhow::Result;
+use netpol_tests::probe::{Kind, Probe};
+use netpol_tests::serve::{self, Server};
+use netpol_tests::{Laboratory, Link, Namespace, Pod, PodSpec, Setup};
+use serde_json::{Value, json};
+
+/// A server with two ports of each protocol, a client that policies name, and a stranger that none names.
+pub(crate) struct Three {
+    pub(crate) lab: Laboratory,
+    pub(crate) server: Pod,
+    pub(crate) client: Pod,
+    pub(crate) stranger: Pod,
+    pub(crate) servers: Vec<Server>,
+}
+
+/// The ports that policies allow, and those that they do not.
+pub(crate) const ALLOWED: u16 = 7000;
+/// See [`ALLOWED`].
+pub(crate) const OTHER: u16 = 7001;
+
+impl Three {
+    /// With a running agent and without policies.
+    pub(crate) fn start(link: Link) -> Result<Self> {
+        let mut lab = Laboratory::with(Setup { link, ..Setup::default() })?;
+        let server = lab.add_pod(PodSpec::new("shop", "server").label("app", "server"))?;
+        let client = lab.add_pod(PodSpec::new("shop", "client").label("app", "client"))?;
+        let stranger = lab.add_pod(PodSpec::new("shop", "stranger").label("app", "stranger"))?;
+        let mut servers = Vec::new();
+        for port in [ALLOWED, OTHER] {
+            servers.push(serve::tcp(&server, port)?);
+            servers.push(serve::udp(&server, port)?);
+            servers.push(serve::sctp(&server, port)?);
+        }
+        lab.start_agent()?;
+        Ok(Self { lab, server, client, stranger, servers })
+    }
+
+    /// Questions of every protocol to one port of the server, both families, without pings.
+    pub(crate) fn all_protocols(&self, from: &Namespace, port: u16) -> Vec<Probe> {
+        let kinds = [Kind::Tcp, Kind::Udp, Kind::Sctp];
+        kinds.iter().flat_map(|kind| Probe::all(from, *kind, &self.server.sockets(port))).collect()
+    }
+
+    /// A policy, and waits until it is in force.
+    pub(crate) fn policy(&mut self, name: &str, spec: &Value) -> Result<()> {
+        self.lab.policy("shop", name, spec)?;
+        self.lab.settle()
+    }
+
+    /// Takes a policy away, and waits until it is gone.
+    pub(crate) fn no_policy(&mut self, name: &str) -> Result<()> {
+        self.lab.delete_policy("shop", name)?;
+        self.lab.settle()
+    }
+}
+
+/// All three protocols of one port.
+pub(crate) fn ports(port: u16) -> Value {
+    json!([
+        {"protocol": "TCP", "port": port},
+        {"protocol": "UDP", "port": port},
+        {"protocol": "SCTP", "port": port},
+    ])
+}
+
+/// Pods of the policy's namespace with this label `app`.
+pub(crate) fn app(value: &str) -> Value {
+    json!([{"podSelector": {"matchLabels": {"app": value}}}])
+}
+
+/// The server takes only these rules' packets.
+pub(crate) fn ingress_of_server(rules: &Value) -> Value {
+    json!({"podSelector": {"matchLabels": {"app": "server"}}, "policyTypes": ["Ingress"], "ingress": rules})
+}
+
+/// The client sends only these rules' packets.
+pub(crate) fn egress_of_client(rules: &Value) -> Value {
+    json!({"podSelector": {"matchLabels": {"app": "client"}}, "policyTypes": ["Egress"], "egress": rules})
+}
+
+/// From the client, to the allowed port.
+pub(crate) fn from_client() -> Value {
+    json!([{"from": app("client"), "ports": ports(ALLOWED)}])
+}
