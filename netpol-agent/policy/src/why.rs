@@ -11,6 +11,7 @@
 mod end;
 mod escape;
 mod miss;
+mod party;
 mod side;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,8 @@ use crate::{
     model::Key,
     spec::{Cluster, Payload},
     why::{
-        end::{Parties, Party, Place},
         escape::key_text,
+        party::{Parties, Party},
     },
 };
 
@@ -125,8 +126,8 @@ pub enum Unanswerable {
 /// When an end is not there, or cannot be an end of that side.
 pub fn explain(cluster: &Cluster, question: &Question) -> Result<Explanation, Unanswerable> {
     let Question { source, destination, payload } = question;
-    let from = end::resolve_source(cluster, source)?;
-    let to = end::resolve_destination(cluster, destination, *payload)?;
+    let from = party::resolve_source(cluster, source)?;
+    let to = party::resolve_destination(cluster, destination, *payload)?;
 
     let mut flows: Vec<FlowExplanation> = Vec::new();
     for (party, payload) in &to.parties {
@@ -161,7 +162,7 @@ fn explain_families(
     payload: Payload,
 ) -> Vec<FlowExplanation> {
     let mut different: Vec<(Party, Party, FlowExplanation)> = Vec::new();
-    for (from, to) in end::pairs(from, to) {
+    for (from, to) in party::pairs(from, to) {
         let flow = explain_flow(cluster, &from, &to, payload);
         let same = |a: &Side, b: &Side| a == b || !a.allows() && !b.allows();
         let said = different
@@ -221,7 +222,7 @@ pub fn attribute(
     peer: IpAddr,
     payload: Payload,
 ) -> Vec<Attribution> {
-    let Some(own) = end::party_of_pod(cluster, pod, peer.is_ipv4()) else { return Vec::new() };
+    let Some(own) = party::party_of_pod(cluster, pod, peer.is_ipv4()) else { return Vec::new() };
     let mut peers = vec![(peer, payload)];
     if let (Direction::Egress, Payload::Port(protocol, port)) = (direction, payload)
         && let Some(backends) = cluster.backends(peer, protocol, port)
@@ -229,7 +230,7 @@ pub fn attribute(
         peers = backends.into_iter().map(|one| (one.address, Payload::Port(protocol, one.port))).collect();
     }
     let attribution = |(address, payload): (IpAddr, Payload)| {
-        let peer = end::party_of_address(cluster, address);
+        let peer = party::party_of_address(cluster, address);
         let side = match direction {
             Direction::Egress => side::side(cluster, &own, direction, &peer, &peer, payload),
             Direction::Ingress => side::side(cluster, &own, direction, &peer, &own, payload),
@@ -243,13 +244,4 @@ pub fn attribute(
 #[must_use]
 pub fn name_of(key: &Key) -> String {
     key_text(key)
-}
-
-/// Whether a place belongs to a family.
-const fn is_of_family(place: Place, v4: bool) -> bool {
-    match place {
-        Place::Address(address) => address.is_ipv4() == v4,
-        Place::World { v4: of_world } => of_world == v4,
-        Place::Unknown => true,
-    }
 }

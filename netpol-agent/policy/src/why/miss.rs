@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use netpol_common::Direction;
 
 use super::{
-    end::{Party, Place},
+    party::{Party, Place},
     side::Miss,
     text,
 };

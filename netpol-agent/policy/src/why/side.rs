@@ -4,9 +4,9 @@ use netpol_common::Direction;
 use serde::Serialize;
 
 use super::{
-    end::Party,
     escape::{escaped, key_text},
     miss,
+    party::Party,
 };
 use crate::{
     model::{Policy, Rule},

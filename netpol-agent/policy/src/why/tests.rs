@@ -1,1 +1,8 @@
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "json! makes values, and a test reads better without borrows"
+)]
 
+mod agreement;
+mod ends;
+mod sides;

@@ -9,6 +9,7 @@ use crate::{
     model::{Object, Protocol},
     read::{Read, read_document},
     spec::{Cluster, Payload, Sender, Traffic, Verdict},
+    why::{End, Question, explain},
 };
 
 /// The variable that names the folder with the cases.
@@ -79,6 +80,16 @@ fn payload(name: &str) -> Payload {
     Payload::Port(protocol, port.parse().unwrap())
 }
 
+/// One port of each step is explained too, which takes longer than judging it.
+const EXPLAINED: &str = "UDP/81";
+
+fn explained(cluster: &Cluster, traffic: &Traffic, verdict: Verdict) {
+    let Traffic { src, dst, payload } = *traffic;
+    let question = Question { source: End::Address(src.address()), destination: End::Address(dst), payload };
+    let flow = explain(cluster, &question).unwrap().flows.remove(0);
+    assert_eq!((flow.egress.allows(), flow.ingress.allows()), (verdict.egress, verdict.ingress), "{flow:?}");
+}
+
 #[test]
 fn every_probe_of_the_published_suite_is_answered_as_its_oracle_expects() {
     let Some(suite) = cases() else {
@@ -109,6 +120,9 @@ fn every_probe_of_the_published_suite_is_answered_as_its_oracle_expects() {
                         let src = Sender::Address(address(source));
                         let traffic = Traffic { src, dst: address(destination), payload: payload(name) };
                         let verdict = cluster.allows(&traffic);
+                        if name == EXPLAINED {
+                            explained(&cluster, &traffic, verdict);
+                        }
                         let wanted = match expected {
                             '.' => Verdict { egress: true, ingress: true },
                             'i' => Verdict { egress: true, ingress: false },
