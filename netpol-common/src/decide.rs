@@ -225,6 +225,10 @@ impl Decision {
 /// Whether the endpoint may speak with an address, and is spoken to by it.
 #[inline(always)]
 fn owns<T: Tables>(tables: &T, slot: u32, endpoint: &Endpoint, addr: &Addr) -> bool {
+    // An endpoint without an address of a family holds the unspecified one there.
+    if addr.is_unspecified() {
+        return false;
+    }
     if addr.is_v4() {
         if addr.0[3] == endpoint.v4 {
             return true;
@@ -354,7 +358,8 @@ pub fn decide<T: Tables, F: Flows>(
     }
 
     // 6. ICMP errors speak of another flow.
-    let error = packet.icmp_kind == ICMP_ERROR && packet.quoted_proto != 0;
+    // They go to who sent the packet that they quote; otherwise anything could be said to anybody in their name.
+    let error = packet.icmp_kind == ICMP_ERROR && packet.quoted_proto != 0 && packet.dst.same(&packet.quoted_src);
     if error {
         // The quoted packet went the other way: an error that comes in quotes what the pod sent.
         if egress {

@@ -19,8 +19,13 @@ const NEIGHBOUR_HOPS: u8 = 255;
 
 /// Types of neighbour discovery, RFC 4861.
 const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const REDIRECT: u8 = 137;
+
+/// What a solicitation or advertisement of a neighbour needs: 24 bytes, a hardware address and a nonce. More would be a
+/// message to somebody in its clothes.
+const DISCOVERY_ROOM: u32 = 40;
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -73,7 +78,10 @@ pub(super) fn read(skb: Skb, offset: usize, room: u32, hops: u8, packet: &mut Pa
     } else if packet.icmp_kind == ICMP_ERROR {
         return quoted(skb, offset + 8, room - 8, packet);
     } else if proto == ICMPV6 {
-        let discovery = header.kind >= ROUTER_SOLICITATION && header.kind <= REDIRECT;
+        let router = header.kind == ROUTER_ADVERTISEMENT || header.kind == REDIRECT;
+        let discovery = header.kind >= ROUTER_SOLICITATION
+            && header.kind <= REDIRECT
+            && (router && packet.src.is_link_local() || !router && room <= DISCOVERY_ROOM);
         let listener = header.kind >= 130 && header.kind <= 132 || header.kind == 143;
         if discovery && hops == NEIGHBOUR_HOPS || listener && packet.src.is_link_local() || listener && packet.src.is_unspecified() {
             packet.link_control = LINK_CONTROL;
@@ -119,6 +127,10 @@ fn quoted(skb: Skb, offset: usize, room: u32, packet: &mut Packet) -> u32 {
         };
         packet.quoted_src = Addr(inner.src);
         packet.quoted_dst = Addr(inner.dst);
+        // These would read as flows of IPv4.
+        if packet.quoted_src.is_v4() || packet.quoted_dst.is_v4() {
+            return IP;
+        }
         length = 40;
         proto = inner.next;
     }
