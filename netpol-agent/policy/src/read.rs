@@ -135,7 +135,7 @@ fn read_into(document: &Value, list_version: &str, list_kind: &str, reads: &mut 
     {
         reads.push(read_kind(kind, version, document));
     } else if let Some(template) = pod::template_of(kind, version, document) {
-        reads.push(read_template(kind, document, template));
+        reads.push(read_template(kind, document, &template));
     } else {
         reads.push(Read::Skipped { kind: kind.to_owned() });
     }
@@ -174,7 +174,7 @@ fn read_kind(kind: Kind, version: &str, document: &Value) -> Read {
     Read::Object { object, problems: notes.into_problems() }
 }
 
-fn read_template(kind: &str, document: &Value, template: &Value) -> Read {
+fn read_template(kind: &str, document: &Value, template: &pod::Template<'_>) -> Read {
     let mut notes = Notes::new(kind);
     let Some(Meta { key, .. }) = meta::read(document, Kind::Pod, &mut notes) else {
         return Read::Unreadable { problems: notes.into_problems() };

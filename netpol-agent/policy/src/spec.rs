@@ -1,7 +1,7 @@
 //! A literal evaluator of the specification: what the text of the NetworkPolicy API says of one flow, found by
 //! looking at every policy, rule and peer each time.
 //!
-//! It is what the [engine](crate)'s tables are compared with, so it shares no code with them, keeps no index, and
+//! It is what the [engine](crate::engine)'s tables are compared with, so it shares no code with them, keeps no index, and
 //! prefers the plain loop. It speaks of new flows only: not of replies, fragments, link control or forged addresses,
 //! which are the [decision function](netpol_common::decide)'s.
 

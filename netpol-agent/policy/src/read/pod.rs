@@ -36,9 +36,10 @@ pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
 }
 
 /// The pods that a template makes.
-pub(super) fn template(template: &Value, key: Key, notes: &mut Notes) -> Pod {
+pub(super) fn template(template: &Template<'_>, key: Key, notes: &mut Notes) -> Pod {
     let empty = &Map::new();
-    let path = Path::field_of_root("template");
+    let Template { value: template, field } = *template;
+    let path = Path::field_of_root(field);
     let spec = template.get("spec").and_then(Value::as_object).unwrap_or(empty);
     let metadata = path.field("metadata");
     let labels = template.pointer("/metadata/labels").filter(|labels| !labels.is_null());
@@ -57,17 +58,25 @@ pub(super) fn template(template: &Value, key: Key, notes: &mut Notes) -> Pod {
     }
 }
 
+/// A pod template, and the path of its field.
+pub(super) struct Template<'v> {
+    value: &'v Value,
+    field: &'static str,
+}
+
 /// The pod template of a workload; `None` for a kind that has none.
-pub(super) fn template_of<'v>(kind: &str, version: &str, document: &'v Value) -> Option<&'v Value> {
-    let (group, place) = match kind {
-        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => ("apps", "/spec/template"),
-        "Job" => ("batch", "/spec/template"),
-        "CronJob" => ("batch", "/spec/jobTemplate/spec/template"),
+pub(super) fn template_of<'v>(kind: &str, version: &str, document: &'v Value) -> Option<Template<'v>> {
+    let (group, field, pointer) = match kind {
+        "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
+            ("apps", "spec.template", "/spec/template")
+        }
+        "Job" => ("batch", "spec.template", "/spec/template"),
+        "CronJob" => ("batch", "spec.jobTemplate.spec.template", "/spec/jobTemplate/spec/template"),
         _ => return None,
     };
     let fits =
         version.is_empty() || version.split_once('/').is_some_and(|(of_document, _)| of_document == group);
-    if fits { document.pointer(place) } else { None }
+    if fits { document.pointer(pointer).map(|value| Template { value, field }) } else { None }
 }
 
 /// `status.podIPs`, and `status.podIP` where an old object has nothing else. Addresses that no pod can have are left

@@ -148,18 +148,21 @@ impl Cluster {
             if !of_service || pod.finished {
                 continue;
             }
-            let number = match &port.target {
-                TargetPort::Number(number) => Some(*number),
+            // A name that a pod declares twice may mean either.
+            let numbers: Vec<u16> = match &port.target {
+                TargetPort::Number(number) => vec![*number],
                 TargetPort::Name(name) => pod
                     .named_ports
                     .iter()
-                    .find(|one| one.name == *name && one.protocol == port.protocol)
-                    .map(|one| one.port),
+                    .filter(|one| one.name == *name && one.protocol == port.protocol)
+                    .map(|one| one.port)
+                    .collect(),
             };
-            let Some(number) = number else { continue };
-            for address in &pod.addresses {
+            let places =
+                pod.addresses.iter().flat_map(|address| numbers.iter().map(|port| (*address, *port)));
+            for (address, port) in places {
                 candidates.push(Candidate {
-                    backend: Backend { address: *address, port: number },
+                    backend: Backend { address, port },
                     ready: service.publish_not_ready || pod.ready && !pod.terminating,
                     serving: pod.ready,
                     terminating: pod.terminating,
