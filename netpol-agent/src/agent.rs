@@ -88,7 +88,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         let _stopped = to_reconciler.send(Input::Stop);
     });
     let to_reconciler = inputs.clone();
-    let serving = server.serve(inputs, log.clone());
+    let serving = server.serve(inputs, log.clone())?;
     runtime.spawn(async move {
         if let Err(error) = serving.await {
             let _stopped = to_reconciler.send(Input::Failed(format!("the socket has failed: {error:#}")));

@@ -12,6 +12,9 @@ use crate::{
     datapath,
 };
 
+/// What libraries say of themselves is not asked for by a level alone; a directive that names them wins.
+const QUIET: &str = "aya=info,aya_obj=info,netlink_proto=info,netlink_packet_route=error";
+
 #[derive(Args, Debug)]
 #[command(
     after_long_help = "SIGTERM and SIGINT stop the agent; what is enforced stays in force from the pins, and the next agent \
@@ -52,7 +55,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 fn start_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::builder()
-        .parse(filter)
+        .parse(format!("{QUIET},{filter}"))
         .with_context(|| format!("--log {filter:?} is neither a level nor a list of directives"))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

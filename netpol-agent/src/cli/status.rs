@@ -1,13 +1,17 @@
 //! `netpol status`.
 
-use std::{fmt::Write as _, process::ExitCode};
+use std::{
+    fmt::Write as _,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
 
 use clap::Args;
 
 use super::{Ask, Format, output};
 use crate::{
     control::{
-        client::ask_one,
+        client::{AskError, ask_one},
         protocol::{Request, Response, Status},
     },
     text::{Columns, escape},
@@ -15,18 +19,36 @@ use crate::{
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
+    /// Wait until the agent is there and ready, so long at most; it is a failure when it is not
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
     #[command(flatten)]
     ask: Ask,
 }
 
+/// How often a waiting command asks.
+const PERIOD: Duration = Duration::from_millis(50);
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let Response::Status(status) = ask_one(&arguments.ask.socket, &Request::Status)? else {
-        anyhow::bail!("the agent answered another question");
+    let end = Instant::now() + Duration::from_secs(arguments.wait.unwrap_or_default());
+    let waits = arguments.wait.is_some();
+    let status = loop {
+        let answer = ask_one(&arguments.ask.socket, &Request::Status);
+        let late = !waits || Instant::now() >= end;
+        match answer {
+            Ok(Response::Status(status)) if status.ready || late => break status,
+            Ok(Response::Status(_)) => {}
+            Ok(_) => anyhow::bail!("the agent answered another question"),
+            Err(error @ (AskError::NoAgent(_) | AskError::Gone)) if !late => drop(error),
+            Err(error) => return Err(error.into()),
+        }
+        std::thread::sleep(PERIOD);
     };
     match arguments.ask.output {
         Format::Json => output::json(&status)?,
         Format::Text => output::text(&render(&status))?,
     }
+    anyhow::ensure!(status.ready || !waits, "the agent is not ready: {}", status.not_ready.join("; "));
     Ok(ExitCode::SUCCESS)
 }
 

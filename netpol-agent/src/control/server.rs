@@ -59,26 +59,34 @@ impl Server {
         Ok(Self { listener, path: path.to_owned() })
     }
 
-    /// Answers clients for ever.
+    /// Answers clients for ever. The socket goes with `self`, not with this.
     ///
     /// # Errors
     /// When the socket cannot be used.
-    pub async fn serve(self, inputs: mpsc::Sender<Input>, log: Arc<Log>) -> anyhow::Result<()> {
-        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let (inputs, log) = (inputs.clone(), log.clone());
-                    tokio::spawn(async move {
-                        if let Err(error) = answer(stream, &inputs, &log).await {
-                            debug!(%error, "a client has gone");
-                        }
-                    });
-                }
-                Err(error) => {
-                    warn!(%error, "cannot accept a client");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
+    pub fn serve(
+        &self,
+        inputs: mpsc::Sender<Input>,
+        log: Arc<Log>,
+    ) -> io::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
+        let listener = self.listener.try_clone()?;
+        Ok(async move { accept(UnixListener::from_std(listener)?, &inputs, &log).await })
+    }
+}
+
+async fn accept(listener: UnixListener, inputs: &mpsc::Sender<Input>, log: &Arc<Log>) -> anyhow::Result<()> {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (inputs, log) = (inputs.clone(), log.clone());
+                tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &inputs, &log).await {
+                        debug!(%error, "a client has gone");
+                    }
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a client");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }

@@ -97,10 +97,12 @@ impl<D: Datapath> Reconciler<D> {
         }
         let bridge = discovered.bridges.get(&bridge)?;
         // A port that carries no classifier of ours lets its own tag through.
-        let alien = bridge
-            .veths
-            .iter()
-            .filter(|ifindex| !discovered.pods.contains_key(ifindex) || self.strangers.contains(ifindex));
+        let carries_ours = |ifindex: &u32| {
+            discovered.pods.contains_key(ifindex)
+                && !self.strangers.contains(ifindex)
+                && !self.endpoints.get(ifindex).is_some_and(|told| told.homeless)
+        };
+        let alien = bridge.veths.iter().filter(|ifindex| !carries_ours(ifindex));
         match alien.count() {
             0 => None,
             n => Some(format!("{n} of its veth ports carry no classifier of ours")),

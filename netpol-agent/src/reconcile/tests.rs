@@ -1,1 +1,296 @@
+use std::{cell::RefCell, rc::Rc};
 
+use netpol_common::tables::{ENDPOINT_LIVE, FIRST_SLOT};
+use netpol_policy::{
+    model::{Key, Kind, Object, SourceEvent},
+    read::{Read, read_document},
+};
+use serde_json::json;
+
+use super::*;
+use crate::discovery::{Bridge, LocalPod};
+
+/// What a fake kernel was told, and what it refuses.
+#[derive(Default)]
+struct Kernel {
+    applied: Vec<TableOp>,
+    bridges: Vec<(u32, bool)>,
+    refuses: Option<fn(&TableOp) -> bool>,
+}
+
+#[derive(Clone, Default)]
+struct Fake(Rc<RefCell<Kernel>>);
+
+impl Datapath for Fake {
+    fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, String)> {
+        let mut kernel = self.0.borrow_mut();
+        kernel.applied.extend(operations.iter().cloned());
+        let refuses = kernel.refuses;
+        let refused = operations.iter().filter(|op| refuses.is_some_and(|f| f(op)));
+        refused.map(|op| (op.clone(), "the table is full".to_owned())).collect()
+    }
+
+    fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
+        self.0.borrow_mut().bridges.push((ifindex, trusted));
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, String> {
+        Ok(Counters::default())
+    }
+
+    fn referenced_backends(&self) -> BTreeSet<u32> {
+        BTreeSet::new()
+    }
+}
+
+struct Given {
+    kernel: Fake,
+    reconciler: Reconciler<Fake>,
+    now: Duration,
+}
+
+impl Given {
+    fn fresh() -> Self {
+        Self::after(Recovered::default())
+    }
+
+    fn after(recovered: Recovered) -> Self {
+        let options = Options {
+            node: "n1".to_owned(),
+            source: String::new(),
+            discovery: String::new(),
+            trust_tag: TrustTag::Auto,
+            sizes: Sizes::default(),
+        };
+        let kernel = Fake::default();
+        let settings = Settings { node: "n1".into(), ..Settings::default() };
+        let reconciler = Reconciler::new(options, settings, recovered, kernel.clone());
+        Self { kernel, reconciler, now: Duration::from_secs(1) }
+    }
+
+    fn lists(&mut self, objects: Vec<Object>) -> &mut Self {
+        let update = SourceUpdate {
+            events: vec![SourceEvent::Reset(objects)],
+            synced: true,
+            ..SourceUpdate::default()
+        };
+        self.reconciler.take_objects(update);
+        self
+    }
+
+    fn says(&mut self, event: SourceEvent) -> &mut Self {
+        let update = SourceUpdate { events: vec![event], synced: true, ..SourceUpdate::default() };
+        self.reconciler.take_objects(update);
+        self
+    }
+
+    fn finds(&mut self, pods: &[(&str, u32)]) -> &mut Self {
+        let mut discovered = Discovered::default();
+        discovered
+            .bridges
+            .insert(1, Bridge { name: "cni0".to_owned(), veths: pods.iter().map(|p| p.1).collect() });
+        for (name, ifindex) in pods {
+            let local = LocalPod {
+                pod: Key::new("n", name),
+                uid: String::new(),
+                interface: format!("veth{ifindex}"),
+                ifindex: *ifindex,
+                addresses: vec![format!("10.0.0.{ifindex}").parse().unwrap()],
+                hardware: None,
+                bridge: Some(1),
+            };
+            discovered.pods.insert(*ifindex, local);
+        }
+        self.reconciler.take_interfaces(discovered);
+        self
+    }
+
+    fn settles(&mut self) -> &mut Self {
+        self.now += Duration::from_millis(10);
+        self.reconciler.settle(self.now);
+        self
+    }
+
+    fn passes(&mut self, time: Duration) -> &mut Self {
+        self.now += time;
+        self.reconciler.settle(self.now);
+        self
+    }
+
+    fn applied(&self) -> Vec<TableOp> {
+        std::mem::take(&mut self.kernel.0.borrow_mut().applied)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.reconciler.status(Duration::ZERO).ready
+    }
+}
+
+fn objects(documents: &[serde_json::Value]) -> Vec<Object> {
+    let reads = documents.iter().flat_map(read_document);
+    reads
+        .filter_map(|read| match read {
+            Read::Object { object, .. } => Some(object),
+            _ => None,
+        })
+        .collect()
+}
+
+fn pod(name: &str, ifindex: u32) -> serde_json::Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "n", "labels": {"app": name}},
+        "spec": {"nodeName": "n1"}, "status": {"phase": "Running", "podIPs": [{"ip": format!("10.0.0.{ifindex}")}]}
+    })
+}
+
+fn deny() -> serde_json::Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "deny", "namespace": "n"},
+        "spec": {"podSelector": {"matchLabels": {"app": "a"}}, "policyTypes": ["Ingress", "Egress"]}
+    })
+}
+
+fn hooks(operations: &[TableOp]) -> Vec<(u32, HookLevel)> {
+    operations
+        .iter()
+        .filter_map(|op| match op {
+            TableOp::Hook { ifindex, level, .. } => Some((*ifindex, *level)),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn nothing_is_written_before_source_and_discovery_have_spoken() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()])).settles();
+    assert!(given.applied().is_empty() && !given.is_ready());
+
+    let mut given = Given::fresh();
+    given.finds(&[("a", 5)]).settles();
+    given.reconciler.take_objects(SourceUpdate::default());
+    given.settles();
+    assert!(given.applied().is_empty() && !given.is_ready());
+
+    given.lists(objects(&[pod("a", 5), deny()])).settles();
+    assert_eq!(hooks(&given.applied()), [(5, HookLevel::Full)]);
+    assert!(given.is_ready());
+}
+
+#[test]
+fn a_node_where_nothing_is_isolated_carries_no_program() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5)]).settles();
+    assert!(hooks(&given.applied()).iter().all(|(_, level)| *level == HookLevel::None));
+    assert!(given.is_ready());
+}
+
+#[test]
+fn a_pod_that_was_there_before_and_that_nobody_knows_is_left_alone_until_it_is_known() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5), ("b", 6)]).settles();
+    assert_eq!(hooks(&given.applied()), [(5, HookLevel::Full)]);
+    assert_eq!(given.reconciler.status(Duration::ZERO).unhooked.len(), 1);
+    let object = objects(&[pod("b", 6)]).remove(0);
+    given.says(SourceEvent::Apply(object)).settles();
+    assert_eq!(hooks(&given.applied()), [(6, HookLevel::SourceCheck)]);
+    assert!(given.reconciler.status(Duration::ZERO).unhooked.is_empty());
+}
+
+#[test]
+fn a_new_pod_that_nobody_knows_is_closed_until_it_is_known() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5)]).settles();
+    given.applied();
+    given.finds(&[("a", 5), ("b", 6)]).settles();
+    let operations = given.applied();
+    assert!(hooks(&operations).contains(&(6, HookLevel::Full)), "{operations:?}");
+    let line = |given: &Given| {
+        let status = given.reconciler.status(Duration::ZERO);
+        let line = status.endpoints.into_iter().find(|e| e.interface == "veth6").unwrap();
+        (line.ingress, line.egress)
+    };
+    assert_eq!(line(&given), ("closed".to_owned(), "closed".to_owned()));
+    given.says(SourceEvent::Apply(objects(&[pod("b", 6)]).remove(0))).settles();
+    assert_eq!(line(&given), ("open".to_owned(), "open".to_owned()));
+}
+
+#[test]
+fn a_pod_that_an_earlier_agent_had_closed_is_not_opened_by_a_restart() {
+    let endpoint = netpol_common::tables::Endpoint {
+        judgements: [netpol_common::tables::judgement(netpol_common::tables::SET_CLOSED, 7); 2],
+        v6: netpol_common::Addr::NONE,
+        v4: 0,
+        flags: ENDPOINT_LIVE,
+        hardware: [0; 6],
+        reserved: [0; 2],
+    };
+    let slot = FIRST_SLOT;
+    let recovered = Recovered(vec![
+        TableOp::Endpoint { slot, value: endpoint },
+        TableOp::Hook { slot, ifindex: 6, level: HookLevel::Full },
+    ]);
+    let mut given = Given::after(recovered);
+    given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5), ("b", 6)]).settles();
+    let status = given.reconciler.status(Duration::ZERO);
+    let line = status.endpoints.into_iter().find(|e| e.interface == "veth6").unwrap();
+    assert_eq!((line.ingress.as_str(), line.egress.as_str()), ("closed", "closed"));
+}
+
+#[test]
+fn a_hook_that_fails_is_reported_and_tried_again() {
+    let mut given = Given::fresh();
+    given.kernel.0.borrow_mut().refuses =
+        Some(|op| matches!(op, TableOp::Hook { level: HookLevel::Full, .. }));
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+    let status = given.reconciler.status(Duration::ZERO);
+    assert!(!status.ready && status.not_ready.iter().any(|r| r.contains("n/a")), "{status:?}");
+    assert!(given.kernel.0.borrow().bridges.is_empty(), "an open port of a bridge: its tag is not believed");
+    given.applied();
+    given.kernel.0.borrow_mut().refuses = None;
+    given.passes(RETRY);
+    assert_eq!(hooks(&given.applied()), [(5, HookLevel::Full)]);
+    assert!(given.is_ready());
+    assert_eq!(given.kernel.0.borrow().bridges, [(1, true)]);
+}
+
+#[test]
+fn a_bridge_with_a_port_that_is_not_ours_is_not_believed() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+    assert_eq!(given.kernel.0.borrow().bridges, [(1, true)]);
+    let mut discovered = given.reconciler.discovered.clone().unwrap();
+    discovered.bridges.get_mut(&1).unwrap().veths.push(9);
+    given.reconciler.take_interfaces(discovered);
+    given.settles();
+    assert_eq!(given.kernel.0.borrow().bridges, [(1, true), (1, false)]);
+    let status = given.reconciler.status(Duration::ZERO);
+    assert!(!status.endpoints[0].tag_trusted && !status.bridges[0].reason.is_empty());
+}
+
+#[test]
+fn a_pod_that_goes_takes_its_endpoint_with_it() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+    given.applied();
+    given.finds(&[]).says(SourceEvent::Delete(Kind::Pod, Key::new("n", "a"))).settles();
+    assert!(given.applied().iter().any(|op| matches!(op, TableOp::RemoveEndpoint { .. })));
+    assert!(given.reconciler.status(Duration::ZERO).endpoints.is_empty());
+}
+
+#[test]
+fn what_the_kernel_refuses_closes_the_pod_and_is_said() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), pod("b", 6)])).finds(&[("a", 5), ("b", 6)]).settles();
+    given.kernel.0.borrow_mut().refuses = Some(|op| matches!(op, TableOp::PolicySet { .. }));
+    given.says(SourceEvent::Apply(objects(&[deny()]).remove(0))).settles();
+    let status = given.reconciler.status(Duration::ZERO);
+    let line = |name: &str| status.endpoints.iter().find(|e| e.pod == name).unwrap().clone();
+    assert_eq!(
+        (line("n/a").ingress.as_str(), line("n/b").ingress.as_str()),
+        ("closed", "open"),
+        "{status:?}"
+    );
+    assert!(!status.faults.is_empty());
+}
