@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use netpol_tests::packet::udp;
 use netpol_tests::probe::{ARRIVAL_PATIENCE, exchange, expect_dropped, expect_reached};
-use netpol_tests::{Laboratory, Link, Outcome, Pod, eventually, serve};
+use netpol_tests::{Laboratory, Link, Outcome, Pod, eventually};
 
 use crate::setup::{ALLOWED, OTHER, Three, from_client, ingress_of_server};
 
@@ -58,9 +58,6 @@ impl Load {
 
 fn comes_and_goes(again: fn(&mut Laboratory) -> Result<()>) -> Result<()> {
     let mut three = Three::start(Link::Bridge)?;
-    three.servers.clear();
-    let at_tcp = serve::tcp(&three.server, ALLOWED)?;
-    let at_udp = serve::udp(&three.server, ALLOWED)?;
     for to in three.server.sockets(ALLOWED) {
         assert_eq!(three.stranger.udp(to, ARRIVAL_PATIENCE), Outcome::Reached, "without a policy it arrives");
     }
@@ -71,10 +68,10 @@ fn comes_and_goes(again: fn(&mut Laboratory) -> Result<()>) -> Result<()> {
         let stream = three.client.connect(to, ARRIVAL_PATIENCE);
         streams.push(stream.map_err(|outcome| anyhow!("cannot connect to {to}: {outcome:?}"))?);
     }
-    let heard = at_udp.heard();
 
     let load = Load::default();
-    let Three { mut lab, server, stranger, .. } = three;
+    let Three { mut lab, server, stranger, allowed, .. } = three;
+    let (connected, heard) = (allowed.tcp.heard(), allowed.udp.heard());
     thread::scope(|scope| -> Result<()> {
         let half = streams.split_off(CONNECTIONS / 2);
         scope.spawn(|| load.connections(streams));
@@ -101,8 +98,8 @@ fn comes_and_goes(again: fn(&mut Laboratory) -> Result<()>) -> Result<()> {
     let (exchanges, probes) = (load.exchanges.into_inner(), load.probes.into_inner());
     println!("{exchanges} exchanges over {CONNECTIONS} connections, {probes} denied packets");
     assert_eq!(load.broken.into_inner(), 0, "no connection broke in {exchanges} exchanges");
-    assert_eq!(at_udp.heard(), heard, "none of {probes} denied packets passed");
-    assert_eq!(at_tcp.heard(), CONNECTIONS as u64);
+    assert_eq!(allowed.udp.heard(), heard, "none of {probes} denied packets passed");
+    assert_eq!(allowed.tcp.heard(), connected);
     Ok(())
 }
 

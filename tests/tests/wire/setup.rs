@@ -12,7 +12,23 @@ pub(crate) struct Three {
     pub(crate) server: Pod,
     pub(crate) client: Pod,
     pub(crate) stranger: Pod,
-    pub(crate) servers: Vec<Server>,
+    /// What listens on [`ALLOWED`].
+    pub(crate) allowed: Listening,
+    /// What listens on [`OTHER`].
+    pub(crate) other: Listening,
+}
+
+/// The server's end of one port.
+pub(crate) struct Listening {
+    pub(crate) tcp: Server,
+    pub(crate) udp: Server,
+    _sctp: Server,
+}
+
+impl Listening {
+    fn on(pod: &Pod, port: u16) -> Result<Self> {
+        Ok(Self { tcp: serve::tcp(pod, port)?, udp: serve::udp(pod, port)?, _sctp: serve::sctp(pod, port)? })
+    }
 }
 
 /// The ports that policies allow, and those that they do not.
@@ -27,14 +43,9 @@ impl Three {
         let server = lab.add_pod(PodSpec::new("shop", "server").label("app", "server"))?;
         let client = lab.add_pod(PodSpec::new("shop", "client").label("app", "client"))?;
         let stranger = lab.add_pod(PodSpec::new("shop", "stranger").label("app", "stranger"))?;
-        let mut servers = Vec::new();
-        for port in [ALLOWED, OTHER] {
-            servers.push(serve::tcp(&server, port)?);
-            servers.push(serve::udp(&server, port)?);
-            servers.push(serve::sctp(&server, port)?);
-        }
+        let (allowed, other) = (Listening::on(&server, ALLOWED)?, Listening::on(&server, OTHER)?);
         lab.start_agent()?;
-        Ok(Self { lab, server, client, stranger, servers })
+        Ok(Self { lab, server, client, stranger, allowed, other })
     }
 
     /// Questions of every protocol to one port of the server, both families, without pings.
