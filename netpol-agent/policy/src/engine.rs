@@ -13,13 +13,36 @@
 //!
 //! Nothing recompiles the world: each step starts from what changed and follows indices.
 
+mod addresses;
+mod backends;
+mod blocks;
 mod cidr;
+mod classes;
+mod collect;
+mod compile;
+mod endpoints;
+mod features;
+mod interner;
 mod mirror;
 mod ops;
+mod pods;
+mod policies;
+mod ports;
+mod profiles;
+mod refusals;
+mod selectors;
+mod services;
+mod sets;
 mod store;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::time::Duration;
+
+use netpol_common::tables::{
+    INTERNED_BACKENDS, INTERNED_CLASS, INTERNED_PORT_SET, INTERNED_SET, INTERNED_SLOT, revision_of,
+};
 
 pub use cidr::Cidr;
 pub use mirror::Mirror;
@@ -27,21 +50,95 @@ pub use ops::{HookLevel, LocalEndpoint, Recovered, Settings, TableOp};
 pub use store::Store;
 pub use view::{EndpointView, ServiceView};
 
-use self::store::Changes;
+use self::{
+    addresses::Addresses, backends::Backends, blocks::Blocks, classes::Classes, collect::Graves,
+    endpoints::Endpoints, features::Features, pods::Pods, policies::Policies, ports::PortSets, profiles::Profiles,
+    refusals::Refusals, services::Services, sets::Sets, store::Changes,
+};
 use crate::model::SourceEvent;
 
 /// The incremental compiler.
+#[derive(Debug)]
 pub struct Engine {
+    settings: Settings,
     store: Store,
     changes: Changes,
+    /// Counts the compiles.
+    batch: u64,
+    /// Nothing was compiled yet.
+    fresh: bool,
     mirror: Mirror,
+    pods: Pods,
+    profiles: Profiles,
+    features: Features,
+    blocks: Blocks,
+    classes: Classes,
+    addresses: Addresses,
+    policies: Policies,
+    sets: Sets,
+    ports: PortSets,
+    services: Services,
+    backends: Backends,
+    endpoints: Endpoints,
+    graves: Graves,
+    /// Sets of backends that are let go of with the next compile.
+    released: Vec<u32>,
+    refusals: Refusals,
 }
 
 impl Engine {
-    /// An engine that starts from what the pinned tables hold.
+    /// An engine that starts from what the pinned tables hold. The first [`Engine::compile`] is to come when every
+    /// source of objects has said all that is there, and every interface was found: it takes down what is missing.
     #[must_use]
-    pub fn new(_settings: Settings, _recovered: Recovered) -> Self {
-        Self { mirror: Mirror::default(), store: Store::default(), changes: Changes::default() }
+    pub fn new(settings: Settings, recovered: Recovered) -> Self {
+        let mut engine = Self {
+            store: Store::default(),
+            changes: Changes::default(),
+            batch: 0,
+            fresh: true,
+            mirror: Mirror::default(),
+            pods: Pods::default(),
+            profiles: Profiles::default(),
+            features: Features::default(),
+            blocks: Blocks::new(&settings.service_cidrs),
+            classes: Classes::new(),
+            addresses: Addresses::default(),
+            policies: Policies::default(),
+            sets: Sets::new(settings.policy_sets),
+            ports: PortSets::new(settings.port_sets),
+            services: Services::default(),
+            backends: Backends::new(),
+            endpoints: Endpoints::new(settings.slots),
+            graves: Graves::default(),
+            released: Vec::new(),
+            refusals: Refusals::default(),
+            settings,
+        };
+        for op in &recovered.0 {
+            engine.recover(op);
+        }
+        engine
+    }
+
+    fn recover(&mut self, op: &TableOp) {
+        self.mirror.apply(op);
+        match op {
+            TableOp::Intern { kind, id, digest } => match *kind {
+                INTERNED_CLASS => self.classes.ids.recover(*id, *digest),
+                INTERNED_SET => self.sets.ids.recover(*id, *digest),
+                INTERNED_PORT_SET => self.ports.ids.recover(*id, *digest),
+                INTERNED_BACKENDS => self.backends.ids.recover(*id, *digest),
+                INTERNED_SLOT => self.endpoints.ids.recover(*id, *digest),
+                _ => {}
+            },
+            TableOp::Backends(set) => {
+                self.backends.frozen.insert(set.id, *set);
+            }
+            TableOp::Judgement { judgement, .. } => {
+                self.endpoints.revision = self.endpoints.revision.max(revision_of(*judgement));
+            }
+            _ => {}
+        }
     }
 
     /// Takes in what a source of objects says. Cheap: the work is done by [`Engine::compile`].
@@ -49,33 +146,48 @@ impl Engine {
         self.store.take(event, &mut self.changes);
     }
 
-    /// A local pod's interface is there, or what is known of it has changed; known by its name. Returns its slot,
-    /// `None` when there is none left (which [`Engine::problems`] says too: such a pod must be closed otherwise).
-    pub fn set_endpoint(&mut self, _endpoint: LocalEndpoint) -> Option<u32> {
-        None
+    /// A local pod's interface is there, or what is known of it has changed; it is known by its name. Returns its
+    /// slot, `None` when there is none left (which [`Engine::problems`] says too).
+    pub fn set_endpoint(&mut self, endpoint: LocalEndpoint) -> Option<u32> {
+        let (slot, pods) = self.endpoints.set(endpoint);
+        self.changes.pods.extend(pods);
+        slot
     }
 
     /// A local pod's interface is gone.
-    pub fn remove_endpoint(&mut self, _ifname: &str) {}
+    pub fn remove_endpoint(&mut self, ifname: &str) {
+        self.changes.pods.extend(self.endpoints.remove(ifname));
+    }
 
-    /// The operations that bring the tables up to date. `now` is any clock that only goes forward.
-    pub fn compile(&mut self, _now: Duration) -> Vec<TableOp> {
-        Vec::new()
+    /// The operations that bring the tables up to date. `now` is any clock that only goes forward. Call
+    /// [`Engine::applied`] when they are in the kernel, also when there were none.
+    pub fn compile(&mut self, now: Duration) -> Vec<TableOp> {
+        self.compile_changes(now)
     }
 
     /// The operations of the last [`Engine::compile`] are in the kernel, but for those that it refused. Starts the
     /// grace period after which what they replaced is collected; what was refused closes the endpoints that it
-    /// concerns.
-    pub fn applied(&mut self, _now: Duration, _refused: &[TableOp]) {}
-
-    /// When [`Engine::compile`] has something to do even if nothing happens.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Duration> {
-        None
+    /// concerns, and is tried again.
+    pub fn applied(&mut self, now: Duration, refused: &[TableOp]) {
+        self.graves.applied(now + self.settings.grace);
+        self.refuse(now, refused);
     }
 
-    /// Lets go of the sets of backends that no frontend uses any more, once no flow refers to them either.
-    pub fn release_backends(&mut self, _in_use: &dyn Fn(u32) -> bool) {}
+    /// When [`Engine::compile`] has something to do even if nothing happens; in the past: at once.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        if self.refusals.wake {
+            return Some(Duration::ZERO);
+        }
+        let service = self.services.timers.first().map(|(at, _)| *at);
+        [self.graves.next(), service, self.next_hook(), self.refusals.retry_at].into_iter().flatten().min()
+    }
+
+    /// Lets go of the sets of backends that no frontend leads to any more and no flow refers to. `in_use` says which
+    /// ids the flows refer to, looked up after the last [`Engine::applied`].
+    pub fn release_backends(&mut self, in_use: &dyn Fn(u32) -> bool) {
+        self.released = self.backends.unused(self.graves.settled(), in_use);
+    }
 
     /// The tables as the kernel holds them after the operations so far.
     #[must_use]

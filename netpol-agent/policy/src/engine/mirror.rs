@@ -9,7 +9,7 @@ use netpol_common::{
     packet,
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, Endpoint, Frontend, FrontendKey,
-        InternedKey, Judgement, MemberKey, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix,
+        INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix,
         Rule, RuleKey, SET_CLOSED, generation_cell, judgement,
     },
 };
@@ -175,6 +175,19 @@ impl Mirror {
         Prefix { class: CLASS_NONE, flags: 0 }
     }
 
+    /// What the longest prefix around a CIDR says, itself included.
+    pub(super) fn prefix_around(&self, cidr: &Cidr) -> Prefix {
+        for (&bits, _) in self.lengths.range(..=cidr.bits()).rev() {
+            let around = cidr.shortened(bits);
+            if around.is_v4() == cidr.is_v4()
+                && let Some(prefix) = self.prefixes.get(&around)
+            {
+                return *prefix;
+            }
+        }
+        Prefix { class: CLASS_NONE, flags: 0 }
+    }
+
     /// Class and flags of an address, as the packet path sees them.
     #[must_use]
     pub fn peer_of(&self, addr: &Addr) -> Prefix {
@@ -245,6 +258,13 @@ impl Tables for Mirror {
 
     fn member(&self, backends: u32, slot: u32) -> bool {
         self.members.contains(&MemberKey { backends, slot })
+    }
+
+    fn interface(&self, ifindex: u32, out: &mut Interface) {
+        *out = Interface { ifindex, kind: 0, slot: 0 };
+        if let Some((slot, _)) = self.hooks.iter().find(|(_, (index, _))| *index == ifindex) {
+            *out = Interface { ifindex, kind: INTERFACE_ENDPOINT, slot: *slot };
+        }
     }
 }
 

@@ -1,0 +1,245 @@
+//! The order of a compile: what depends on what, and in which order it is written.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use netpol_common::{Addr, tables::Digest};
+
+use super::{
+    Engine,
+    addresses::Bytes,
+    blocks::PrefixMoves,
+    collect::Grave,
+    features::Feature,
+    ops::TableOp,
+    profiles::LabelsOf,
+};
+
+/// What one compile finds, by the place of its operations in the order of writes.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub(super) now: Duration,
+    pub(super) batch: u64,
+
+    // What has been found to be different.
+    pub(super) endpoints: BTreeSet<u32>,
+    /// Endpoints whose own address has another class: their senders are judged anew.
+    pub(super) own_moved: BTreeSet<u32>,
+    /// Some endpoint is judged by another set in egress.
+    pub(super) egress_moved: bool,
+    /// Some endpoint may need other classifiers.
+    pub(super) hooks: bool,
+    pub(super) changed_backends: BTreeSet<u32>,
+    /// Endpoints that begin or cease to carry all classifiers.
+    pub(super) full_moved: BTreeSet<u32>,
+    /// Addresses that are something else now.
+    pub(super) moved: BTreeSet<Bytes>,
+    pub(super) moved_fronts: BTreeSet<Bytes>,
+    pub(super) late_fronts: BTreeSet<Bytes>,
+    /// Something moved whose addresses cannot be counted.
+    pub(super) all_moved: bool,
+    /// Ids that are free after this compile.
+    pub(super) freed: Vec<(u32, u32, Digest)>,
+    pub(super) graves: Vec<Grave>,
+
+    // Operations, in the order in which they are written.
+    pub(super) rules: Vec<TableOp>,
+    pub(super) backends: Vec<TableOp>,
+    pub(super) members: Vec<TableOp>,
+    pub(super) frontends: Vec<TableOp>,
+    pub(super) peers: Vec<TableOp>,
+    pub(super) prefixes: PrefixMoves,
+    pub(super) peers_gone: Vec<TableOp>,
+    pub(super) frontends_gone: Vec<TableOp>,
+    /// Generations that move a second time.
+    pub(super) again: Vec<TableOp>,
+    pub(super) entries: Vec<TableOp>,
+    pub(super) switches: Vec<TableOp>,
+    pub(super) hook_ops: Vec<TableOp>,
+    pub(super) late_backends: Vec<TableOp>,
+    pub(super) late: Vec<TableOp>,
+    pub(super) members_gone: Vec<TableOp>,
+    pub(super) collected: Vec<TableOp>,
+}
+
+impl Engine {
+    pub(super) fn compile_changes(&mut self, now: Duration) -> Vec<TableOp> {
+        self.batch += 1;
+        let mut work = Work { now, batch: self.batch, ..Work::default() };
+        let mut due: VecDeque<(u64, Grave)> = self.graves.due(now).into();
+        let mut out = self.resend(now);
+
+        self.read_changes(&mut work);
+        self.collect_sets(&mut due, &mut work);
+        self.refresh_features();
+        self.refresh_services(&mut work);
+        self.refresh_prefixes(&mut work);
+        self.refresh_profiles();
+        self.refresh_addresses(&mut work);
+        self.profiles.drop_empty(&mut self.features);
+        self.sets.rows(&self.features, &mut self.classes, &mut self.ports, &mut work.rules);
+        self.refresh_backends(&mut work);
+        self.refresh_hooks(&mut work);
+        self.write_backends(&mut work);
+        self.write_endpoints(&mut work);
+        self.collect_rest(due, &mut work);
+        self.move_generations(&mut work);
+        self.dig_graves(&mut work);
+        self.write(work, &mut out);
+        self.fresh = false;
+        out
+    }
+
+    /// From objects and interfaces to profiles, claims and policy sets.
+    fn read_changes(&mut self, work: &mut Work) {
+        let changes = std::mem::take(&mut self.changes);
+        self.bury_endpoints(work);
+        for namespace in &changes.namespaces {
+            let mut labels_of = LabelsOf::new(&self.store);
+            self.profiles.namespace_changed(namespace, &self.features, &mut labels_of);
+            for profile in self.profiles.of_namespace(namespace) {
+                // Their prefixes may be others.
+                self.endpoints.dirty.extend(self.profiles.get(profile).into_iter().flat_map(|p| &p.slots));
+            }
+        }
+        for key in &changes.pods {
+            self.refresh_pod(key);
+        }
+        for key in &changes.policies {
+            self.refresh_policy(key);
+        }
+        for key in changes.services {
+            self.refresh_selection(&key);
+            self.services.dirty.insert(key);
+        }
+        if changes.nodes.contains(&self.settings.node) {
+            let with_node_ports =
+                self.store.services.values().filter(|s| s.ports.iter().any(|p| p.node_port != 0));
+            self.services.dirty.extend(with_node_ports.map(|s| s.key.clone()));
+        }
+        self.refresh_endpoints(work);
+    }
+
+    /// From the features that policy sets ask for to what matches them.
+    fn refresh_features(&mut self) {
+        let mut labels_of = LabelsOf::new(&self.store);
+        for id in std::mem::take(&mut self.features.born) {
+            let Some(content) = self.features.get(id).map(|s| s.content.clone()) else { continue };
+            match &*content {
+                Feature::Block(block) => self.blocks.add(id, block),
+                feature => self.profiles.feature_born(id, feature, &mut labels_of),
+            }
+        }
+        for (id, content) in self.features.bury() {
+            match &*content {
+                Feature::Block(block) => self.blocks.remove(id, block),
+                feature => self.profiles.feature_died(id, feature),
+            }
+        }
+        for name in std::mem::take(&mut self.features.changed_names) {
+            self.profiles.name_changed(&name);
+        }
+    }
+
+    fn refresh_services(&mut self, work: &mut Work) {
+        while let Some((at, _)) = self.services.timers.first()
+            && *at <= work.now
+        {
+            if let Some((_, key)) = self.services.timers.pop_first() {
+                self.services.dirty.insert(key);
+            }
+        }
+        for key in std::mem::take(&mut self.services.dirty) {
+            self.refresh_service(&key, work);
+        }
+    }
+
+    fn refresh_prefixes(&mut self, work: &mut Work) {
+        let ranges = self.blocks.refresh(
+            &mut self.features,
+            &mut self.classes,
+            work.batch,
+            &mut work.prefixes,
+            &mut work.rules,
+        );
+        for range in &ranges {
+            self.addresses.mark_within(range);
+        }
+        if self.fresh {
+            let left = self.mirror.prefixes.keys().filter(|c| !self.blocks.has(c)).copied();
+            work.prefixes.gone.extend(left);
+            for addr in self.mirror.peers.keys() {
+                self.addresses.mark(addr);
+            }
+            let left = self.mirror.frontends.keys().filter(|f| !self.services.has(f)).copied();
+            work.frontends_gone.extend(left.map(TableOp::RemoveFrontend));
+        }
+        let moves = &work.prefixes;
+        work.all_moved |= moves.changed.iter().any(|(c, v)| self.mirror.prefixes.get(c) != Some(v))
+            || moves.gone.iter().any(|c| self.mirror.prefixes.contains_key(c))
+            || moves.added.iter().any(|(c, v)| self.mirror.prefix_around(c) != *v);
+    }
+
+    fn refresh_profiles(&mut self) {
+        for id in std::mem::take(&mut self.profiles.dirty) {
+            if !self.profiles.refresh(id, &mut self.features) {
+                continue;
+            }
+            let Some(profile) = self.profiles.get(id) else { continue };
+            for pod in profile.pods.iter().filter_map(|p| self.pods.get(*p)) {
+                for addr in &pod.addresses {
+                    self.addresses.mark(addr);
+                }
+            }
+        }
+    }
+
+    /// Which generations move, now and once more after the grace period.
+    fn move_generations(&self, work: &mut Work) {
+        work.moved.append(&mut work.moved_fronts);
+        if work.all_moved {
+            work.graves.push(Grave::AllGenerations);
+        } else {
+            let all = work.moved.union(&work.late_fronts);
+            work.graves.extend(all.map(|b| Grave::Generation(*b)));
+        }
+    }
+
+    fn write(&mut self, work: Work, out: &mut Vec<TableOp>) {
+        let bump = |bytes: Bytes| TableOp::Generation(Addr::from_bytes(bytes));
+        let generations: Vec<TableOp> = if work.all_moved {
+            vec![TableOp::AllGenerations]
+        } else {
+            work.moved.into_iter().map(bump).chain(work.again).collect()
+        };
+        let ordered = work
+            .rules
+            .into_iter()
+            .chain(work.backends)
+            .chain(work.members)
+            .chain(work.frontends)
+            .chain(work.peers)
+            .chain(work.prefixes.ops())
+            .chain(work.peers_gone)
+            .chain(work.frontends_gone)
+            .chain(generations)
+            .chain(work.entries)
+            .chain(work.switches)
+            .chain(work.hook_ops)
+            .chain(work.late_backends)
+            .chain(work.late_fronts.into_iter().map(bump))
+            .chain(work.members_gone)
+            .chain(work.late)
+            .chain(work.collected);
+        for op in ordered {
+            if self.mirror.apply(&op) {
+                out.push(op);
+            }
+        }
+        for (kind, id, digest) in work.freed {
+            self.free(kind, id, &digest);
+        }
+    }
+}
