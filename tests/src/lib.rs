@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod deadline;
+pub mod kernel;
 pub mod laboratory;
 pub mod packet;
 pub mod probe;

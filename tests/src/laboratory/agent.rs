@@ -209,6 +209,7 @@ impl Laboratory {
         wait_for("the agent has taken in what the folder holds", SETTLED, || {
             agent.status().is_ok_and(|status| wanted.is_met(&status)).then_some(())
         })
-        .with_context(|| format!("wanted {wanted:?}, status {:?}\n{}", agent.status(), agent.log()))
+        .with_context(|| format!("wanted {wanted:?}, status {:?}\n{}", agent.status(), agent.log()))?;
+        self.unmark()
     }
 }

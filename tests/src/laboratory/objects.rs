@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::service::{Translation, translate};
 use super::{Laboratory, Pod, ServicePort, ServiceSpec, network};
 
+/// The file of the mark.
+const MARK: &str = "zz-mark.json";
+
 /// What `netpol status` must say once the agent has seen everything.
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -35,9 +38,14 @@ impl Laboratory {
         self.marks += 1;
         let marker = format!("Mark{}", self.marks);
         let object = json!({"apiVersion": "laboratory/v1", "kind": marker, "metadata": {"name": "mark"}});
-        self.place(&self.manifests().join("zz-mark.json"), &serde_json::to_vec(&object)?)?;
+        self.place(&self.manifests().join(MARK), &serde_json::to_vec(&object)?)?;
         let interfaces = self.pods.values().map(|pod| pod.host_interface.clone()).collect();
         Ok(Wanted { marker, interfaces })
+    }
+
+    /// Takes the mark away again: it is not part of what the folder says.
+    pub(super) fn unmark(&self) -> Result<()> {
+        fs::remove_file(self.manifests().join(MARK)).context("cannot remove a mark")
     }
 
     /// Writes an object into the agent's folder, or replaces it there, in one step.

@@ -1,7 +1,7 @@
 //! Policies and labels change under open connections: what is still allowed lives on, what is denied stops.
 
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE, exchange};
@@ -101,5 +101,32 @@ fn a_label_of_the_pod_itself_decides_whether_it_is_isolated() -> Result<()> {
     assert_eq!(stranger.tcp(to[0], DROP_PATIENCE), Outcome::TimedOut);
     assert_eq!(stranger.tcp(to[1], DROP_PATIENCE), Outcome::TimedOut);
     assert_eq!(all(&mut streams, ARRIVAL_PATIENCE), [Outcome::Reached; 2]);
+    Ok(())
+}
+
+/// From the closing of a file to its effect on packets.
+const IN_FORCE: Duration = Duration::from_millis(50);
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_change_is_in_force_within_50_ms() -> Result<()> {
+    let mut three = Three::start(Link::Bridge)?;
+    three.policy("server", &ingress_of_server(&json!([{}])))?;
+    let client = three.client.clone();
+    let to = three.server.sockets(OTHER)[0];
+    let mut took = Vec::new();
+    for turn in 0..11 {
+        let (rules, outcome) =
+            if turn % 2 == 0 { (from_client(), Outcome::TimedOut) } else { (json!([{}]), Outcome::Reached) };
+        let start = Instant::now();
+        three.lab.policy("shop", "server", &ingress_of_server(&rules))?;
+        let look = || client.udp(to, Duration::from_millis(4));
+        eventually("the change is in force", ARRIVAL_PATIENCE, &outcome, look)?;
+        took.push(start.elapsed());
+        three.lab.settle()?;
+    }
+    took.sort();
+    println!("median {:?}, slowest {:?}", took[5], took[10]);
+    assert!(took[5] < IN_FORCE, "median of {took:?}");
     Ok(())
 }

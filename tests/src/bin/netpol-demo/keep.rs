@@ -26,18 +26,24 @@ pub(crate) fn keep(cluster: &Cluster) -> Result<()> {
         fs::write(&path, script).context("cannot write a script")?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).context("cannot write a script")?;
     }
-    let agent = cluster.lab.agent()?;
-    let (folder, netpol, socket) = (folder.display(), agent.binary.display(), agent.socket.display());
-    println!("\nThe laboratory stays up, with every policy in force. In another terminal:\n");
-    println!("  {netpol} observe --follow --socket {socket}");
-    println!("  {netpol} status --socket {socket}");
-    println!("  {netpol} explain production/debug production/postgres 5432/TCP --socket {socket}");
+    println!("\nThe laboratory stays up. In another terminal:\n");
+    if cluster.lab.has_agent() {
+        let agent = cluster.lab.agent()?;
+        let (netpol, socket) = (agent.binary.display(), agent.socket.display());
+        println!("  {netpol} observe --follow --socket {socket}");
+        println!("  {netpol} status --socket {socket}");
+        println!("  {netpol} explain production/debug production/postgres 5432/TCP --socket {socket}");
+        println!(
+            "  ls {}    # every policy is in force; change, add or remove one",
+            agent.manifests.display()
+        );
+    }
+    let folder = folder.display();
     println!(
         "  {folder}/in-production-debug wget -qO- --timeout=3 --tries=1 http://api.production.svc:8080/health"
     );
     println!("  {folder}/in-production-frontend nslookup api.production.svc.cluster.local");
-    println!("  {folder}/in-production-frontend sh        # a shell in a pod's network");
-    println!("  ls {folder}/manifests                     # change, add or remove a policy here\n");
+    println!("  {folder}/in-production-frontend sh    # a shell in a pod's network\n");
     if std::io::stdin().is_terminal() {
         println!("Enter or Ctrl-C takes it down.");
         // Whatever comes, the end of input too, is the answer.

@@ -9,23 +9,23 @@ use crate::cluster::Cluster;
 /// Prints the answers; whether they were as expected.
 pub(crate) fn ask(cluster: &Cluster) -> Result<bool> {
     let mut right = true;
-    let observed = run(cluster, &["observe"])?;
-    let text = String::from_utf8_lossy(&observed.stdout).into_owned();
-    println!("\n$ netpol observe");
-    for (what, ends) in [
-        ("a denied flow", ["production/debug", "production/api"]),
-        ("an allowed flow", ["production/frontend", "production/api"]),
-    ] {
-        let denied = what == "a denied flow";
+    for (verdict, from) in [("dropped", "production/debug"), ("allowed", "production/frontend")] {
+        let question = ["observe", "--verdict", verdict, "--pod", from];
+        println!("\n$ netpol {}", question.join(" "));
+        let output = run(cluster, &question)?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        // The last one of the flow that the matrix speaks of, with the policy that decided.
         let line = text.lines().rev().find(|line| {
-            let lower = line.to_lowercase();
-            ends.iter().all(|end| line.contains(end))
-                && (lower.contains("drop") || lower.contains("denied")) == denied
+            line.contains(&format!("{from} ("))
+                && line.contains("production/api (")
+                && (line.contains("allowed by production/") || line.contains("isolated by production/"))
         });
         if let Some(line) = line {
-            println!("{line}");
+            println!("...\n{line}");
         } else {
-            println!("DIFFERENT: no line of {what} from {} to {}", ends[0], ends[1]);
+            println!(
+                "DIFFERENT: no verdict of a flow from {from} to production/api names a policy, in:\n{text}"
+            );
             right = false;
         }
     }
