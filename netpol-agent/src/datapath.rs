@@ -8,6 +8,8 @@ mod error;
 mod events;
 mod flow_tables;
 mod hooks;
+#[cfg(feature = "bpf-log")]
+mod log;
 mod mapped;
 mod object;
 mod raw;
@@ -86,6 +88,8 @@ impl Datapath {
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
         let mut object = object::load(Some(&maps), &sizes)?;
+        #[cfg(feature = "bpf-log")]
+        log::follow(&mut object);
         let mut programs = BTreeMap::new();
         for name in object::PROGRAMS {
             let failed = |source| Error::Program { name: name.to_owned(), source };

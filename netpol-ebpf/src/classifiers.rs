@@ -30,20 +30,20 @@ use netpol_ebpf::{
 
 /// The pod's egress.
 #[classifier]
-pub fn from_pod(ctx: TcContext) -> i32 {
-    classify(Skb::new(&ctx), Direction::Egress)
+fn from_pod(ctx: TcContext) -> i32 {
+    classify(&ctx, Direction::Egress)
 }
 
 /// The pod's ingress.
 #[classifier]
-pub fn to_pod(ctx: TcContext) -> i32 {
-    classify(Skb::new(&ctx), Direction::Ingress)
+fn to_pod(ctx: TcContext) -> i32 {
+    classify(&ctx, Direction::Ingress)
 }
 
 /// The pod's egress where no policy selects it, on a node where another pod is isolated: nobody speaks with another's
 /// address, and everybody's packets carry their sender's tag.
 #[classifier]
-pub fn source_check(ctx: TcContext) -> i32 {
+fn source_check(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     let slot = skb.slot();
     let outcome = parse_scratch(skb);
@@ -79,7 +79,8 @@ fn now() -> u32 {
 
 /// Parses, decides, reports.
 #[inline(always)]
-fn classify(skb: Skb, direction: Direction) -> i32 {
+fn classify(ctx: &TcContext, direction: Direction) -> i32 {
+    let skb = Skb::new(ctx);
     let slot = skb.slot();
     let outcome = parse_scratch(skb);
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) else {
@@ -102,6 +103,17 @@ fn classify(skb: Skb, direction: Direction) -> i32 {
         decision.reason = reason as u8;
         decision.report = u8::from(decision.reason >= netpol_common::verdict::FIRST_DROP);
     }
+    #[cfg(feature = "log")]
+    aya_log_ebpf::debug!(
+        ctx,
+        "slot {} direction {} protocol {} ports {} to {} reason {}",
+        slot,
+        direction as u8,
+        packet.proto,
+        packet.src_port,
+        packet.dst_port,
+        decision.reason
+    );
     if decision.report != 0 || !decision.passes() {
         report(slot, arrival.now, direction, packet, decision);
     }

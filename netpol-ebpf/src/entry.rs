@@ -15,7 +15,7 @@ static CELL: u32 = 0;
 
 /// Calls the endpoint's classifier. Without one the packet is dropped.
 #[classifier]
-pub fn netpol_entry(ctx: TcContext) -> i32 {
+fn netpol_entry(ctx: TcContext) -> i32 {
     // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
     let cell = unsafe { read_volatile(&raw const CELL) };
     Skb::new(&ctx).set_slot(cell >> 1);
