@@ -33,7 +33,8 @@ use crate::{
 /// When a part cannot start, or fails later.
 pub fn run(config: Config) -> anyhow::Result<()> {
     let source: Box<dyn Source> = Box::new(Manifests::new(&config.manifests)?);
-    let discovery: Box<dyn Discovery> = Box::new(CniCache::new(&config.cni_cache, &config.excluded)?);
+    let discovery: Box<dyn Discovery> =
+        Box::new(CniCache::new(&config.cni_cache, &config.excluded, &config.sandboxes)?);
     // First of all, as it tells whether another agent runs: two must never write the same tables.
     let server = Server::bind(&config.socket)?;
     let (mut datapath, recovered) =

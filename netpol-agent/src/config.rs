@@ -20,6 +20,8 @@ pub const BPFFS: &str = "/sys/fs/bpf/netpol";
 pub const CNI_CACHE: &str = "/var/lib/cni/results";
 /// Where the command line reaches the agent.
 pub const SOCKET: &str = "/run/netpol/netpol.sock";
+/// What CNI names the network namespaces of pods.
+pub const SANDBOXES: &str = "cni-*";
 /// Verdicts kept in memory.
 pub const HISTORY: usize = 4096;
 /// How long a frontend or a backend that is gone still counts, in seconds.
@@ -86,6 +88,11 @@ pub struct Options {
     /// Interfaces of the host to leave alone, as a pattern such as "veth-dev*"; may be repeated [default: none]
     #[arg(long, value_name = "GLOB")]
     pub exclude_interface: Vec<String>,
+
+    /// Names of network namespaces (in /run/netns) that are pods' sandboxes, as a pattern; may be repeated. A new interface
+    /// that leads into one is closed until its pod is known [default: cni-*]
+    #[arg(long, value_name = "GLOB")]
+    pub sandbox_namespace: Vec<String>,
 
     /// Whether a packet's tag (skb->tc_index) is believed behind a bridge, to recognise pods behind Services
     /// [default: auto]
@@ -226,6 +233,7 @@ impl Options {
             socket: self.socket.or(other.socket),
             service_cidr: if self.service_cidr.is_empty() { other.service_cidr } else { self.service_cidr },
             exclude_interface: list(self.exclude_interface, other.exclude_interface),
+            sandbox_namespace: list(self.sandbox_namespace, other.sandbox_namespace),
             trust_tag: self.trust_tag.or(other.trust_tag),
             frontend_grace: self.frontend_grace.or(other.frontend_grace),
             hook_linger: self.hook_linger.or(other.hook_linger),
@@ -263,6 +271,11 @@ impl Options {
             socket: self.socket.unwrap_or_else(|| SOCKET.into()),
             service_cidrs: self.service_cidr,
             excluded: self.exclude_interface,
+            sandboxes: if self.sandbox_namespace.is_empty() {
+                vec![SANDBOXES.to_owned()]
+            } else {
+                self.sandbox_namespace
+            },
             trust_tag: self.trust_tag.unwrap_or_default(),
             frontend_grace: Duration::from_secs(self.frontend_grace.unwrap_or(FRONTEND_GRACE)),
             hook_linger: Duration::from_secs(self.hook_linger.unwrap_or(HOOK_LINGER)),
@@ -289,6 +302,8 @@ pub struct Config {
     pub service_cidrs: Vec<IpNet>,
     /// Patterns of interfaces to leave alone.
     pub excluded: Vec<String>,
+    /// Patterns of the names of pods' network namespaces.
+    pub sandboxes: Vec<String>,
     /// Whether the tag is believed behind a bridge.
     pub trust_tag: TrustTag,
     /// How long what kube-proxy may still use counts.
@@ -355,6 +370,7 @@ mod tests {
             BPFFS.to_owned(),
             CNI_CACHE.to_owned(),
             SOCKET.to_owned(),
+            SANDBOXES.to_owned(),
             HISTORY.to_string(),
             FRONTEND_GRACE.to_string(),
             HOOK_LINGER.to_string(),

@@ -29,6 +29,8 @@ pub trait Discovery: Send {
 pub struct Discovered {
     /// Interfaces of pods, by interface index.
     pub pods: BTreeMap<u32, LocalPod>,
+    /// Interfaces that lead into a sandbox of which it is not said yet whose it is: names by interface index.
+    pub waiting: BTreeMap<u32, String>,
     /// Bridges, with those of their ports that are veths.
     pub bridges: BTreeMap<u32, Bridge>,
     /// What is wrong, for people.

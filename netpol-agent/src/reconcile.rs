@@ -26,8 +26,8 @@ use crate::{
     sources::{Located, SourceUpdate, appeared},
 };
 
-/// How long to wait before a hook that failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// How often what the kernel refused is followed by what has to be closed for it before others are heard again.
+const ROUNDS: usize = 4;
 /// How often sets of backends that no flow uses any more are looked for.
 const RELEASE: Duration = Duration::from_secs(60);
 /// Faults of the past that are kept.
@@ -101,9 +101,8 @@ pub struct Reconciler<D> {
     endpoints: BTreeMap<u32, endpoints::Told>,
     /// Bridges as the datapath knows them.
     trusted: BTreeSet<u32>,
-    /// Hooks that could not be made, to be tried again.
-    failed_hooks: BTreeMap<u32, (TableOp, String)>,
-    retry_at: Option<Duration>,
+    /// Why slots are not hooked as they should be; the engine tries again.
+    failed_hooks: BTreeMap<u32, String>,
     release_at: Duration,
     faults: VecDeque<String>,
     known_problems: Vec<Located>,
@@ -137,7 +136,6 @@ impl<D: Datapath> Reconciler<D> {
             endpoints: BTreeMap::new(),
             trusted: BTreeSet::new(),
             failed_hooks: BTreeMap::new(),
-            retry_at: None,
             release_at: RELEASE,
             faults: VecDeque::new(),
             known_problems: Vec::new(),
@@ -196,7 +194,7 @@ impl<D: Datapath> Reconciler<D> {
         if !self.may_write() {
             return None;
         }
-        [self.engine.next_deadline(), self.retry_at, Some(self.release_at)].into_iter().flatten().min()
+        [self.engine.next_deadline(), Some(self.release_at)].into_iter().flatten().min()
     }
 
     const fn may_write(&self) -> bool {
@@ -208,8 +206,8 @@ impl<D: Datapath> Reconciler<D> {
         if !self.may_write() {
             return;
         }
-        let due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        if !self.dirty && !due(self.engine.next_deadline()) && !due(self.retry_at) && now < self.release_at {
+        let due = |engine: &Engine| engine.next_deadline().is_some_and(|at| at <= now);
+        if !self.dirty && !due(&self.engine) && now < self.release_at {
             return;
         }
         if std::mem::take(&mut self.dirty) {
@@ -220,31 +218,10 @@ impl<D: Datapath> Reconciler<D> {
             let used = self.datapath.referenced_backends();
             self.engine.release_backends(&|id| used.contains(&id));
         }
-        let mut operations = self.engine.compile(now);
-        if due(self.retry_at) {
-            self.retry_at = None;
-            operations.extend(std::mem::take(&mut self.failed_hooks).into_values().map(|(op, _)| op));
-        }
-        self.forget_old_hooks(&operations);
-        if !operations.is_empty() {
-            debug!(count = operations.len(), "writing");
-            let failed = self.datapath.apply(&operations);
-            self.revision += 1;
-            for (operation, reason) in &failed {
-                self.refuse(now, operation, reason);
-            }
-            let refused: Vec<TableOp> = failed.into_iter().map(|(op, _)| op).collect();
-            self.engine.applied(now, &refused);
-            if !refused.is_empty() {
-                // What had to be closed for it is written at once.
-                self.dirty = true;
-                let closing = self.engine.compile(now);
-                let failed = self.datapath.apply(&closing);
-                for (operation, reason) in &failed {
-                    self.refuse(now, operation, reason);
-                }
-                self.engine.applied(now, &failed.into_iter().map(|(op, _)| op).collect::<Vec<_>>());
-                self.dirty = false;
+        for _ in 0..ROUNDS {
+            self.write(now);
+            if !due(&self.engine) {
+                break;
             }
         }
         self.tell_bridges();
@@ -255,23 +232,31 @@ impl<D: Datapath> Reconciler<D> {
         self.log_problems();
     }
 
-    /// A hook that is asked for anew needs no second try.
-    fn forget_old_hooks(&mut self, operations: &[TableOp]) {
-        for operation in operations {
-            if let TableOp::Hook { slot, .. } | TableOp::RemoveEndpoint { slot } = operation {
-                self.failed_hooks.remove(slot);
+    /// Compiles once, and writes what comes of it.
+    fn write(&mut self, now: Duration) {
+        let operations = self.engine.compile(now);
+        let mut refused = Vec::new();
+        if !operations.is_empty() {
+            debug!(count = operations.len(), "writing");
+            for operation in &operations {
+                if let TableOp::Hook { slot, .. } | TableOp::RemoveEndpoint { slot } = operation {
+                    self.failed_hooks.remove(slot);
+                }
             }
+            for (operation, reason) in self.datapath.apply(&operations) {
+                self.refuse(&operation, &reason);
+                refused.push(operation);
+            }
+            self.revision += 1;
         }
+        self.engine.applied(now, &refused);
     }
 
-    fn refuse(&mut self, now: Duration, operation: &TableOp, reason: &str) {
+    fn refuse(&mut self, operation: &TableOp, reason: &str) {
         error!(?operation, "the kernel refused a change: {reason}");
         let line = match operation {
-            TableOp::Hook { slot, level, .. } => {
-                if *level != HookLevel::None {
-                    self.failed_hooks.insert(*slot, (operation.clone(), reason.to_owned()));
-                    self.retry_at = Some(now + RETRY);
-                }
+            TableOp::Hook { slot, .. } => {
+                self.failed_hooks.insert(*slot, reason.to_owned());
                 let name =
                     self.engine.endpoint(*slot).map_or_else(String::new, |e| e.local.ifname.to_string());
                 format!("cannot hook the interface {name}: {reason}")

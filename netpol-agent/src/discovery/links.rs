@@ -1,12 +1,19 @@
 //! The interfaces of the agent's own network namespace, by netlink.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
 
 use futures::TryStreamExt as _;
+use globset::GlobSet;
 use rtnetlink::{
     Handle,
     packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
 };
+
+/// Where named network namespaces are; CNI plugins are given one of these.
+const NAMESPACES: &str = "/run/netns";
 
 /// What kind of interface, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,8 +37,8 @@ pub struct Link {
     pub kind: LinkKind,
     /// The interface that it is a port of.
     pub master: Option<u32>,
-    /// Whether its other end is in another network namespace.
-    pub leads_away: bool,
+    /// The kernel's id of the network namespace where its other end is, when that is another one.
+    pub leads_to: Option<i32>,
 }
 
 impl Link {
@@ -41,13 +48,13 @@ impl Link {
             name: String::new(),
             kind: LinkKind::Other,
             master: None,
-            leads_away: false,
+            leads_to: None,
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Controller(master) => link.master = Some(*master),
-                LinkAttribute::LinkNetNsId(_) => link.leads_away = true,
+                LinkAttribute::LinkNetNsId(id) => link.leads_to = Some(*id),
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
                         match info {
@@ -76,4 +83,21 @@ pub async fn list(handle: &Handle) -> Result<BTreeMap<u32, Link>, rtnetlink::Err
         links.insert(link.ifindex, link);
     }
     Ok(links)
+}
+
+/// The kernel's ids of the named network namespaces whose name matches: pods' sandboxes. A namespace that nothing of
+/// ours leads to has no id.
+pub async fn sandboxes(handle: &Handle, names: &GlobSet) -> BTreeSet<i32> {
+    let mut ids = BTreeSet::new();
+    let Ok(entries) = fs::read_dir(NAMESPACES) else { return ids };
+    for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
+        if !names.is_match(&name) {
+            continue;
+        }
+        // One that has just gone is no sandbox any more.
+        if let Ok(Some(id)) = handle.link().get_netns_id(name).execute().await {
+            ids.insert(id);
+        }
+    }
+    ids
 }

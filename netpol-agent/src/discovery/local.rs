@@ -29,20 +29,34 @@ const IDLE: Duration = Duration::from_secs(10);
 pub struct CniCache {
     folder: PathBuf,
     excluded: GlobSet,
+    sandboxes: GlobSet,
 }
 
 impl CniCache {
-    /// Reads `folder`; interfaces whose name matches one of the globs are left alone.
+    /// Reads `folder`. Interfaces whose name matches a glob of `excluded` are left alone; named network namespaces
+    /// that match one of `sandboxes` are those of pods.
     ///
     /// # Errors
     /// When a glob is none.
-    pub fn new(folder: &Path, excluded: &[String]) -> anyhow::Result<Self> {
-        let mut globs = GlobSetBuilder::new();
-        for glob in excluded {
-            globs
-                .add(Glob::new(glob).with_context(|| format!("--exclude-interface {glob:?} is no pattern"))?);
-        }
-        Ok(Self { folder: folder.to_owned(), excluded: globs.build()? })
+    pub fn new(folder: &Path, excluded: &[String], sandboxes: &[String]) -> anyhow::Result<Self> {
+        Ok(Self {
+            folder: folder.to_owned(),
+            excluded: globs(excluded, "--exclude-interface")?,
+            sandboxes: globs(sandboxes, "--sandbox-namespace")?,
+        })
+    }
+
+    /// Interfaces that may be those of pods which libcni does not know yet.
+    fn unclaimed<'a>(&self, discovered: &Discovered, links: &'a BTreeMap<u32, Link>) -> Vec<&'a Link> {
+        links
+            .values()
+            .filter(|link| {
+                link.kind == LinkKind::Veth
+                    && link.leads_to.is_some()
+                    && !discovered.pods.contains_key(&link.ifindex)
+                    && !self.excluded.is_match(&link.name)
+            })
+            .collect()
     }
 
     fn join(&self, cache: &Cache, links: &BTreeMap<u32, Link>, mut problems: Vec<String>) -> Discovered {
@@ -86,6 +100,14 @@ impl CniCache {
         discovered.problems = problems;
         discovered
     }
+}
+
+fn globs(patterns: &[String], flag: &str) -> anyhow::Result<GlobSet> {
+    let mut globs = GlobSetBuilder::new();
+    for glob in patterns {
+        globs.add(Glob::new(glob).with_context(|| format!("{flag} {glob:?} is no pattern"))?);
+    }
+    Ok(globs.build()?)
 }
 
 /// The host's end of the entry's veth. Without a problem to tell when the interface is gone already.
@@ -134,7 +156,15 @@ impl CniCache {
         loop {
             let problems = cache.read(&self.folder);
             let links = links::list(&handle).await.context("cannot list the interfaces of this host")?;
-            let discovered = self.join(&cache, &links, problems);
+            let mut discovered = self.join(&cache, &links, problems);
+            let unclaimed = self.unclaimed(&discovered, &links);
+            if !unclaimed.is_empty() {
+                let sandboxes = links::sandboxes(&handle, &self.sandboxes).await;
+                let waiting = unclaimed
+                    .into_iter()
+                    .filter(|link| link.leads_to.is_some_and(|id| sandboxes.contains(&id)));
+                discovered.waiting = waiting.map(|link| (link.ifindex, link.name.clone())).collect();
+            }
             if last.as_ref() != Some(&discovered) {
                 if !deliver(discovered.clone()) {
                     return Ok(());

@@ -6,7 +6,10 @@ use netpol_policy::engine::LocalEndpoint;
 use tracing::{info, warn};
 
 use super::{Datapath, Reconciler};
-use crate::{config::TrustTag, discovery::LocalPod};
+use crate::{
+    config::TrustTag,
+    discovery::{Discovered, LocalPod},
+};
 
 /// An endpoint as the engine was told of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +17,12 @@ pub(super) struct Told {
     pub(super) local: LocalEndpoint,
     /// No slot was left for it: it cannot be enforced.
     pub(super) homeless: bool,
+}
+
+/// The name of a pod's interface, known or waiting.
+fn name_of(discovered: &Discovered, ifindex: u32) -> Option<&str> {
+    let pod = discovered.pods.get(&ifindex).map(|local| local.interface.as_str());
+    pod.or_else(|| discovered.waiting.get(&ifindex).map(String::as_str))
 }
 
 impl<D: Datapath> Reconciler<D> {
@@ -31,11 +40,11 @@ impl<D: Datapath> Reconciler<D> {
         if !self.settled {
             // There before us, of a pod that nobody knows, and not hooked by an earlier agent: closing it could cut
             // off what has nothing to do with the cluster.
-            self.strangers = discovered
-                .pods
-                .values()
-                .filter(|local| !self.is_known(local) && !self.inherited.contains(&local.ifindex))
-                .map(|local| local.ifindex)
+            let unknown =
+                discovered.pods.values().filter(|local| !self.is_known(local)).map(|local| local.ifindex);
+            self.strangers = unknown
+                .chain(discovered.waiting.keys().copied())
+                .filter(|ifindex| !self.inherited.contains(ifindex))
                 .collect();
         }
         let known: Vec<u32> = discovered
@@ -47,14 +56,12 @@ impl<D: Datapath> Reconciler<D> {
         for ifindex in known {
             self.strangers.remove(&ifindex);
         }
-        self.strangers.retain(|ifindex| discovered.pods.contains_key(ifindex));
+        self.strangers.retain(|ifindex| name_of(&discovered, *ifindex).is_some());
 
         let gone: Vec<u32> = self
             .endpoints
             .iter()
-            .filter(|(ifindex, told)| {
-                discovered.pods.get(ifindex).is_none_or(|local| *local.interface != *told.local.ifname)
-            })
+            .filter(|(ifindex, told)| name_of(&discovered, **ifindex) != Some(&*told.local.ifname))
             .map(|(ifindex, _)| *ifindex)
             .collect();
         for ifindex in gone {
@@ -63,10 +70,11 @@ impl<D: Datapath> Reconciler<D> {
                 self.engine.remove_endpoint(&told.local.ifname);
             }
         }
-        for (ifindex, local) in discovered.pods.iter().filter(|(i, _)| !self.strangers.contains(i)) {
-            let local = LocalEndpoint {
+        let mut wanted = Vec::new();
+        for local in discovered.pods.values() {
+            wanted.push(LocalEndpoint {
                 ifname: local.interface.as_str().into(),
-                ifindex: *ifindex,
+                ifindex: local.ifindex,
                 pod: Some(local.pod.clone()),
                 uid: local.uid.as_str().into(),
                 addresses: local.addresses.clone(),
@@ -74,33 +82,53 @@ impl<D: Datapath> Reconciler<D> {
                 sources: Vec::new(),
                 tag_trusted: local.bridge.is_none_or(|bridge| self.distrust(&discovered, bridge).is_none()),
                 tags_allowed: false,
-            };
-            if self.endpoints.get(ifindex).is_some_and(|told| told.local == local) {
-                continue;
-            }
-            let homeless = self.engine.set_endpoint(local.clone()).is_none();
-            let pod = local.pod.as_ref().map(ToString::to_string).unwrap_or_default();
-            if homeless {
-                warn!(pod, interface = %local.ifname, "no slot is left for a pod: it is not enforced");
-            } else {
-                info!(pod, interface = %local.ifname, "a local pod");
-            }
-            self.endpoints.insert(*ifindex, Told { local, homeless });
+            });
+        }
+        for (ifindex, name) in &discovered.waiting {
+            wanted.push(LocalEndpoint {
+                ifname: name.as_str().into(),
+                ifindex: *ifindex,
+                pod: None,
+                uid: "".into(),
+                addresses: Vec::new(),
+                hardware: None,
+                sources: Vec::new(),
+                tag_trusted: false,
+                tags_allowed: false,
+            });
+        }
+        for local in wanted {
+            self.tell_endpoint(local);
         }
         self.discovered = Some(discovered);
     }
 
+    fn tell_endpoint(&mut self, local: LocalEndpoint) {
+        let known = self.endpoints.get(&local.ifindex).is_some_and(|told| told.local == local);
+        if known || self.strangers.contains(&local.ifindex) {
+            return;
+        }
+        let homeless = self.engine.set_endpoint(local.clone()).is_none();
+        let pod = local.pod.as_ref().map_or_else(|| "not known yet".to_owned(), ToString::to_string);
+        if homeless {
+            warn!(pod, interface = %local.ifname, "no slot is left for a pod: it is not enforced");
+        } else {
+            info!(pod, interface = %local.ifname, "a local pod");
+        }
+        self.endpoints.insert(local.ifindex, Told { local, homeless });
+    }
+
     /// Why the tag cannot be believed of what comes in by a bridge; `None` when it can.
-    pub(super) fn distrust(&self, discovered: &crate::discovery::Discovered, bridge: u32) -> Option<String> {
+    pub(super) fn distrust(&self, discovered: &Discovered, bridge: u32) -> Option<String> {
         if self.options.trust_tag == TrustTag::Never {
             return Some("switched off by trust-tag".to_owned());
         }
         let bridge = discovered.bridges.get(&bridge)?;
         // A port that carries no classifier of ours lets its own tag through.
-        let carries_ours = |ifindex: &u32| {
-            discovered.pods.contains_key(ifindex)
-                && !self.strangers.contains(ifindex)
-                && !self.endpoints.get(ifindex).is_some_and(|told| told.homeless)
+        let carries_ours = |ifindex: &&u32| {
+            name_of(discovered, **ifindex).is_some()
+                && !self.strangers.contains(*ifindex)
+                && !self.endpoints.get(*ifindex).is_some_and(|told| told.homeless)
         };
         let alien = bridge.veths.iter().filter(|ifindex| !carries_ours(ifindex));
         match alien.count() {

@@ -88,10 +88,8 @@ impl<D: Datapath> Reconciler<D> {
         if !self.settled {
             reasons.push("nothing is written yet".to_owned());
         }
-        for (operation, reason) in self.failed_hooks.values() {
-            if let TableOp::Hook { slot, .. } = operation {
-                reasons.push(format!("{} is not hooked: {reason}", self.endpoint_name(*slot)));
-            }
+        for (slot, reason) in &self.failed_hooks {
+            reasons.push(format!("{} is not hooked: {reason}", self.endpoint_name(*slot)));
         }
         for told in self.endpoints.values().filter(|told| told.homeless) {
             reasons
@@ -172,15 +170,17 @@ impl<D: Datapath> Reconciler<D> {
 
     fn unhooked(&self) -> Vec<String> {
         let Some(discovered) = &self.discovered else { return Vec::new() };
-        let strangers = discovered.pods.values().filter(|local| self.strangers.contains(&local.ifindex));
-        strangers
-            .map(|local| {
-                format!(
-                    "{}: the pod {} is not among the objects, and was there before the agent",
-                    local.interface, local.pod
-                )
-            })
-            .collect()
+        let reason = |ifindex: &u32| match (discovered.pods.get(ifindex), discovered.waiting.get(ifindex)) {
+            (Some(local), _) => Some(format!(
+                "{}: the pod {} is not among the objects, and was there before the agent",
+                local.interface, local.pod
+            )),
+            (None, Some(name)) => {
+                Some(format!("{name}: nobody says whose it is, and it was there before the agent"))
+            }
+            (None, None) => None,
+        };
+        self.strangers.iter().filter_map(reason).collect()
     }
 
     fn bridges(&self) -> Vec<BridgeLine> {
@@ -215,7 +215,7 @@ impl<D: Datapath> Reconciler<D> {
                 .map(|(_, text)| (*text).to_owned())
                 .collect(),
             selects: selector_text(&policy.pod_selector),
-            local_pods: self.engine.selected_by(&policy.key),
+            local_pods: self.engine.isolated_by(&policy.key).len(),
             realized: problems.is_empty() && self.settled && !self.dirty,
             problems,
         }
@@ -228,13 +228,8 @@ impl<D: Datapath> Reconciler<D> {
                 message: format!("there is no policy {namespace}/{short}; `netpol policy list` names them"),
             };
         };
-        let mut pods: Vec<String> = Vec::new();
-        for endpoint in self.engine.endpoints() {
-            let selects = |d| self.engine.policies_of(endpoint.slot, d).iter().any(|p| p.key == policy.key);
-            if Direction::ALL.into_iter().any(selects) {
-                pods.push(endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default());
-            }
-        }
+        let slots = self.engine.isolated_by(&policy.key);
+        let mut pods: Vec<String> = slots.into_iter().map(|slot| self.endpoint_name(slot)).collect();
         pods.sort();
         let mut rules = BTreeMap::new();
         for direction in Direction::ALL {

@@ -249,7 +249,7 @@ fn a_hook_that_fails_is_reported_and_tried_again() {
     assert!(given.kernel.0.borrow().bridges.is_empty(), "an open port of a bridge: its tag is not believed");
     given.applied();
     given.kernel.0.borrow_mut().refuses = None;
-    given.passes(RETRY);
+    given.passes(Duration::from_secs(10));
     assert_eq!(hooks(&given.applied()), [(5, HookLevel::Full)]);
     assert!(given.is_ready());
     assert_eq!(given.kernel.0.borrow().bridges, [(1, true)]);
@@ -293,4 +293,33 @@ fn what_the_kernel_refuses_closes_the_pod_and_is_said() {
         "{status:?}"
     );
     assert!(!status.faults.is_empty());
+}
+
+#[test]
+fn an_interface_into_a_new_sandbox_is_closed_before_anybody_says_whose_it_is() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), pod("b", 6)])).finds(&[("a", 5)]).settles();
+    given.applied();
+    let mut discovered = given.reconciler.discovered.clone().unwrap();
+    discovered.waiting.insert(6, "veth6".to_owned());
+    given.reconciler.take_interfaces(discovered);
+    given.settles();
+    assert!(hooks(&given.applied()).contains(&(6, HookLevel::Full)));
+    given.finds(&[("a", 5), ("b", 6)]).settles();
+    let status = given.reconciler.status(Duration::ZERO);
+    let line = status.endpoints.into_iter().find(|e| e.interface == "veth6").unwrap();
+    assert_eq!((line.pod.as_str(), line.ingress.as_str()), ("n/b", "open"));
+}
+
+#[test]
+fn an_interface_into_a_sandbox_that_was_there_before_is_left_alone() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5)]);
+    given.reconciler.discovered.as_mut().unwrap().waiting.insert(6, "veth6".to_owned());
+    given.settles();
+    assert_eq!(given.reconciler.status(Duration::ZERO).unhooked.len(), 1);
+    given.finds(&[("a", 5), ("b", 6)]).settles();
+    assert_eq!(given.reconciler.status(Duration::ZERO).unhooked.len(), 1, "its pod is still not known");
+    given.says(SourceEvent::Apply(objects(&[pod("b", 6)]).remove(0))).settles();
+    assert!(given.reconciler.status(Duration::ZERO).unhooked.is_empty());
 }

@@ -1,7 +1,7 @@
 use super::*;
 
 fn link(ifindex: u32, name: &str, kind: LinkKind, master: Option<u32>) -> Link {
-    Link { ifindex, name: name.to_owned(), kind, master, leads_away: true }
+    Link { ifindex, name: name.to_owned(), kind, master, leads_to: Some(1) }
 }
 
 fn entry(pod: &str, interfaces: &[&str]) -> Entry {
@@ -37,6 +37,37 @@ fn a_pod_whose_interface_is_gone_is_no_problem_but_one_without_a_veth_is() {
 
 #[test]
 fn a_pattern_that_is_none_is_refused() {
-    assert!(CniCache::new(Path::new("/x"), &["veth*".to_owned()]).is_ok());
-    assert!(CniCache::new(Path::new("/x"), &["[".to_owned()]).is_err());
+    assert!(CniCache::new(Path::new("/x"), &["veth*".to_owned()], &["cni-*".to_owned()]).is_ok());
+    assert!(CniCache::new(Path::new("/x"), &["[".to_owned()], &[]).is_err());
+}
+
+#[test]
+fn only_veths_that_lead_away_and_that_libcni_does_not_know_may_be_waiting() {
+    let discovery = CniCache::new(Path::new("/x"), &["skip*".to_owned()], &[]).unwrap();
+    let mut links: BTreeMap<u32, Link> = [
+        link(1, "cni0", LinkKind::Bridge, None),
+        link(2, "veth1", LinkKind::Veth, Some(1)),
+        link(3, "skip0", LinkKind::Veth, None),
+        link(4, "pair0", LinkKind::Veth, None),
+    ]
+    .into_iter()
+    .map(|l| (l.ifindex, l))
+    .collect();
+    links.get_mut(&4).unwrap().leads_to = None;
+    let names = |discovered: &Discovered| -> Vec<String> {
+        discovery.unclaimed(discovered, &links).iter().map(|l| l.name.clone()).collect()
+    };
+    assert_eq!(names(&Discovered::default()), ["veth1"]);
+    let mut cache = Cache::default();
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("x"),
+        r#"{"kind":"cniCacheV1","cniArgs":[["K8S_POD_NAMESPACE","n"],["K8S_POD_NAME","a"]],
+            "result":{"interfaces":[{"name":"veth1"},{"name":"eth0","sandbox":"/s"}]}}"#,
+    )
+    .unwrap();
+    assert!(cache.read(dir.path()).is_empty());
+    let discovered = discovery.join(&cache, &links, Vec::new());
+    assert_eq!(discovered.pods[&2].bridge, Some(1));
+    assert!(names(&discovered).is_empty());
 }
