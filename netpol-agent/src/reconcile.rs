@@ -234,10 +234,13 @@ impl<D: Datapath> Reconciler<D> {
 
     /// Compiles once, and writes what comes of it.
     fn write(&mut self, now: Duration) {
-        let operations = self.engine.compile(now);
+        let mut operations = self.engine.compile(now);
+        if !self.settled {
+            operations.extend(self.renewed_hooks(&operations));
+        }
         let mut refused = Vec::new();
+        let start = std::time::Instant::now();
         if !operations.is_empty() {
-            debug!(count = operations.len(), "writing");
             for operation in &operations {
                 if let TableOp::Hook { slot, .. } | TableOp::RemoveEndpoint { slot } = operation {
                     self.failed_hooks.remove(slot);
@@ -248,8 +251,23 @@ impl<D: Datapath> Reconciler<D> {
                 refused.push(operation);
             }
             self.revision += 1;
+            debug!(count = operations.len(), took = ?start.elapsed(), "written");
         }
         self.engine.applied(now, &refused);
+    }
+
+    /// What an earlier agent has hooked is hooked again, in place: with the programs of this version, and where
+    /// somebody took a hook off meanwhile.
+    fn renewed_hooks(&self, operations: &[TableOp]) -> Vec<TableOp> {
+        let hooked: BTreeSet<u32> = operations
+            .iter()
+            .filter_map(|op| if let TableOp::Hook { slot, .. } = op { Some(*slot) } else { None })
+            .collect();
+        self.engine
+            .endpoints()
+            .filter(|e| e.hook != HookLevel::None && !hooked.contains(&e.slot))
+            .map(|e| TableOp::Hook { slot: e.slot, ifindex: e.local.ifindex, level: e.hook })
+            .collect()
     }
 
     fn refuse(&mut self, operation: &TableOp, reason: &str) {

@@ -323,3 +323,15 @@ fn an_interface_into_a_sandbox_that_was_there_before_is_left_alone() {
     given.says(SourceEvent::Apply(objects(&[pod("b", 6)]).remove(0))).settles();
     assert!(given.reconciler.status(Duration::ZERO).unhooked.is_empty());
 }
+
+#[test]
+fn a_restart_writes_nothing_but_the_hooks_which_get_the_programs_of_this_version() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+    let first = given.applied();
+    let mut given = Given::after(Recovered(first));
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+    let second = given.applied();
+    assert!(second.iter().all(|op| matches!(op, TableOp::Hook { .. })), "{second:?}");
+    assert_eq!(hooks(&second), [(5, HookLevel::Full)]);
+}

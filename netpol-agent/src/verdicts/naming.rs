@@ -257,3 +257,6 @@ fn tcp_flags(event: &Event) -> String {
         .map(|(_, letter)| letter)
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
