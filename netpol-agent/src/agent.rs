@@ -31,7 +31,7 @@ use crate::{
 ///
 /// # Errors
 /// When a part cannot start, or fails later.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: &Config) -> anyhow::Result<()> {
     let source: Box<dyn Source> = Box::new(Manifests::new(&config.manifests)?);
     let discovery: Box<dyn Discovery> =
         Box::new(CniCache::new(&config.cni_cache, &config.excluded, &config.sandboxes)?);
@@ -57,7 +57,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         recovered = recovered.0.len(),
         "starting"
     );
-    let mut reconciler = Reconciler::new(options, settings(&config), recovered, datapath);
+    let mut reconciler = Reconciler::new(options, settings(config), recovered, datapath);
     let log = Arc::new(Log::new(config.history));
     let (inputs, hears) = mpsc::channel();
 

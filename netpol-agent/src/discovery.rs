@@ -31,6 +31,8 @@ pub struct Discovered {
     pub pods: BTreeMap<u32, LocalPod>,
     /// Interfaces that lead into a sandbox of which it is not said yet whose it is: names by interface index.
     pub waiting: BTreeMap<u32, String>,
+    /// Every veth of this host that is not excluded: names by interface index.
+    pub veths: BTreeMap<u32, String>,
     /// Bridges, with those of their ports that are veths.
     pub bridges: BTreeMap<u32, Bridge>,
     /// What is wrong, for people.

@@ -180,10 +180,16 @@ impl<D: Datapath> Reconciler<D> {
     }
 
     /// Takes in which interfaces there are.
-    pub fn take_interfaces(&mut self, discovered: Discovered) {
+    pub fn take_interfaces(&mut self, mut discovered: Discovered) {
         let known = self.discovered.as_ref().map_or(&[][..], |d| &d.problems);
         for problem in discovered.problems.iter().filter(|p| !known.contains(p)) {
             warn!(target: "netpol", "{}", crate::text::escape(problem));
+        }
+        // What an earlier agent enforced is not opened because nobody says any more whose it is.
+        for ifindex in self.inherited.iter().filter(|ifindex| !discovered.pods.contains_key(ifindex)) {
+            if let Some(name) = discovered.veths.get(ifindex) {
+                discovered.waiting.insert(*ifindex, name.clone());
+            }
         }
         self.discovered = Some(discovered);
         self.dirty = true;

@@ -1,6 +1,11 @@
 //! `netpol agent`.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::IsTerminal as _,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -8,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::output;
 use crate::{
-    config::{BPFFS, LOG, LogFormat, Options},
+    config::{BPFFS, LOG, LogFormat, Options, SOCKET},
     datapath,
 };
 
@@ -40,6 +45,15 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     start_log(options.log.as_deref().unwrap_or(LOG), options.log_format.unwrap_or_default())?;
     if arguments.uninstall {
         let folder = options.bpffs.unwrap_or_else(|| BPFFS.into());
+        // One whose socket is not known cannot be found out.
+        if options.socket.is_some() || folder == Path::new(BPFFS) {
+            let socket = options.socket.unwrap_or_else(|| SOCKET.into());
+            anyhow::ensure!(
+                UnixStream::connect(&socket).is_err(),
+                "an agent is running on {}: stop it first, or it would go on without its tables",
+                socket.display()
+            );
+        }
         let done = datapath::uninstall(&folder).context("cannot take everything down")?;
         output::text(&format!(
             "removed {} hooks and {} pins of {}\n",
@@ -49,7 +63,7 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         ))?;
         return Ok(ExitCode::SUCCESS);
     }
-    crate::agent::run(options.resolve()?)?;
+    crate::agent::run(&options.resolve()?)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -164,7 +164,10 @@ async fn observe<R: tokio::io::AsyncBufRead + Unpin>(
     }
     client.writer.flush().await?;
     let mut rest = String::new();
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         tokio::select! {
             // The client says nothing more; when it goes, this ends.
             _ = reader.read_line(&mut rest) => break,

@@ -59,13 +59,23 @@ impl CniCache {
             .collect()
     }
 
-    fn join(&self, cache: &Cache, links: &BTreeMap<u32, Link>, mut problems: Vec<String>) -> Discovered {
+    /// `known` are the pods that were found before.
+    fn join(
+        &self,
+        cache: &Cache,
+        links: &BTreeMap<u32, Link>,
+        known: &BTreeMap<u32, LocalPod>,
+        mut problems: Vec<String>,
+    ) -> Discovered {
         let mut discovered = Discovered::default();
         let by_name: BTreeMap<&str, &Link> = links.values().map(|link| (link.name.as_str(), link)).collect();
         for link in links.values().filter(|link| link.kind == LinkKind::Bridge) {
             discovered.bridges.insert(link.ifindex, Bridge { name: link.name.clone(), veths: Vec::new() });
         }
         for link in links.values().filter(|link| link.kind == LinkKind::Veth) {
+            if !self.excluded.is_match(&link.name) {
+                discovered.veths.insert(link.ifindex, link.name.clone());
+            }
             if let Some(bridge) = link.master.and_then(|master| discovered.bridges.get_mut(&master)) {
                 bridge.veths.push(link.ifindex);
             }
@@ -96,6 +106,20 @@ impl CniCache {
                 // The pod is going, or not yet there.
                 Err(None) => {}
             }
+        }
+        // A pod's interface goes with it: while it is there, it is enforced, whatever became of libcni's file.
+        for (ifindex, before) in known {
+            let Some(link) = links.get(ifindex).filter(|link| link.name == before.interface) else {
+                continue;
+            };
+            discovered.pods.entry(*ifindex).or_insert_with(|| {
+                let bridge = link.master.filter(|master| discovered.bridges.contains_key(master));
+                problems.push(format!(
+                    "libcni does not know the pod {} any more, but its interface {} is still there: it stays enforced",
+                    before.pod, before.interface
+                ));
+                LocalPod { bridge, ..before.clone() }
+            });
         }
         discovered.problems = problems;
         discovered
@@ -152,11 +176,13 @@ impl CniCache {
         let (changed, mut changes) = mpsc::channel(1);
         watch_folder(&self.folder, changed)?;
         let mut cache = Cache::default();
-        let mut last = None;
+        let mut last: Option<Discovered> = None;
+        let none = BTreeMap::new();
         loop {
             let problems = cache.read(&self.folder);
             let links = links::list(&handle).await.context("cannot list the interfaces of this host")?;
-            let mut discovered = self.join(&cache, &links, problems);
+            let mut discovered =
+                self.join(&cache, &links, last.as_ref().map_or(&none, |last| &last.pods), problems);
             let unclaimed = self.unclaimed(&discovered, &links);
             if !unclaimed.is_empty() {
                 let sandboxes = links::sandboxes(&handle, &self.sandboxes).await;

@@ -335,3 +335,20 @@ fn a_restart_writes_nothing_but_the_hooks_which_get_the_programs_of_this_version
     assert!(second.iter().all(|op| matches!(op, TableOp::Hook { .. })), "{second:?}");
     assert_eq!(hooks(&second), [(5, HookLevel::Full)]);
 }
+
+#[test]
+fn what_an_earlier_agent_enforced_is_closed_when_nobody_says_whose_it_is() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+    let mut given = Given::after(Recovered(given.applied()));
+    given.lists(objects(&[pod("a", 5), deny()]));
+    let veths = BTreeMap::from([(5, "veth5".to_owned())]);
+    given.reconciler.take_interfaces(Discovered { veths, ..Discovered::default() });
+    given.settles();
+    let status = given.reconciler.status(Duration::ZERO);
+    assert_eq!(status.endpoints.len(), 1, "{status:?}");
+    assert_eq!((status.endpoints[0].ingress.as_str(), status.endpoints[0].hook.as_str()), ("closed", "full"));
+    given.reconciler.take_interfaces(Discovered::default());
+    given.settles();
+    assert!(given.reconciler.status(Duration::ZERO).endpoints.is_empty(), "its interface is gone");
+}

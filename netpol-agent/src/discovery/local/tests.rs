@@ -67,7 +67,29 @@ fn only_veths_that_lead_away_and_that_libcni_does_not_know_may_be_waiting() {
     )
     .unwrap();
     assert!(cache.read(dir.path()).is_empty());
-    let discovered = discovery.join(&cache, &links, Vec::new());
+    let discovered = discovery.join(&cache, &links, &BTreeMap::new(), Vec::new());
     assert_eq!(discovered.pods[&2].bridge, Some(1));
     assert!(names(&discovered).is_empty());
+}
+
+#[test]
+fn a_pod_is_enforced_as_long_as_its_interface_is_there() {
+    let discovery = CniCache::new(Path::new("/x"), &[], &[]).unwrap();
+    let mut links = BTreeMap::from([(2, link(2, "veth1", LinkKind::Veth, None))]);
+    let pod = LocalPod {
+        pod: netpol_policy::model::Key::new("n", "a"),
+        uid: String::new(),
+        interface: "veth1".to_owned(),
+        ifindex: 2,
+        addresses: Vec::new(),
+        hardware: None,
+        bridge: None,
+    };
+    let known = BTreeMap::from([(2, pod)]);
+    let discovered = discovery.join(&Cache::default(), &links, &known, Vec::new());
+    assert_eq!((discovered.pods.len(), discovered.problems.len()), (1, 1));
+    links.insert(2, link(2, "other", LinkKind::Veth, None));
+    assert!(discovery.join(&Cache::default(), &links, &known, Vec::new()).pods.is_empty());
+    links.clear();
+    assert!(discovery.join(&Cache::default(), &links, &known, Vec::new()).pods.is_empty());
 }

@@ -1,7 +1,7 @@
 //! What happens in watched folders, by inotify, gathered until they are quiet.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -31,7 +31,8 @@ pub struct Changes {
 pub struct Watch {
     inotify: Inotify,
     folders: HashMap<WatchDescriptor, PathBuf>,
-    writing: BTreeSet<PathBuf>,
+    /// Files that are being written, with the time of the last write.
+    writing: BTreeMap<PathBuf, Instant>,
 }
 
 impl Watch {
@@ -41,7 +42,7 @@ impl Watch {
     /// When the kernel has no more inotify instances for this user.
     pub fn new() -> nix::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        Ok(Self { inotify, folders: HashMap::new(), writing: BTreeSet::new() })
+        Ok(Self { inotify, folders: HashMap::new(), writing: BTreeMap::new() })
     }
 
     /// Watches a folder, without those in it; again is harmless. A folder that is gone is left out.
@@ -60,7 +61,7 @@ impl Watch {
                 self.folders.insert(descriptor, folder.to_owned());
             }
             Err(error) => {
-                tracing::warn!(folder = %folder.display(), %error, "cannot watch a folder; it is looked through from time to time")
+                tracing::warn!(folder = %folder.display(), %error, "cannot watch a folder; it is looked through from time to time");
             }
         }
     }
@@ -80,12 +81,14 @@ impl Watch {
         let mut changes = Changes::default();
         if !self.readable(idle)? {
             changes.everything = true;
+            // Linked there without ever being closed, or forgotten by its writer: it counts as it is.
+            self.writing.retain(|_, since| since.elapsed() < idle);
         }
         let end = Instant::now() + patience;
         while self.take(&mut changes)? && Instant::now() < end {
             self.readable(quiet)?;
         }
-        changes.open.clone_from(&self.writing);
+        changes.open = self.writing.keys().cloned().collect();
         Ok(changes)
     }
 
@@ -130,7 +133,7 @@ impl Watch {
             if event.mask.contains(AddWatchFlags::IN_ISDIR) || path_is_hidden(&path) {
                 changes.everything = true;
             } else if event.mask.intersects(AddWatchFlags::IN_MODIFY) {
-                self.writing.insert(path);
+                self.writing.insert(path, Instant::now());
             } else if event.mask.intersects(AddWatchFlags::IN_CREATE) {
                 // A link, hard or symbolic, is never closed; a new file is, and is being written until then.
                 if path
@@ -139,7 +142,7 @@ impl Watch {
                 {
                     changes.closed.insert(path);
                 } else {
-                    self.writing.insert(path);
+                    self.writing.insert(path, Instant::now());
                 }
             } else {
                 self.writing.remove(&path);
