@@ -100,7 +100,7 @@ impl Engine {
             pods: Pods::default(),
             profiles: Profiles::default(),
             features: Features::default(),
-            blocks: Blocks::new(&settings.service_cidrs),
+            blocks: Blocks::new(&settings.service_cidrs, settings.prefixes),
             classes: Classes::new(),
             addresses: Addresses::default(),
             policies: Policies::default(),
@@ -180,7 +180,8 @@ impl Engine {
             return Some(Duration::ZERO);
         }
         let service = self.services.timers.first().map(|(at, _)| *at);
-        [self.graves.next(), service, self.next_hook(), self.refusals.retry_at].into_iter().flatten().min()
+        let others = [self.addresses.next(), self.graves.next(), self.next_hook(), self.refusals.retry_at];
+        others.into_iter().chain([service]).flatten().min()
     }
 
     /// Lets go of the sets of backends that no frontend leads to any more and no flow refers to. `in_use` says which

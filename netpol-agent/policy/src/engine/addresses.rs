@@ -1,6 +1,9 @@
 //! Addresses of which something is known: pods, frontends, backends. What each is, is decided here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use netpol_common::{
     Addr,
@@ -19,8 +22,9 @@ pub(super) struct State {
     claims: Vec<u32>,
     /// The one that has it.
     pub(super) owner: Option<u32>,
-    /// Some pod has had it since something began to refer to it.
+    /// A pod has had it until a moment ago: what leads there leads nowhere.
     pub(super) was_pod: bool,
+    forget_at: Duration,
     /// Its class, of which it is a user; `None` before the first look.
     value: Option<Prefix>,
     /// Frontends at this address, those that are gone for less than the grace period included.
@@ -46,6 +50,8 @@ impl State {
 pub(super) struct Addresses {
     states: BTreeMap<Bytes, State>,
     dirty: BTreeSet<Bytes>,
+    /// By when it is forgotten of an address that a pod has had it.
+    timers: BTreeSet<(Duration, Bytes)>,
 }
 
 impl Addresses {
@@ -99,8 +105,9 @@ impl Addresses {
         self.touch(addr).sets.remove(&set);
     }
 
-    pub(super) fn has_frontend(&self, addr: &Addr) -> bool {
-        self.states.get(&addr.to_bytes()).is_some_and(|s| s.frontends != 0)
+    /// When something is forgotten.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.timers.first().map(|(at, _)| *at)
     }
 
     /// How many pods claim an address.
@@ -119,6 +126,18 @@ impl Addresses {
 impl Engine {
     /// Decides anew what each address is that may have changed.
     pub(super) fn refresh_addresses(&mut self, work: &mut Work) {
+        while let Some((at, _)) = self.addresses.timers.first()
+            && *at <= work.now
+        {
+            if let Some((_, bytes)) = self.addresses.timers.pop_first()
+                && let Some(state) = self.addresses.states.get_mut(&bytes)
+                && state.owner.is_none()
+                && state.forget_at <= work.now
+            {
+                state.was_pod = false;
+                self.backends.dirty.extend(&state.sets);
+            }
+        }
         for bytes in std::mem::take(&mut self.addresses.dirty) {
             self.refresh_address(bytes, work);
         }
@@ -191,8 +210,12 @@ impl Engine {
             if held.is_none() || old != new || old_owner != owner {
                 self.backends.dirty.extend(&state.sets);
             }
-            state.owner = owner;
             state.was_pod |= owner.is_some();
+            if old_owner.is_some() && owner.is_none() && !state.sets.is_empty() {
+                state.forget_at = work.now + self.settings.frontend_grace;
+                self.addresses.timers.insert((state.forget_at, bytes));
+            }
+            state.owner = owner;
             state.value = Some(new);
         }
     }

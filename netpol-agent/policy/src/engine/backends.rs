@@ -323,13 +323,13 @@ impl Engine {
     }
 
     /// Collects a set that nothing refers to.
-    pub(super) fn collect_backends(&mut self, id: u32, batch: u64, work: &mut Work) -> bool {
+    pub(super) fn collect_backends(&mut self, id: u32, batch: u64, work: &mut Work) {
+        let Some(digest) = self.mirror.interned.get(&(INTERNED_BACKENDS, id)).copied() else { return };
         if let Some(state) = self.backends.states.get(&id) {
             if state.users != 0 || state.dead_since >= batch {
-                return false;
+                return;
             }
             let members = state.members.clone();
-            let digest = state.digest;
             for (bytes, _) in &*members {
                 self.addresses.leave_set(&Addr::from_bytes(*bytes), id);
             }
@@ -341,7 +341,7 @@ impl Engine {
             self.backends.with_local.remove(&id);
             self.backends.dirty.remove(&id);
         } else if self.backends.frozen.remove(&id).is_none() {
-            return false;
+            return;
         } else {
             let members = self.mirror.members.iter().filter(|m| m.backends == id);
             let mut members: Vec<MemberKey> = members.copied().collect();
@@ -350,6 +350,8 @@ impl Engine {
         }
         work.collected.push(TableOp::RemoveBackends(id));
         work.collected.push(TableOp::Forget { kind: INTERNED_BACKENDS, id });
-        true
+        work.freed.push((INTERNED_BACKENDS, id, digest));
+        // It may have asked for classifiers.
+        work.hooks = true;
     }
 }

@@ -32,6 +32,10 @@ pub(super) struct Blocks {
     block_lengths: BTreeMap<u8, u32>,
     services: Vec<Cidr>,
     dirty: BTreeSet<Cidr>,
+    /// Nodes that fit.
+    limit: usize,
+    /// Blocks that found no room: they match nobody.
+    waiting: BTreeMap<u32, IpBlock>,
 }
 
 fn count(lengths: &mut BTreeMap<u8, u32>, bits: u8) {
@@ -48,7 +52,7 @@ fn discount(lengths: &mut BTreeMap<u8, u32>, bits: u8) {
 }
 
 impl Blocks {
-    pub(super) fn new(service_cidrs: &[IpNet]) -> Self {
+    pub(super) fn new(service_cidrs: &[IpNet], limit: u32) -> Self {
         let services: Vec<Cidr> = service_cidrs.iter().map(|net| Cidr::from(*net)).collect();
         let mut blocks = Self {
             nodes: BTreeMap::new(),
@@ -57,6 +61,8 @@ impl Blocks {
             block_lengths: BTreeMap::new(),
             services: services.clone(),
             dirty: BTreeSet::new(),
+            limit: limit as usize,
+            waiting: BTreeMap::new(),
         };
         for cidr in services.into_iter().chain([Cidr::ROOT_V4, Cidr::ROOT_V6]) {
             blocks.refer(cidr);
@@ -83,8 +89,12 @@ impl Blocks {
         }
     }
 
-    /// A block is asked for.
+    /// A block is asked for. One that finds no room matches nobody: a block without its exceptions would match more.
     pub(super) fn add(&mut self, id: u32, block: &IpBlock) {
+        if self.nodes.len() + 1 + block.except.len() > self.limit {
+            self.waiting.insert(id, block.clone());
+            return;
+        }
         let cidr = Cidr::from(block.cidr);
         let except: Vec<Cidr> = block.except.iter().map(|e| Cidr::from(*e)).filter(|e| cidr.contains(e)).collect();
         self.refer(cidr);
@@ -98,6 +108,9 @@ impl Blocks {
 
     /// A block is asked for no more.
     pub(super) fn remove(&mut self, id: u32, block: &IpBlock) {
+        if self.waiting.remove(&id).is_some() {
+            return;
+        }
         let cidr = Cidr::from(block.cidr);
         let Some(blocks) = self.by_cidr.get_mut(&cidr) else { return };
         let Some(except) = blocks.remove(&id) else { return };
@@ -217,9 +230,18 @@ impl Blocks {
         self.nodes.get(cidr).is_some_and(|n| n.refs != 0)
     }
 
-    /// How many nodes there are.
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
+    /// The blocks that found no room.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &IpBlock> {
+        self.waiting.values()
+    }
+
+    /// Gives those that found no room another chance, once others have gone from the table.
+    pub(super) fn retry(&mut self) {
+        if self.nodes.len() < self.limit {
+            for (id, block) in std::mem::take(&mut self.waiting) {
+                self.add(id, &block);
+            }
+        }
     }
 }
 
@@ -233,10 +255,6 @@ pub(super) struct PrefixMoves {
 }
 
 impl PrefixMoves {
-    pub(super) const fn is_empty(&self) -> bool {
-        self.added.is_empty() && self.changed.is_empty() && self.gone.is_empty()
-    }
-
     /// The operations, once all peers that get an entry of their own have it.
     pub(super) fn ops(mut self) -> Vec<TableOp> {
         self.added.sort_by_key(|(cidr, _)| std::cmp::Reverse((cidr.bits(), *cidr)));

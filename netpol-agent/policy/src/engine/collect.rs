@@ -87,10 +87,17 @@ impl Graves {
 }
 
 impl Engine {
-    /// Policy sets first: what they asked for is asked for no more.
+    /// Policy sets and sets of backends first: what they asked for is asked for no more.
     pub(super) fn collect_sets(&mut self, due: &mut VecDeque<(u64, Grave)>, work: &mut Work) {
         due.retain(|(batch, grave)| {
-            let Grave::Set(id) = grave else { return true };
+            let id = match grave {
+                Grave::Set(id) => id,
+                Grave::Backends(id) => {
+                    self.collect_backends(*id, *batch, work);
+                    return false;
+                }
+                _ => return true,
+            };
             if let Some((digest, released)) =
                 self.sets.collect(*id, *batch, &mut self.features, &mut work.collected)
             {
@@ -109,18 +116,11 @@ impl Engine {
     pub(super) fn collect_rest(&mut self, due: VecDeque<(u64, Grave)>, work: &mut Work) {
         for (batch, grave) in due {
             match grave {
-                Grave::Set(_) => {}
+                Grave::Set(_) | Grave::Backends(_) => {}
                 Grave::Class(id) => self.collect_class(id, batch, work),
                 Grave::PortSet(id) => {
                     if let Some(digest) = self.ports.collect(id, batch, &mut work.collected) {
                         work.freed.push((INTERNED_PORT_SET, id, digest));
-                    }
-                }
-                Grave::Backends(id) => {
-                    if let Some(digest) = self.mirror.interned.get(&(INTERNED_BACKENDS, id)).copied()
-                        && self.collect_backends(id, batch, work)
-                    {
-                        work.freed.push((INTERNED_BACKENDS, id, digest));
                     }
                 }
                 Grave::Slot(slot, digest) => {

@@ -1,7 +1,7 @@
 //! The order of a compile: what depends on what, and in which order it is written.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -13,8 +13,10 @@ use super::{
     blocks::PrefixMoves,
     collect::Grave,
     features::Feature,
+    mirror::frontend,
     ops::TableOp,
     profiles::LabelsOf,
+    services::{Front, front_key},
 };
 
 /// What one compile finds, by the place of its operations in the order of writes.
@@ -31,6 +33,8 @@ pub(super) struct Work {
     pub(super) egress_moved: bool,
     /// Some endpoint may need other classifiers.
     pub(super) hooks: bool,
+    /// Frontends that may lead somewhere else.
+    pub(super) touched: BTreeSet<Front>,
     pub(super) changed_backends: BTreeSet<u32>,
     /// Endpoints that begin or cease to carry all classifiers.
     pub(super) full_moved: BTreeSet<u32>,
@@ -48,11 +52,11 @@ pub(super) struct Work {
     pub(super) rules: Vec<TableOp>,
     pub(super) backends: Vec<TableOp>,
     pub(super) members: Vec<TableOp>,
-    pub(super) frontends: Vec<TableOp>,
+    /// What each frontend leads to; `None`: it goes.
+    pub(super) fronts: BTreeMap<Front, Option<u32>>,
     pub(super) peers: Vec<TableOp>,
     pub(super) prefixes: PrefixMoves,
     pub(super) peers_gone: Vec<TableOp>,
-    pub(super) frontends_gone: Vec<TableOp>,
     /// Generations that move a second time.
     pub(super) again: Vec<TableOp>,
     pub(super) entries: Vec<TableOp>,
@@ -124,6 +128,7 @@ impl Engine {
 
     /// From the features that policy sets ask for to what matches them.
     fn refresh_features(&mut self) {
+        self.blocks.retry();
         let mut labels_of = LabelsOf::new(&self.store);
         for id in std::mem::take(&mut self.features.born) {
             let Some(content) = self.features.get(id).map(|s| s.content.clone()) else { continue };
@@ -154,6 +159,9 @@ impl Engine {
         for key in std::mem::take(&mut self.services.dirty) {
             self.refresh_service(&key, work);
         }
+        for front in std::mem::take(&mut work.touched) {
+            self.refresh_front(front, work);
+        }
     }
 
     fn refresh_prefixes(&mut self, work: &mut Work) {
@@ -173,8 +181,8 @@ impl Engine {
             for addr in self.mirror.peers.keys() {
                 self.addresses.mark(addr);
             }
-            let left = self.mirror.frontends.keys().filter(|f| !self.services.has(f)).copied();
-            work.frontends_gone.extend(left.map(TableOp::RemoveFrontend));
+            let left = self.mirror.frontends.keys().filter(|f| !self.services.has(f));
+            work.fronts.extend(left.map(|f| ((f.addr.to_bytes(), f.port, f.proto), None)));
         }
         let moves = &work.prefixes;
         work.all_moved |= moves.changed.iter().any(|(c, v)| self.mirror.prefixes.get(c) != Some(v))
@@ -214,16 +222,19 @@ impl Engine {
         } else {
             work.moved.into_iter().map(bump).chain(work.again).collect()
         };
+        let (there, gone): (Vec<_>, Vec<_>) = work.fronts.into_iter().partition(|(_, set)| set.is_some());
+        let frontends = there.into_iter().filter_map(|(front, set)| Some(frontend(front_key(front), set?)));
+        let gone = gone.into_iter().map(|(front, _)| TableOp::RemoveFrontend(front_key(front)));
         let ordered = work
             .rules
             .into_iter()
             .chain(work.backends)
             .chain(work.members)
-            .chain(work.frontends)
+            .chain(frontends.map(TableOp::Frontend))
             .chain(work.peers)
             .chain(work.prefixes.ops())
             .chain(work.peers_gone)
-            .chain(work.frontends_gone)
+            .chain(gone)
             .chain(generations)
             .chain(work.entries)
             .chain(work.switches)

@@ -17,7 +17,6 @@ use super::{
     addresses::Bytes,
     backends::{Member, Use, digest_of_members},
     compile::Work,
-    ops::TableOp,
     pods::addr,
 };
 use crate::model::{Key, Pod, Protocol, Service, ServicePort, TargetPort};
@@ -321,9 +320,7 @@ impl Engine {
             self.services.timers.insert((next, key.clone()));
         }
         let over = service.is_none() && state.fronts.is_empty();
-        for front in touched {
-            self.refresh_front(front, work);
-        }
+        work.touched.extend(touched);
         if over {
             self.services.states.remove(key);
         }
@@ -376,7 +373,7 @@ impl Engine {
     }
 
     /// Which set of backends a frontend leads to.
-    fn refresh_front(&mut self, front: Front, work: &mut Work) {
+    pub(super) fn refresh_front(&mut self, front: Front, work: &mut Work) {
         let Some(claims) = self.services.fronts.get(&front) else { return };
         let old = claims.set;
         let groups: Vec<(&Key, &Group)> = claims
@@ -392,7 +389,7 @@ impl Engine {
                 if let Some(old) = old {
                     self.release_backend_set(old, work);
                 }
-                work.frontends_gone.push(TableOp::RemoveFrontend(front_key(front)));
+                work.fronts.insert(front, None);
                 return;
             }
             [(key, group)] => ((*key).clone(), group.list.clone(), group.digest),
@@ -415,7 +412,7 @@ impl Engine {
         if let Some(claims) = self.services.fronts.get_mut(&front) {
             claims.set = Some(new);
         }
-        work.frontends.push(TableOp::Frontend(super::mirror::frontend(front_key(front), new)));
+        work.fronts.insert(front, Some(new));
     }
 }
 

@@ -178,6 +178,10 @@ impl Engine {
             let message = "the table is full; some rules allow nothing";
             say(Kind::Node.name(), &node, "port_sets", message.into(), enlarge);
         }
+        for block in self.blocks.waiting() {
+            let message = format!("the table is full; {} matches nobody", block.cidr);
+            say(Kind::Node.name(), &node, "prefixes", message, enlarge);
+        }
         for ifname in &self.endpoints.refused {
             let message = format!("{ifname} found no slot and is not enforced");
             say(Kind::Node.name(), &node, "endpoints", message, enlarge);

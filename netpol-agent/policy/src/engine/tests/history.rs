@@ -1,0 +1,391 @@
+//! Random histories: after every step the tables say what the specification says, are what a compiler that starts
+//! from nothing makes, and at no moment in between did any packet meet something that is neither old nor new.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use netpol_common::{
+    Addr, Direction, Reason,
+    decide::{Judged, Tables, judge},
+    flow::FlowKey,
+    tables::{Digest, revision_of, set_of},
+};
+
+use super::{
+    build::{NODE, ip},
+    lab::{Lab, TCP, judged_by, local, settings},
+    random::{Dice, FRONTENDS, LOCAL, NAMESPACES, PODS, PORTS, Step, WORLD, address, beginning, random_step},
+};
+use crate::{
+    engine::{Mirror, TableOp},
+    model::{Key, Protocol, SourceEvent},
+    spec::{Answer, Cluster, Payload, Sender, Traffic},
+};
+
+/// A question to the tables.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    slot: u32,
+    direction: Direction,
+    peer: IpAddr,
+    port: u16,
+}
+
+fn questions(slots: &[u32]) -> Vec<Question> {
+    let mut all = Vec::new();
+    let peers = (0..PODS).flat_map(address).chain(WORLD.iter().map(ToString::to_string));
+    let peers: Vec<(IpAddr, &[u16])> = peers.map(|p| (ip(&p), &PORTS[..3])).collect();
+    for &slot in slots {
+        for direction in Direction::ALL {
+            for (peer, ports) in &peers {
+                all.extend(ports.iter().map(|port| Question { slot, direction, peer: *peer, port: *port }));
+            }
+        }
+        let direction = Direction::Egress;
+        all.extend(FRONTENDS.map(|(a, port)| Question { slot, direction, peer: ip(a), port }));
+        all.push(Question { slot, direction, peer: ip("fd00:1::1"), port: 80 });
+    }
+    all
+}
+
+fn ask(tables: &Mirror, q: &Question) -> Judged {
+    judged_by(tables, q.slot, q.direction, q.peer.into(), TCP, q.port)
+}
+
+/// Asks again for a flow that was judged by a set of backends.
+fn ask_again(tables: &Mirror, q: &Question, backends: u32) -> Judged {
+    let key = FlowKey {
+        pod: Addr::NONE,
+        peer: q.peer.into(),
+        pod_port: q.port,
+        peer_port: q.port,
+        proto: TCP,
+        reserved: [0; 3],
+    };
+    let mut out = Judged::default();
+    let set = set_of(tables.judgement(q.slot, q.direction));
+    judge(tables, q.slot, q.direction, set, &key, backends, &mut out);
+    out
+}
+
+fn key_of(i: usize) -> Key {
+    Key::new(NAMESPACES[i % 3], &format!("p{i}"))
+}
+
+fn compare_with_the_specification(lab: &Lab, slots: &[u32], exact_services: bool, what: &str) {
+    let cluster = Cluster::new(&lab.engine.store().objects(), NODE);
+    for q in questions(slots) {
+        let Some(pod) = lab.engine.endpoint(q.slot).unwrap().pod else {
+            assert!(!ask(&lab.kernel, &q).passes(), "{what}: an unknown pod is closed");
+            continue;
+        };
+        let Some(own) = pod.addresses.iter().find(|a| a.is_ipv4() == q.peer.is_ipv4()) else { continue };
+        let owns = |address: IpAddr| cluster.owner(address).is_some_and(|o| o.key == pod.key);
+        if !owns(*own) || owns(q.peer) {
+            continue;
+        }
+        let payload = Payload::Port(Protocol::Tcp, q.port);
+        let judged = ask(&lab.kernel, &q);
+        if judged.reason == Reason::UnknownFrontend as u8 {
+            // The engine knows the ranges of Services.
+            assert!(ip_in_services(q.peer), "{what}: {q:?}");
+            continue;
+        }
+        let (src, dst) = match q.direction {
+            Direction::Ingress => (q.peer, *own),
+            Direction::Egress => (*own, q.peer),
+        };
+        let traffic = Traffic { src: Sender::Address(src), dst, payload };
+        let said = match q.direction {
+            Direction::Ingress => cluster.allows(&traffic).ingress,
+            Direction::Egress => match cluster.answer(&traffic) {
+                Answer::Direct(verdict) if judged.backends == 0 => verdict.egress,
+                Answer::Backends(all) if exact_services => {
+                    let others: Vec<bool> = all
+                        .iter()
+                        .filter(|b| !owns(b.backend.address))
+                        .map(|b| b.verdict.egress)
+                        .collect();
+                    let itself = others.len() != all.len();
+                    if all.is_empty() {
+                        continue;
+                    }
+                    let reason = Reason::from_number(judged.reason).unwrap();
+                    let fits = if !others.contains(&false) {
+                        itself || judged.passes()
+                    } else if !others.contains(&true) && !itself {
+                        !judged.passes()
+                    } else {
+                        matches!(reason, Reason::Deferred | Reason::BackendsDiffer | Reason::PolicyDenied)
+                    };
+                    assert!(fits, "{what}: {q:?}: {reason:?}, but {all:?}");
+                    continue;
+                }
+                _ => continue,
+            },
+        };
+        assert_eq!(judged.passes(), said, "{what}: {q:?}: {judged:?} {pod:?}");
+    }
+}
+
+fn ip_in_services(peer: IpAddr) -> bool {
+    settings().service_cidrs.iter().any(|c| c.contains(&peer))
+}
+
+/// The tables by what their ids stand for.
+fn content(m: &Mirror) -> BTreeSet<String> {
+    let digest = |kind: u32, id: u32| -> Option<Digest> { m.interned.get(&(kind, id)).copied() };
+    let (class, set, ports, backends, slot) =
+        (|id| digest(1, id), |id| digest(2, id), |id| digest(3, id), |id| digest(4, id), |id| digest(5, id));
+    let special = |id: u32, digest: Option<Digest>| (digest.is_none().then_some(id), digest);
+    let mut all = BTreeSet::new();
+    all.extend(m.interned.iter().map(|((kind, _), d)| format!("interned {kind} {d:?}")));
+    all.extend(m.peers.values().map(|p| format!("peer {:?} {:?} {}", p.addr, class(p.class), p.flags)));
+    all.extend(m.prefixes.iter().map(|(c, p)| format!("prefix {c} {:?} {}", class(p.class), p.flags)));
+    all.extend(m.policy_sets.iter().map(|(id, s)| format!("set {:?} {:?}", set(*id), special(s.any_peer, ports(s.any_peer)))));
+    all.extend(m.rules.values().map(|r| {
+        let of = (set(r.key.set).unwrap(), class(r.key.class).unwrap());
+        format!("rule {of:?} {:?}", special(r.port_set, ports(r.port_set)))
+    }));
+    all.extend(m.port_sets.iter().map(|(id, p)| format!("ports {:?} {p:?}", ports(*id).unwrap())));
+    all.extend(m.port_chunks.values().map(|c| format!("chunk {:?} {:?}", ports(c.key.port_set).unwrap(), c.ports)));
+    all.extend(m.frontends.iter().map(|(k, id)| format!("frontend {k:?} {:?}", backends(*id).unwrap())));
+    all.extend(m.members.iter().map(|k| format!("member {:?} {:?}", backends(k.backends).unwrap(), slot(k.slot).unwrap())));
+    for s in m.backends.values() {
+        let kinds: BTreeSet<_> = s.backends[..s.count as usize]
+            .iter()
+            .map(|b| (special(b.class, class(b.class)), b.port, b.flags))
+            .collect();
+        all.insert(format!("backends {:?} {} {kinds:?}", backends(s.id).unwrap(), s.flags));
+    }
+    for (id, e) in m.endpoints.iter().filter(|(_, e)| e.flags != 0) {
+        let sets: Vec<_> = e.judgements.iter().map(|j| special(set_of(*j), set(set_of(*j)))).collect();
+        all.insert(format!("endpoint {:?} {:?} {} {} {sets:?}", slot(*id).unwrap(), e.v6, e.v4, e.flags));
+    }
+    all.extend(m.sources.iter().map(|(id, s)| format!("sources {:?} {s:?}", slot(*id).unwrap())));
+    all.extend(m.hooks.iter().map(|(id, h)| format!("hook {:?} {h:?}", slot(*id).unwrap())));
+    all
+}
+
+/// The operations that would write what the tables hold.
+pub(crate) fn dump(m: &Mirror) -> Vec<TableOp> {
+    let mut all = Vec::new();
+    all.extend(m.interned.iter().map(|(&(kind, id), d)| TableOp::Intern { kind, id, digest: *d }));
+    for (&id, &value) in &m.port_sets {
+        let chunks = m.port_chunks.values().filter(|c| c.key.port_set == id).copied().collect();
+        all.push(TableOp::PortSet { id, value, chunks });
+    }
+    all.extend(m.policy_sets.iter().map(|(&id, &value)| TableOp::PolicySet { id, value }));
+    all.extend(m.rules.values().map(|r| TableOp::Rule(*r)));
+    all.extend(m.peers.values().map(|p| TableOp::Peer(*p)));
+    all.extend(m.prefixes.iter().map(|(&cidr, &value)| TableOp::Prefix { cidr, value }));
+    all.extend(m.backends.values().map(|b| TableOp::Backends(*b)));
+    all.extend(m.members.iter().map(|k| TableOp::Member(*k)));
+    all.extend(m.frontends.iter().map(|(k, b)| TableOp::Frontend(crate::engine::mirror::frontend(*k, *b))));
+    for (&slot, e) in &m.endpoints {
+        for direction in Direction::ALL {
+            all.push(TableOp::Judgement { slot, direction, judgement: e.judgements[direction.index()] });
+        }
+        if e.flags != 0 {
+            all.push(TableOp::Endpoint { slot, value: *e });
+        }
+    }
+    for (&slot, sources) in &m.sources {
+        all.extend(sources.iter().map(|&cidr| TableOp::Source { slot, cidr }));
+    }
+    all.extend(m.hooks.iter().map(|(&slot, &(ifindex, level))| TableOp::Hook { slot, ifindex, level }));
+    all
+}
+
+/// What a flow that is judged now would remember.
+fn stamp(tables: &Mirror, q: &Question) -> (bool, u32, u32, u32) {
+    let judged = ask(tables, q);
+    let revision = revision_of(tables.judgement(q.slot, q.direction));
+    (judged.passes(), revision, tables.generation(&q.peer.into()), judged.backends)
+}
+
+/// Applies operations one by one. At every moment every flow is judged as before or as after, and one that is judged
+/// otherwise than after is judged again: its revision or its generation moves on.
+fn apply_watched(kernel: &mut Mirror, ops: &[TableOp], slots: &[u32], strict: bool, what: &str) {
+    let all = questions(slots);
+    let before: Vec<_> = all.iter().map(|q| stamp(kernel, q)).collect();
+    let mut after = kernel.clone();
+    for op in ops {
+        assert!(after.apply(op), "{what}: changes nothing: {op:?}");
+    }
+    let last: Vec<_> = all.iter().map(|q| stamp(&after, q)).collect();
+    let watch = |kernel: &Mirror, moment: &str| {
+        for ((q, old), new) in all.iter().zip(&before).zip(&last) {
+            let now = stamp(kernel, q);
+            // A Service is closed for a moment rather than open.
+            let closes = !strict || now.3 != 0 || new.3 != 0 || old.3 != 0;
+            if !closes || now.0 {
+                assert!(now.0 == old.0 || now.0 == new.0, "{what}: {q:?} is {now:?} {moment}; {old:?} {new:?}\n{ops:#?}");
+            }
+            let finally = ask_again(&after, q, now.3).passes();
+            if finally != now.0 && (now.0 || !closes) {
+                assert_ne!((now.1, now.2), (new.1, new.2), "{what}: {q:?} stays as judged {moment}\n{ops:#?}");
+            }
+        }
+    };
+    watch(kernel, "at first");
+    for op in ops {
+        kernel.apply(op);
+        watch(kernel, &format!("after {op:?}"));
+    }
+}
+
+fn step(lab: &mut Lab, dice: &mut Dice) -> String {
+    match random_step(dice) {
+        Step::Put(object) => {
+            let what = format!("put {} {}", object.kind().name(), object.key());
+            lab.put(object);
+            what
+        }
+        Step::Gone(kind, key) => {
+            lab.delete(kind, &key);
+            format!("delete {} {key}", kind.name())
+        }
+    }
+}
+
+fn compile_watched(lab: &mut Lab, slots: &[u32], what: &str) {
+    let ops = lab.engine.compile(lab.now);
+    apply_watched(&mut lab.kernel, &ops, slots, true, what);
+    assert_eq!(content(&lab.kernel), content(lab.engine.tables()));
+    lab.engine.applied(lab.now, &[]);
+}
+
+fn run(seed: u64, steps: usize, watched: bool) {
+    let mut dice = Dice(seed * 7919 + 1);
+    for _ in 0..20 {
+        dice.roll(2);
+    }
+    let mut lab = Lab::new();
+    lab.engine.apply(SourceEvent::Reset(beginning(&mut dice)));
+    let mut slots: Vec<u32> = (0..LOCAL).map(|i| lab.engine.set_endpoint(local(&key_of(i))).unwrap()).collect();
+    for i in 0..steps {
+        let mut what = format!("seed {seed} step {i}: ");
+        for _ in 0..1 + dice.roll(2) {
+            what += &step(&mut lab, &mut dice);
+            what += "; ";
+        }
+        if dice.one_in(12) {
+            let i = dice.roll(LOCAL);
+            let endpoint = local(&key_of(i));
+            what += &format!("interface of p{i} again; ");
+            lab.engine.remove_endpoint(&endpoint.ifname);
+            if dice.one_in(2) {
+                lab.compile();
+            }
+            slots[i] = lab.engine.set_endpoint(endpoint).unwrap();
+        }
+        if watched {
+            compile_watched(&mut lab, &slots, &what);
+        } else {
+            lab.compile();
+        }
+        compare_with_the_specification(&lab, &slots, false, &what);
+        lab.now += Duration::from_millis([10, 120, 2000, 15_000][dice.roll(4)]);
+        if dice.one_in(5) {
+            if watched {
+                let end = lab.now + Duration::from_secs(600);
+                compile_watched(&mut lab, &slots, &format!("{what} settling"));
+                while let Some(at) = lab.engine.next_deadline().filter(|at| *at < end) {
+                    lab.now = lab.now.max(at);
+                    compile_watched(&mut lab, &slots, &format!("{what} settling"));
+                }
+            } else {
+                lab.settle();
+            }
+            compare_with_the_specification(&lab, &slots, true, &format!("{what} settled"));
+            compare_with_nothing(&mut lab, &what);
+        }
+        if dice.one_in(10) {
+            restart(&mut lab, &what);
+        }
+    }
+}
+
+/// Until nothing waits any more, and no flow needs a set of backends.
+fn come_to_rest(lab: &mut Lab) {
+    lab.settle();
+    lab.now += Duration::from_secs(1);
+    lab.compile();
+    lab.engine.release_backends(&|_| false);
+    lab.settle();
+}
+
+/// What was kept up to date is what is compiled from nothing.
+fn compare_with_nothing(lab: &mut Lab, what: &str) {
+    come_to_rest(lab);
+    let mut fresh = fresh(lab, &[]);
+    come_to_rest(&mut fresh);
+    let (kept, new) = (content(&lab.kernel), content(&fresh.kernel));
+    let left: Vec<_> = kept.difference(&new).collect();
+    let missing: Vec<_> = new.difference(&kept).collect();
+    assert!(left.is_empty() && missing.is_empty(), "{what}: left {left:#?} missing {missing:#?}");
+}
+
+fn fresh(lab: &Lab, found: &[TableOp]) -> Lab {
+    let mut fresh = Lab::with(settings(), found);
+    fresh.now = lab.now;
+    fresh.engine.apply(SourceEvent::Reset(lab.engine.store().objects()));
+    for endpoint in lab.engine.endpoints() {
+        fresh.engine.set_endpoint(endpoint.local.clone());
+    }
+    fresh
+}
+
+/// The agent starts again over the tables as they are: they stay as they are.
+fn restart(lab: &mut Lab, what: &str) {
+    come_to_rest(lab);
+    let found = dump(&lab.kernel);
+    let mut new = fresh(lab, &found);
+    let ops = new.compile();
+    assert!(ops.is_empty(), "{what}: after a restart {ops:#?}");
+    let ops = new.settle();
+    assert!(ops.is_empty(), "{what}: after a restart {ops:#?}");
+    *lab = new;
+}
+
+#[test]
+fn the_tables_say_what_the_specification_says_after_every_step() {
+    for seed in 0..40 {
+        run(seed, 40, false);
+    }
+}
+
+#[test]
+fn no_packet_meets_half_a_change_and_what_was_judged_by_the_old_one_is_judged_again() {
+    for seed in 100..108 {
+        run(seed, 12, true);
+    }
+}
+
+#[test]
+fn a_restart_over_other_objects_ends_with_the_right_tables() {
+    for seed in 200..220 {
+        let mut dice = Dice(seed * 7919 + 1);
+        let mut lab = Lab::new();
+        lab.engine.apply(SourceEvent::Reset(beginning(&mut dice)));
+        for i in 0..LOCAL {
+            lab.engine.set_endpoint(local(&key_of(i)));
+        }
+        lab.compile();
+        let found = dump(&lab.kernel);
+        // While the agent is away.
+        let mut what = format!("seed {seed} ");
+        for _ in 0..6 {
+            what += &step(&mut lab, &mut dice);
+        }
+        let mut new = fresh(&lab, &found);
+        new.engine.remove_endpoint(&local(&key_of(0)).ifname);
+        let ops = new.engine.compile(new.now);
+        let slots: Vec<u32> = new.engine.endpoints().map(|e| e.slot).collect();
+        // What the old policies were is not known: what they allow may be denied for a moment.
+        apply_watched(&mut new.kernel, &ops, &slots, false, &what);
+        new.engine.applied(new.now, &[]);
+        compare_with_the_specification(&new, &slots, true, &what);
+        compare_with_nothing(&mut new, &what);
+    }
+}
