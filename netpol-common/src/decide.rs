@@ -32,7 +32,8 @@ use crate::{
         STATE_ESTABLISHED, STATE_OPENING, timeout_of,
     },
     packet::{
-        ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT, LINK_CONTROL_ADVERTISES, Packet, TCP, TCP_FIN, TCP_RST,
+        ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT, LINK_CONTROL_ADVERTISES,
+        LINK_CONTROL_SERVES, Packet, TCP, TCP_FIN, TCP_RST,
     },
     tables::{
         BACKENDS_NONE, BackendSet, ENDPOINT_MORE_SOURCES, Endpoint, FIRST_SLOT, FrontendKey, INTERFACE_ENDPOINT,
@@ -299,31 +300,33 @@ pub fn decide<T: Tables, F: Flows>(
     };
 
     let mut key = own_key(packet, egress);
+    // A pod asks for an address; it does not give them to others.
+    let link_control = if egress && packet.link_control == LINK_CONTROL_SERVES { 0 } else { packet.link_control };
 
     // 2. Addresses that cannot be there.
     if egress {
         let own = owns(tables, slot, endpoint, &packet.src);
-        if !own && !(packet.link_control != 0 && (packet.src.is_unspecified() || packet.src.is_link_local())) {
+        if !own && !(link_control != 0 && (packet.src.is_unspecified() || packet.src.is_link_local())) {
             return out.drop_as(Reason::SpoofedSource);
         }
         if packet.dst.is_loopback() || packet.dst.is_unspecified() {
             return out.drop_as(Reason::MartianAddress);
         }
         // A neighbour advertisement speaks for its target.
-        if packet.link_control == LINK_CONTROL_ADVERTISES
+        if link_control == LINK_CONTROL_ADVERTISES
             && !packet.quoted_src.is_link_local()
             && !owns(tables, slot, endpoint, &packet.quoted_src)
         {
             return out.drop_as(Reason::SpoofedNeighbour);
         }
-        if own && packet.link_control == 0 && packet.src.same(&packet.dst) {
+        if own && link_control == 0 && packet.src.same(&packet.dst) {
             return out.pass_as(Reason::Itself);
         }
     } else {
         if packet.src.is_multicast_or_broadcast() || packet.src.is_loopback() {
             return out.drop_as(Reason::MartianAddress);
         }
-        if packet.link_control == 0 && !packet.dst.is_multicast_or_broadcast() && !packet.dst.is_link_local() {
+        if link_control == 0 && !packet.dst.is_multicast_or_broadcast() && !packet.dst.is_link_local() {
             if !owns(tables, slot, endpoint, &packet.dst) {
                 // Silent: a bridge floods what it has not learned, to every port.
                 out.reason = Reason::NotForThisPod as u8;
@@ -339,7 +342,7 @@ pub fn decide<T: Tables, F: Flows>(
     }
 
     // 3. Link control.
-    if packet.link_control != 0 {
+    if link_control != 0 {
         return out.pass_as(Reason::LinkControl);
     }
 

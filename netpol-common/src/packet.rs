@@ -44,6 +44,8 @@ pub const ICMP_OTHER: u8 = 4;
 pub const LINK_CONTROL: u8 = 1;
 /// Link control that speaks for an address: a neighbour advertisement, whose target is in `quoted_src`.
 pub const LINK_CONTROL_ADVERTISES: u8 = 2;
+/// Link control of a server to its clients: what DHCP answers. Only towards a pod.
+pub const LINK_CONTROL_SERVES: u8 = 3;
 
 /// What the parser found. Always filled in whole; a plain struct of integers, as the verifier likes it.
 #[repr(C)]

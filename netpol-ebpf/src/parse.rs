@@ -8,7 +8,7 @@ mod ip;
 
 use netpol_common::{
     packet::{
-        KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT, LINK_CONTROL, Packet, SCTP, TCP, UDP,
+        KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT, LINK_CONTROL, LINK_CONTROL_SERVES, Packet, SCTP, TCP, UDP,
     },
     verdict::Reason,
 };
@@ -165,25 +165,34 @@ fn transport(skb: Skb, offset: usize, room: u32, hops: u8, packet: &mut Packet) 
                 return SHORT;
             };
             packet.tcp_flags = flags[1];
-        } else if proto == UDP && is_dhcp(packet) {
-            packet.link_control = LINK_CONTROL;
+        } else if proto == UDP {
+            packet.link_control = dhcp(packet);
         }
         return IP;
     }
     icmp::read(skb, offset, room, hops, packet)
 }
 
-/// DHCP, only between a client and the broadcast or all-servers address, and back.
+/// DHCP, only between a client and the broadcast or all-servers address, and back: `LINK_CONTROL_*`, or 0.
 #[inline(always)]
-fn is_dhcp(packet: &Packet) -> bool {
-    let asks_v4 = packet.src_port == 68 && packet.dst_port == 67;
-    let answers_v4 = packet.src_port == 67 && packet.dst_port == 68;
+fn dhcp(packet: &Packet) -> u8 {
+    let (asks, answers);
     if packet.src.is_v4() {
-        return (asks_v4 || answers_v4) && packet.dst.0[3] == u32::MAX;
+        let to_all = packet.dst.0[3] == u32::MAX;
+        asks = packet.src_port == 68 && packet.dst_port == 67 && to_all;
+        answers = packet.src_port == 67 && packet.dst_port == 68 && to_all;
+    } else {
+        let local = packet.src.is_link_local();
+        asks = packet.src_port == 546 && packet.dst_port == 547 && local && packet.dst.is_multicast_or_broadcast();
+        answers = packet.src_port == 547 && packet.dst_port == 546 && local && packet.dst.is_link_local();
     }
-    let asks = packet.src_port == 546 && packet.dst_port == 547;
-    let answers = packet.src_port == 547 && packet.dst_port == 546;
-    packet.src.is_link_local() && (asks && packet.dst.is_multicast_or_broadcast() || answers && packet.dst.is_link_local())
+    if asks {
+        LINK_CONTROL
+    } else if answers {
+        LINK_CONTROL_SERVES
+    } else {
+        0
+    }
 }
 
 /// ARP for IPv4 over Ethernet.
