@@ -275,6 +275,29 @@ impl Tables {
         self.kernel.judge(program, slot, ifindex, frame)
     }
 
+    /// The pod sends a frame, and nobody looks what became of it.
+    pub fn run_quietly(&mut self, pod: &Pod, frame: &[u8]) {
+        self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
+        self.kernel.forget_events();
+    }
+
+    /// The pod is sent a frame, and nobody looks what became of it.
+    pub fn run_quietly_to(&mut self, pod: &Pod, frame: &[u8]) {
+        self.kernel.passes("to_pod", pod.slot, UPLINK, frame);
+        self.kernel.forget_events();
+    }
+
+    /// The pod sends a frame many times; says how many events there were.
+    pub fn run_many(&mut self, pod: &Pod, frame: &[u8], times: usize) -> usize {
+        self.kernel.forget_events();
+        let mut events = 0;
+        for _ in 0..times {
+            self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
+            events += self.kernel.take_events().len();
+        }
+        events
+    }
+
     /// The pod's flows, with the table that each is in.
     #[must_use]
     pub fn flows(&self, pod: &Pod) -> Vec<(Table, FlowKey, Flow)> {

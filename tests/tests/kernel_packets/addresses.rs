@@ -1,0 +1,179 @@
+//! Addresses that cannot be there.
+
+use std::net::IpAddr;
+
+use netpol_common::Reason;
+use netpol_tests::kernel::{
+    Seen, Tables, UPLINK,
+    craft::{at, tcp, udp},
+};
+use netpol_tests::packet::SYN;
+
+use crate::scene::{BOTH, NOT_ISOLATED, POLICY, Scene, UNREPORTED, confidant, friend, stranger};
+
+const SPOOFED: Seen = Seen::Drops(Reason::SpoofedSource);
+const MARTIAN: Seen = Seen::Drops(Reason::MartianAddress);
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_pod_speaks_with_its_own_addresses_only() {
+    let mut scene = Scene::new();
+    for v4 in BOTH {
+        let to = at(friend(v4), 80);
+        assert_eq!(scene.from(&tcp(at(scene.own(v4), 4000), to, SYN)), POLICY);
+        for forged in [stranger(v4), confidant(v4), friend(v4)] {
+            assert_eq!(scene.from(&tcp(at(forged, 4000), at(scene.own(v4), 80), SYN)), SPOOFED, "{forged}");
+            if forged != friend(v4) {
+                assert_eq!(scene.from(&tcp(at(forged, 4000), to, SYN)), SPOOFED, "{forged}");
+            }
+        }
+    }
+    for forged in ["127.0.0.1", "0.0.0.0", "169.254.1.1", "224.0.0.1", "255.255.255.255"] {
+        assert_eq!(
+            scene.from(&tcp(at(address(forged), 4000), at(friend(true), 80), SYN)),
+            SPOOFED,
+            "{forged}"
+        );
+    }
+    for forged in ["::1", "::", "fe80::1", "ff02::1", "fd00:1::"] {
+        assert_eq!(
+            scene.from(&tcp(at(address(forged), 4000), at(friend(false), 80), SYN)),
+            SPOOFED,
+            "{forged}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_pod_that_is_not_isolated_does_not_forge_either() {
+    let mut scene = Scene::new();
+    scene.free();
+    for v4 in BOTH {
+        let to = at(friend(v4), 80);
+        assert_eq!(scene.from(&tcp(at(scene.own(v4), 4000), to, SYN)), NOT_ISOLATED);
+        assert_eq!(scene.from(&tcp(at(stranger(v4), 4000), to, SYN)), SPOOFED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn another_pods_address_is_no_own_one() {
+    let mut tables = Tables::new();
+    let (one, other) = (tables.pod(), tables.pod());
+    for v4 in BOTH {
+        let frame = tcp(at(other.address(v4), 4000), at(friend(v4), 80), SYN);
+        assert_eq!(tables.from(&other, &frame), NOT_ISOLATED);
+        assert_eq!(tables.from(&one, &frame), SPOOFED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn nothing_goes_to_a_loopback_or_unspecified_address() {
+    let mut scene = Scene::new();
+    scene.free();
+    for v4 in BOTH {
+        let own = at(scene.own(v4), 4000);
+        let (loopback, unspecified) = if v4 { ("127.0.0.1", "0.0.0.0") } else { ("::1", "::") };
+        assert_eq!(scene.from(&tcp(own, at(address(loopback), 80), SYN)), MARTIAN);
+        assert_eq!(scene.from(&tcp(own, at(address(unspecified), 80), SYN)), MARTIAN);
+        assert_eq!(scene.from(&tcp(own, at(friend(v4), 80), SYN)), NOT_ISOLATED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn nothing_comes_from_a_loopback_or_multicast_address() {
+    let mut scene = Scene::new();
+    scene.free();
+    for (v4, sources) in
+        [(true, ["127.0.0.1", "224.0.0.1", "255.255.255.255"]), (false, ["::1", "ff02::1", "ff0e::1"])]
+    {
+        let own = at(scene.own(v4), 80);
+        for source in sources {
+            assert_eq!(scene.to(&udp(at(address(source), 4000), own)), MARTIAN, "{source}");
+        }
+        assert_eq!(scene.to(&udp(at(friend(v4), 4000), own)), NOT_ISOLATED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn an_ipv4_address_in_an_ipv6_header_is_not_taken_for_the_ipv4_one() {
+    let mut scene = Scene::new();
+    scene.free();
+    let IpAddr::V4(own) = scene.own(true) else { panic!("not IPv4") };
+    let mapped = IpAddr::V6(own.to_ipv6_mapped());
+    let (friend6, own6) = (friend(false), scene.own(false));
+    assert_eq!(scene.from(&tcp(at(mapped, 4000), at(friend6, 80), SYN)), MARTIAN);
+    assert_eq!(scene.to(&tcp(at(friend6, 4000), at(mapped, 80), SYN)), MARTIAN);
+    assert_eq!(scene.from(&tcp(at(own6, 4000), at(friend6, 80), SYN)), NOT_ISOLATED);
+    assert_eq!(scene.to(&tcp(at(friend6, 4000), at(own6, 80), SYN)), NOT_ISOLATED);
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn what_a_bridge_floods_to_another_pod_is_dropped_in_silence() {
+    let mut scene = Scene::new();
+    scene.free();
+    for v4 in BOTH {
+        let from = at(friend(v4), 4000);
+        assert_eq!(scene.to(&tcp(from, at(scene.own(v4), 80), SYN)), NOT_ISOLATED);
+        assert_eq!(
+            scene.to(&tcp(from, at(stranger(v4), 80), SYN)),
+            Seen::DropsUnreported(Reason::NotForThisPod)
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn multicast_is_judged_like_anything_else() {
+    let mut scene = Scene::new();
+    for (v4, group) in [(true, "224.0.0.251"), (false, "ff02::fb")] {
+        let frame = udp(at(stranger(v4), 5353), at(address(group), 5353));
+        assert_eq!(scene.to(&frame), Seen::Drops(Reason::PolicyDenied));
+        scene.free();
+        assert_eq!(scene.to(&frame), NOT_ISOLATED);
+        scene.isolate();
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_pod_always_reaches_its_own_address_but_nobody_else_arrives_with_it() {
+    let mut scene = Scene::new();
+    let pod = scene.pod;
+    scene.tables.interface(pod.ifindex, netpol_common::tables::INTERFACE_ENDPOINT, pod.slot);
+    for v4 in BOTH {
+        let frame = tcp(at(scene.own(v4), 4000), at(scene.own(v4), 81), SYN);
+        assert_eq!(scene.from(&frame), UNREPORTED);
+        assert_eq!(scene.tables.to_via(pod.ifindex, &pod, &frame), UNREPORTED);
+        assert_eq!(scene.tables.to_via(UPLINK, &pod, &frame), SPOOFED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_slot_without_an_endpoint_is_closed() {
+    let mut tables = Tables::new();
+    let pod = tables.pod();
+    let frame = tcp(at(pod.v4, 4000), at(friend(true), 80), SYN);
+    assert_eq!(tables.run("from_pod", pod.slot, pod.ifindex, &frame).0, NOT_ISOLATED);
+    for program in ["from_pod", "to_pod", "source_check"] {
+        // Another slot, one that the array does not have, and none at all.
+        for slot in [netpol_common::tables::SLOTS - 1, 1 << 20, 0] {
+            let (seen, _) = tables.run(program, slot, pod.ifindex, &frame);
+            let reported = Seen::Drops(Reason::UnknownEndpoint);
+            // A slot beyond the array has no cell for its rate of reports.
+            let expected =
+                if slot == 1 << 20 { Seen::DropsUnreported(Reason::UnknownEndpoint) } else { reported };
+            assert_eq!(seen, expected, "{program} {slot}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Known flows: replies, changes of policy, labels and addresses, closing.
+
+use std::net::SocketAddr;
+
+use netpol_common::{
+    Direction, Reason,
+    decide::Table,
+    flow::{STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
+    packet::{TCP_FIN as FIN, TCP_RST as RST},
+    tables::PORTS_NONE,
+};
+use netpol_tests::kernel::{
+    Seen, Tables,
+    craft::{at, sctp, tcp, udp},
+};
+use netpol_tests::packet::{ACK, SYN};
+
+use crate::scene::{
+    BOTH, DENIED, FLOW_DENIED, NOT_ISOLATED, POLICY, Scene, UNREPORTED, confidant, friend, stranger,
+};
+
+/// A change of policy that lets a flow live again is reported.
+const LIVES_AGAIN: Seen = Seen::Passes(Reason::Flow);
+
+impl Scene {
+    /// The pod has opened a connection, and both ends have spoken.
+    fn opened(&mut self, own: SocketAddr, peer: SocketAddr) {
+        assert_eq!(self.from(&tcp(own, peer, SYN)), POLICY);
+        assert_eq!(self.to(&tcp(peer, own, SYN | ACK)), UNREPORTED);
+        assert_eq!(self.from(&tcp(own, peer, ACK)), UNREPORTED);
+    }
+
+    fn ends(&self, v4: bool) -> (SocketAddr, SocketAddr) {
+        (at(self.own(v4), 4000), at(friend(v4), 80))
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_reply_passes_where_its_direction_allows_nothing() {
+    let mut scene = Scene::new();
+    scene.close(Direction::Ingress);
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        assert_eq!(scene.to(&tcp(peer, own, SYN | ACK)), DENIED);
+        scene.opened(own, peer);
+        let (own, peer) = (at(own.ip(), 4001), at(peer.ip(), 53));
+        assert_eq!(scene.to(&udp(peer, own)), DENIED);
+        assert_eq!(scene.from(&udp(own, peer)), POLICY);
+        assert_eq!(scene.to(&udp(peer, own)), UNREPORTED);
+        let peer = at(peer.ip(), 9);
+        assert_eq!(scene.to(&sctp(peer, own)), DENIED);
+        assert_eq!(scene.from(&sctp(own, peer)), POLICY);
+        assert_eq!(scene.to(&sctp(peer, own)), UNREPORTED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_flow_between_two_isolated_pods_of_the_node_is_known_to_both() {
+    let mut tables = Tables::new();
+    let (client, server) = (tables.pod(), tables.pod());
+    let everything = tables.set(netpol_common::tables::PORTS_ALL, &[]);
+    tables.judge_both_by(&client, netpol_common::tables::SET_CLOSED);
+    tables.judge_both_by(&server, netpol_common::tables::SET_CLOSED);
+    for v4 in BOTH {
+        let (from, to) = (at(client.address(v4), 4000), at(server.address(v4), 80));
+        let syn = tcp(from, to, SYN);
+        assert_eq!(tables.from(&client, &syn), DENIED);
+        tables.judge_by(&client, Direction::Egress, everything);
+        assert_eq!(tables.from(&client, &syn), POLICY);
+        assert_eq!(tables.to(&server, &syn), DENIED);
+        tables.judge_by(&server, Direction::Ingress, everything);
+        assert_eq!(tables.to(&server, &syn), POLICY);
+        let answer = tcp(to, from, SYN | ACK);
+        assert_eq!(tables.from(&server, &answer), UNREPORTED);
+        assert_eq!(tables.to(&client, &answer), UNREPORTED);
+        // The server opens nothing of its own.
+        assert_eq!(tables.from(&server, &tcp(at(to.ip(), 81), from, SYN)), DENIED);
+        tables.judge_by(&client, Direction::Egress, netpol_common::tables::SET_CLOSED);
+        tables.judge_by(&server, Direction::Ingress, netpol_common::tables::SET_CLOSED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_syn_is_always_judged_anew_and_the_flow_lives_on() {
+    let mut scene = Scene::new();
+    scene.close(Direction::Ingress);
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        scene.opened(own, peer);
+        // The peer may answer, but not open the same tuple from its side.
+        assert_eq!(scene.to(&tcp(peer, own, SYN)), DENIED);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+        assert_eq!(scene.from(&tcp(own, peer, SYN)), POLICY);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn simultaneous_open_is_two_judgements() {
+    let mut scene = Scene::new();
+    scene.close(Direction::Ingress);
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        assert_eq!(scene.from(&tcp(own, peer, SYN)), POLICY);
+        assert_eq!(scene.to(&tcp(peer, own, SYN)), DENIED);
+        assert_eq!(scene.to(&tcp(peer, own, SYN | ACK)), UNREPORTED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn mid_stream_without_a_flow_is_new_in_its_own_direction() {
+    let mut scene = Scene::new();
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        for flags in [ACK, FIN | ACK, RST, SYN | ACK, 0] {
+            let own = at(own.ip(), 5000 + u16::from(flags));
+            assert_eq!(scene.from(&tcp(own, at(stranger(v4), 80), flags)), DENIED);
+            assert_eq!(scene.to(&tcp(peer, own, flags)), DENIED, "{flags:x}");
+            assert_eq!(scene.from(&tcp(own, peer, flags)), POLICY, "{flags:x}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_denied_packet_leaves_no_flow() {
+    let mut scene = Scene::new();
+    for v4 in BOTH {
+        let own = at(scene.own(v4), 4000);
+        assert_eq!(scene.from(&tcp(own, at(stranger(v4), 80), SYN)), DENIED);
+        assert_eq!(scene.to(&tcp(at(stranger(v4), 80), own, SYN | ACK)), DENIED);
+    }
+    assert_eq!(scene.tables.flows(&scene.pod), []);
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_tightened_policy_stops_an_open_connection_in_both_directions() {
+    let mut scene = Scene::new();
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        scene.opened(own, peer);
+        scene.close(Direction::Egress);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
+        // Ingress would still allow the peer; its next segment does not open the flow anew as its own.
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
+        assert_eq!(scene.to(&tcp(peer, own, RST)), FLOW_DENIED);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
+        scene.isolate();
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), LIVES_AGAIN);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn tightening_is_noticed_by_whichever_end_speaks_first() {
+    let mut scene = Scene::new();
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        scene.opened(own, peer);
+        scene.close(Direction::Egress);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
+        scene.isolate();
+        // And one that the peer opened, by ingress.
+        let (own, peer) = (at(own.ip(), 80), at(peer.ip(), 4001));
+        assert_eq!(scene.to(&tcp(peer, own, SYN)), POLICY);
+        assert_eq!(scene.from(&tcp(own, peer, SYN | ACK)), UNREPORTED);
+        scene.close(Direction::Egress);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
+        scene.close(Direction::Ingress);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
+        scene.isolate();
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn what_is_still_allowed_lives_on_without_a_word() {
+    let mut scene = Scene::new();
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        scene.opened(own, peer);
+        scene.isolate();
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+        scene.free();
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
+        scene.close(Direction::Ingress);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+        scene.isolate();
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_pod_that_becomes_isolated_keeps_what_is_allowed_and_loses_the_rest() {
+    let mut scene = Scene::new();
+    scene.free();
+    for v4 in BOTH {
+        let own = at(scene.own(v4), 4000);
+        for peer in [friend(v4), stranger(v4)] {
+            assert_eq!(scene.from(&tcp(own, at(peer, 80), SYN)), NOT_ISOLATED);
+            assert_eq!(scene.to(&tcp(at(peer, 80), own, SYN | ACK)), UNREPORTED);
+        }
+    }
+    scene.isolate();
+    for v4 in BOTH {
+        let own = at(scene.own(v4), 4000);
+        assert_eq!(scene.to(&tcp(at(friend(v4), 80), own, ACK)), UNREPORTED);
+        assert_eq!(scene.to(&tcp(at(stranger(v4), 80), own, ACK)), FLOW_DENIED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_flow_is_judged_again_when_its_peer_changes_and_not_before() {
+    let mut scene = Scene::new();
+    let nobody = scene.tables.class();
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        scene.opened(own, peer);
+        // The order of writes: first the class, then the generation.
+        scene.tables.peer(peer.ip(), nobody, 0);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+        scene.tables.bump(peer.ip());
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
+        let friends = scene.friends;
+        scene.tables.peer(peer.ip(), friends, 0);
+        scene.tables.bump(peer.ip());
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), LIVES_AGAIN);
+        // All of them, as when a prefix moves.
+        scene.tables.peer(peer.ip(), nobody, 0);
+        scene.tables.write(netpol_policy::engine::TableOp::AllGenerations);
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn another_addresss_generation_changes_nothing() {
+    let mut scene = Scene::new();
+    let nobody = scene.tables.class();
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        scene.opened(own, peer);
+        scene.tables.peer(peer.ip(), nobody, 0);
+        scene.tables.bump(confidant(v4));
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+        scene.tables.bump(peer.ip());
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_flow_moves_to_the_established_ones_with_its_first_reply() {
+    let mut scene = Scene::new();
+    let (own, peer) = scene.ends(true);
+    let pod = scene.pod;
+    assert_eq!(scene.from(&tcp(own, peer, SYN)), POLICY);
+    let states = |scene: &Scene| -> Vec<(Table, u8)> {
+        scene.tables.flows(&pod).iter().map(|(table, _, flow)| (*table, flow.state)).collect()
+    };
+    assert_eq!(states(&scene), [(Table::Opening, STATE_OPENING)]);
+    // The same end again is no reply.
+    assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
+    assert_eq!(states(&scene), [(Table::Opening, STATE_OPENING)]);
+    assert_eq!(scene.to(&tcp(peer, own, SYN | ACK)), UNREPORTED);
+    assert_eq!(states(&scene), [(Table::Established, STATE_ESTABLISHED)]);
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_reset_or_two_fins_close_a_flow_soon() {
+    for ending in [&[(true, RST)][..], &[(false, RST)], &[(true, FIN | ACK), (false, FIN | ACK)]] {
+        let mut scene = Scene::new();
+        let (own, peer) = scene.ends(false);
+        let pod = scene.pod;
+        scene.opened(own, peer);
+        for (n, (out, flags)) in ending.iter().enumerate() {
+            let state = scene.tables.flows(&pod)[0].2.state;
+            assert_eq!(state, STATE_ESTABLISHED, "before the end, {n}");
+            let seen =
+                if *out { scene.from(&tcp(own, peer, *flags)) } else { scene.to(&tcp(peer, own, *flags)) };
+            assert_eq!(seen, UNREPORTED);
+        }
+        assert_eq!(scene.tables.flows(&pod)[0].2.state, STATE_CLOSING);
+        // The last segments still pass.
+        assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn flows_are_scoped_to_their_endpoint() {
+    let mut scene = Scene::new();
+    let other = scene.tables.pod();
+    scene.tables.judge_both_by(&other, netpol_common::tables::SET_CLOSED);
+    let (own, peer) = scene.ends(true);
+    scene.opened(own, peer);
+    assert_eq!(scene.tables.flows(&other), []);
+    // The same ports at another pod are another flow.
+    assert_eq!(scene.tables.to(&other, &tcp(peer, at(other.v4, 4000), ACK)), DENIED);
+    assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn the_ports_of_a_flow_count_all() {
+    let mut scene = Scene::new();
+    let none = scene.tables.set(PORTS_NONE, &[]);
+    scene.tables.judge_by(&scene.pod, Direction::Ingress, none);
+    for v4 in BOTH {
+        let (own, peer) = scene.ends(v4);
+        scene.opened(own, peer);
+        assert_eq!(scene.to(&tcp(at(peer.ip(), 81), own, ACK)), DENIED);
+        assert_eq!(scene.to(&tcp(peer, at(own.ip(), 4001), ACK)), DENIED);
+        assert_eq!(scene.to(&tcp(at(confidant(v4), 80), own, ACK)), DENIED);
+        assert_eq!(scene.to(&udp(peer, own)), DENIED);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+    }
+}

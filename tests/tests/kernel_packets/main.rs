@@ -1,0 +1,21 @@
+//! Bytes into the programs in the kernel, verdicts out. Each denial has its positive control: the same packet passes
+//! where the one thing is different that it is denied for.
+//!
+//! What a test run cannot do needs real packets: setting the tag, frames whose linear part is short, tags that a
+//! device took off.
+
+mod addresses;
+mod ether;
+mod flows;
+mod fragments;
+mod headers;
+mod icmp;
+mod link;
+mod node;
+mod ports;
+mod protocols;
+mod quota;
+mod scene;
+mod senders;
+mod services;
+mod sources;
