@@ -35,7 +35,7 @@ pub use self::{
     error::Error,
     events::{Counters, Events},
     sizes::Sizes,
-    test_run::{Ran, TestRun, test_run},
+    test_run::{Cycle, Measured, ProgramSize, Ran, TestRun, test_run},
     uninstall::{Uninstalled, uninstall},
     verify::{Verified, verify_programs},
 };

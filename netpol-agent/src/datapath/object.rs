@@ -11,6 +11,11 @@ pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_D
 /// The entry of one endpoint and direction.
 pub(super) const ENTRY: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/entry"));
 
+/// The classifier that does nothing, for the bench.
+pub(super) const EMPTY: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/empty"));
+/// What makes a test run's packet another one each time, for the bench.
+pub(super) const CYCLE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cycle"));
+
 /// The classifiers in the object.
 pub(super) const PROGRAMS: [&str; 3] = ["from_pod", "to_pod", "source_check"];
 

@@ -1,10 +1,14 @@
 //! Runs a classifier on bytes without any interface (`BPF_PROG_TEST_RUN`), for the tests in the kernel and the bench.
 
+mod measured;
+
 use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 
 use super::{Datapath, Error, object};
+
+pub use measured::{Cycle, Measured, ProgramSize};
 
 /// The context that the kernel takes: `struct __sk_buff`, of which only these fields may be set.
 #[repr(C)]

@@ -1,0 +1,157 @@
+//! What the bench runs beside the classifiers: the empty one, an endpoint's entry without an interface, and the program
+//! that makes another packet of the same one each time. The agent uses none of it.
+
+use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
+use netpol_common::{Direction, tables::program_cell};
+
+use super::{Ran, TestRun, test_run};
+use crate::datapath::{Datapath, Error, hooks::ENTRY, object};
+
+/// A program of its own object, ready to be run.
+pub struct Measured {
+    object: Ebpf,
+    name: &'static str,
+}
+
+/// What the verifier and the compiler in the kernel made of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgramSize {
+    /// Instructions that the verifier walked; 0 where the kernel does not say (before 5.16).
+    pub verified: u32,
+    /// Bytes of machine code.
+    pub machine: u32,
+}
+
+/// How packets of one run differ: each has an endpoint, a peer and, if wanted, a port chosen at random.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cycle {
+    /// The first slot.
+    pub slot: u32,
+    /// Slots that take turns; a power of two.
+    pub slots: u32,
+    /// Whose classifier is called.
+    pub direction: Direction,
+    /// Where in the frame the last four bytes of the endpoint's address are.
+    pub pod_at: u32,
+    /// Those of the first endpoint's address, as a number; the next endpoint has the next one.
+    pub pod: u32,
+    /// Where the last four bytes of the peer's address are.
+    pub peer_at: u32,
+    /// Those of the first peer's address, as a number.
+    pub peer: u32,
+    /// Peers, with addresses that follow each other.
+    pub peers: u32,
+    /// Where the port is that differs; 0 for none.
+    pub port_at: u32,
+}
+
+impl Measured {
+    /// The classifier that does nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub fn empty() -> Result<Self, Error> {
+        Self::load(&mut EbpfLoader::new(), object::EMPTY, "empty")
+    }
+
+    fn load(loader: &mut EbpfLoader<'_>, bytes: &[u8], name: &'static str) -> Result<Self, Error> {
+        let mut object = loader.load(bytes).map_err(|source| Error::Load { source })?;
+        object::program(&mut object, name)?
+            .load()
+            .map_err(|source| Error::Program { name: name.to_owned(), source })?;
+        Ok(Self { object, name })
+    }
+
+    /// Runs it; the program that `run` names is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the frame.
+    pub fn run(&mut self, run: TestRun<'_>) -> Result<Ran, Error> {
+        test_run(object::program(&mut self.object, self.name)?, TestRun { program: self.name, ..run })
+    }
+
+    /// Its size.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn size(&mut self) -> Result<ProgramSize, Error> {
+        size_of_program(object::program(&mut self.object, self.name)?, self.name)
+    }
+}
+
+fn size_of_program(program: &SchedClassifier, name: &str) -> Result<ProgramSize, Error> {
+    let info = SchedClassifier::info(program).map_err(|source| Error::Program { name: name.to_owned(), source })?;
+    Ok(ProgramSize { verified: info.verified_instruction_count().unwrap_or(0), machine: info.size_jitted() })
+}
+
+impl Datapath {
+    /// The classifiers' sizes.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn program_sizes(&mut self) -> Result<Vec<(&'static str, ProgramSize)>, Error> {
+        object::PROGRAMS
+            .into_iter()
+            .map(|name| Ok((name, size_of_program(object::program(&mut self.object, name)?, name)?)))
+            .collect()
+    }
+
+    /// Gives a slot one of the classifiers by name, or the empty one, without any interface.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such classifier, or no such slot.
+    pub fn install(&mut self, slot: u32, direction: Direction, name: &str, empty: &mut Measured) -> Result<(), Error> {
+        let failed = |source| Error::Program { name: name.to_owned(), source };
+        let object = if name == empty.name { &mut empty.object } else { &mut self.object };
+        let program = object::program(object, name)?.fd().map_err(failed)?;
+        self.tables
+            .programs
+            .set(program_cell(slot, direction), program, 0)
+            .map_err(|source| Error::NamedMap { name: "PROGRAMS".to_owned(), source })
+    }
+
+    /// The entry of a slot. The pins must still be there.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub fn entry(&self, slot: u32, direction: Direction) -> Result<Measured, Error> {
+        Measured::load(
+            EbpfLoader::new()
+                .override_global("CELL", &program_cell(slot, direction), true)
+                .map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS")),
+            object::ENTRY,
+            ENTRY,
+        )
+    }
+
+    /// What calls the classifiers of slots with another packet each time. The pins must still be there.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub fn cycle(&self, cycle: &Cycle) -> Result<Measured, Error> {
+        let plan = [
+            program_cell(cycle.slot, cycle.direction),
+            cycle.slots - 1,
+            cycle.pod_at,
+            cycle.pod,
+            cycle.peer_at,
+            cycle.peer,
+            cycle.peers,
+            cycle.port_at,
+        ];
+        Measured::load(
+            EbpfLoader::new()
+                .override_global("PLAN", plan.as_slice(), true)
+                .map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS")),
+            object::CYCLE,
+            "cycle",
+        )
+    }
+}

@@ -1,0 +1,217 @@
+//! What is measured.
+
+use netpol_common::{Direction, Reason};
+
+use crate::frames::{Ends, Family, Kind, Range};
+use crate::world::{
+    ALLOWED_PORT, CHUNKED, Contents, DATAGRAMS, DENIED, DENIED_LOGGED, DENIED_PORT, EMPTY, FIRST, HOT,
+    LOGGED, LOGGED_SLOTS, MANY, MANY_FLOWS, MANY_SLOTS, UNSELECTED,
+};
+
+/// Few peers, few CIDRs.
+const TEN: Contents = Contents { peers: 10, blocks: 10, classes: 10, port_sets: 4 };
+/// A cluster of some size.
+const THOUSAND: Contents = Contents { peers: 1000, blocks: 1000, classes: 64, port_sets: 16 };
+/// A large cluster.
+const HUNDRED_THOUSAND: Contents = Contents { peers: 100_000, blocks: 10_000, classes: 64, port_sets: 16 };
+/// One policy.
+const ONE_POLICY: Contents = Contents { peers: 1000, blocks: 1, classes: 1, port_sets: 1 };
+/// A thousand policies, each with other peers and other ports.
+const THOUSAND_POLICIES: Contents = Contents { peers: 1000, blocks: 1, classes: 1000, port_sets: 1000 };
+/// As many peers as the pods with many flows have.
+const MANY_PEERS: Contents = Contents { peers: MANY_FLOWS, blocks: 1, classes: 64, port_sets: 16 };
+
+/// Which packets are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packets {
+    /// The same one again and again.
+    Same,
+    /// Each of another peer out of this many; and of another port if that is said.
+    Random { peers: u32, slots: u32, ports: bool },
+}
+
+/// What must have happened to the packets, or the figure is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// They pass, and none is counted: they belong to known flows, or nobody judges them.
+    Uncounted,
+    /// Each is counted for this reason.
+    Counted(Reason),
+    /// So, and each is reported by an event too.
+    Logged(Reason),
+}
+
+/// One figure.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    /// What it is chosen and compared by.
+    pub(crate) name: &'static str,
+    /// What it is, for people.
+    pub(crate) what: &'static str,
+    /// Over which tables.
+    pub(crate) contents: Contents,
+    /// The first endpoint and its peer.
+    pub(crate) ends: Ends,
+    /// How the packet passes the pod.
+    pub(crate) direction: Direction,
+    /// What it is to its flow.
+    pub(crate) kind: Kind,
+    /// Which packets.
+    pub(crate) packets: Packets,
+    /// What becomes of them.
+    pub(crate) expected: Expected,
+    /// Slots that take turns, round by round; events of one slot are limited.
+    pub(crate) turns: u32,
+}
+
+const IN: Direction = Direction::Ingress;
+const OUT: Direction = Direction::Egress;
+const ALLOWED: Expected = Expected::Counted(Reason::Policy);
+
+impl Case {
+    /// A packet of a flow that is known, the same one each time.
+    const fn known(name: &'static str, what: &'static str, family: Family, direction: Direction) -> Self {
+        let ends =
+            Ends { family, slot: HOT, range: Range::Peers, peer: 1, opened: direction, port: ALLOWED_PORT };
+        let (kind, packets, expected) = (Kind::Ack, Packets::Same, Expected::Uncounted);
+        Self { name, what, contents: THOUSAND, ends, direction, kind, packets, expected, turns: 1 }
+    }
+
+    /// Packets that open connections with peers of a range.
+    const fn first(name: &'static str, what: &'static str, family: Family, contents: Contents) -> Self {
+        let ends = Ends { family, slot: FIRST, range: Range::Peers, peer: 0, opened: IN, port: ALLOWED_PORT };
+        let packets = Packets::Random { peers: contents.peers, slots: 1, ports: true };
+        Self {
+            name,
+            what,
+            contents,
+            ends,
+            direction: IN,
+            kind: Kind::Syn,
+            packets,
+            expected: ALLOWED,
+            turns: 1,
+        }
+    }
+
+    /// The same to another slot.
+    const fn at(self, slot: u32) -> Self {
+        Self { ends: Ends { slot, ..self.ends }, ..self }
+    }
+
+    /// The same to addresses that only CIDRs speak of.
+    const fn in_blocks(self) -> Self {
+        let packets = Packets::Random { peers: self.contents.blocks * 256, slots: 1, ports: true };
+        Self { ends: Ends { range: Range::Blocks, ..self.ends }, packets, ..self }
+    }
+
+    /// The same, opened by the pod.
+    const fn out(self) -> Self {
+        Self { ends: Ends { opened: OUT, ..self.ends }, direction: OUT, ..self }
+    }
+
+    /// The same to a port that nothing allows.
+    const fn denied(self) -> Self {
+        let expected = Expected::Counted(Reason::PolicyDenied);
+        Self { ends: Ends { slot: DENIED, port: DENIED_PORT, ..self.ends }, expected, ..self }
+    }
+
+    const fn over(self, contents: Contents) -> Self {
+        Self { contents, ..self }
+    }
+
+    const fn of(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
+    const fn same(self) -> Self {
+        Self { packets: Packets::Same, ..self }
+    }
+
+    const fn logged(self, slot: u32, reason: Reason) -> Self {
+        let expected = Expected::Logged(reason);
+        Self { ends: Ends { slot, ..self.ends }, expected, turns: LOGGED_SLOTS, ..self }
+    }
+
+    const fn many(self) -> Self {
+        let packets = Packets::Random { peers: MANY_FLOWS, slots: MANY_SLOTS, ports: false };
+        Self { ends: Ends { slot: MANY, peer: 0, ..self.ends }, packets, contents: MANY_PEERS, ..self }
+    }
+}
+
+/// All figures, in the order of the table.
+pub(crate) fn all() -> Vec<Case> {
+    use Family::{V4, V6};
+    vec![
+        Case::known("entry", "an endpoint's entry, calling the empty classifier", V4, OUT).at(EMPTY),
+        Case::known("source-check-v4", "pod that no policy selects, IPv4", V4, OUT).at(UNSELECTED),
+        Case::known("source-check-v6", "pod that no policy selects, IPv6", V6, OUT).at(UNSELECTED),
+        Case::known("established-from-pod-v4", "established, from the pod, IPv4", V4, OUT),
+        Case::known("established-from-pod-v6", "established, from the pod, IPv6", V6, OUT),
+        Case::known("established-to-pod-v4", "established, to the pod, IPv4", V4, IN),
+        Case::known("established-to-pod-v6", "established, to the pod, IPv6", V6, IN),
+        Case::known("established-10-peers", "established, 10 peers", V4, IN).over(TEN),
+        Case::known("established-100k-peers", "established, 100k peers", V4, IN).over(HUNDRED_THOUSAND),
+        Case::known("established-64k-flows-v4", "established, 64k live flows at random, IPv4", V4, IN).many(),
+        Case::known("established-64k-flows-v6", "established, 64k live flows at random, IPv6", V6, IN).many(),
+        Case::first("first-same", "first packet, the same again, 1k peers", V4, THOUSAND).same(),
+        Case::first("first-10-peers", "first packet, 10 peers at random", V4, TEN),
+        Case::first("first-1k-peers", "first packet, 1k peers at random", V4, THOUSAND),
+        Case::first("first-1k-peers-v6", "first packet, 1k peers at random, IPv6", V6, THOUSAND),
+        Case::first("first-100k-peers", "first packet, 100k peers at random", V4, HUNDRED_THOUSAND),
+        Case::first("first-100k-peers-v6", "first packet, 100k peers at random, IPv6", V6, HUNDRED_THOUSAND),
+        Case::first("first-out-1k-peers", "first packet, from the pod, 1k peers", V4, THOUSAND).out(),
+        Case::first("first-udp", "first packet, UDP, 1k peers", V4, THOUSAND).at(DATAGRAMS).of(Kind::Udp),
+        Case::first("first-chunked", "first packet, port set of many ranges, 1k peers", V4, THOUSAND)
+            .at(CHUNKED),
+        Case::first("first-10-cidrs", "first packet, 10 CIDRs at random", V4, TEN).in_blocks(),
+        Case::first("first-1k-cidrs", "first packet, 1k CIDRs at random", V4, THOUSAND).in_blocks(),
+        Case::first("first-10k-cidrs", "first packet, 10k CIDRs at random", V4, HUNDRED_THOUSAND).in_blocks(),
+        Case::first("first-10k-cidrs-v6", "first packet, 10k CIDRs at random, IPv6", V6, HUNDRED_THOUSAND)
+            .in_blocks(),
+        Case::first("first-1-policy", "first packet, 1 policy, 1k peers", V4, ONE_POLICY),
+        Case::first("first-1k-policies", "first packet, 1k policies, 1k peers", V4, THOUSAND_POLICIES),
+        Case::first("first-logged", "first packet, an event for each, 1k peers", V4, THOUSAND)
+            .logged(LOGGED, Reason::Policy),
+        Case::first("denied-same", "denied, the same again, events limited", V4, THOUSAND).denied().same(),
+        Case::first("denied-1k-peers", "denied, 1k peers, events limited", V4, THOUSAND).denied(),
+        Case::first("denied-100k-peers", "denied, 100k peers, events limited", V4, HUNDRED_THOUSAND).denied(),
+        Case::first("denied-logged", "denied, an event for each, 1k peers", V4, THOUSAND)
+            .denied()
+            .logged(DENIED_LOGGED, Reason::PolicyDenied),
+    ]
+}
+
+/// Two figures beside each other, each without what the empty classifier costs.
+pub(crate) struct Comparison {
+    /// What is asked.
+    pub(crate) what: &'static str,
+    /// The name of the one.
+    pub(crate) this: &'static str,
+    /// The name of the other.
+    pub(crate) that: &'static str,
+}
+
+/// All comparisons.
+pub(crate) const COMPARISONS: [Comparison; 8] = [
+    Comparison {
+        what: "established: 100k peers / 10",
+        this: "established-100k-peers",
+        that: "established-10-peers",
+    },
+    Comparison {
+        what: "established: IPv6 / IPv4",
+        this: "established-to-pod-v6",
+        that: "established-to-pod-v4",
+    },
+    Comparison {
+        what: "established: 64k flows / one",
+        this: "established-64k-flows-v4",
+        that: "established-to-pod-v4",
+    },
+    Comparison { what: "first packet: 100k peers / 10", this: "first-100k-peers", that: "first-10-peers" },
+    Comparison { what: "first packet: 1k policies / 1", this: "first-1k-policies", that: "first-1-policy" },
+    Comparison { what: "first packet: 10k CIDRs / 10", this: "first-10k-cidrs", that: "first-10-cidrs" },
+    Comparison { what: "first packet: IPv6 / IPv4", this: "first-1k-peers-v6", that: "first-1k-peers" },
+    Comparison { what: "first packet: an event each / none", this: "first-logged", that: "first-1k-peers" },
+];

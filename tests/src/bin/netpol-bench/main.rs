@@ -1,0 +1,103 @@
+//! What a packet costs: the real classifiers in the kernel, run on bytes (`BPF_PROG_TEST_RUN`), as ratios to an empty
+//! classifier that is measured between them in the same run.
+//!
+//! [`cases`] says what is measured, over which tables ([`world`]) and on which [`frames`]; [`measure`] does it, round by
+//! round; [`report`] prints it. Nothing is pinned once the programs are loaded ([`pins`]).
+
+mod cases;
+mod frames;
+mod machine;
+mod measure;
+mod pins;
+mod report;
+mod statistics;
+mod world;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Parser as _;
+
+use machine::Machine;
+use measure::Effort;
+
+/// Measure what a packet costs, as ratios to an empty classifier in the same run
+///
+/// Every figure is the median of rounds in which everything is measured in turn, so that what disturbs the machine
+/// disturbs all alike. Exits with 0 when everything could be measured, also where it was too noisy to tell, which is
+/// said; with 2 when it could not. Needs root.
+#[derive(Debug, clap::Parser)]
+struct Arguments {
+    /// Fewer and shorter rounds
+    #[arg(long)]
+    quick: bool,
+    /// Only what has one of these words in its name
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Rounds, at least 9; what is noisy gets up to three times as many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(9..=1000))]
+    rounds: Option<u32>,
+    /// How the result is printed
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// List the names and end
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// A table
+    Text,
+    /// One JSON document
+    Json,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("netpol-bench: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let wanted: Vec<_> =
+        cases::all().into_iter().filter(|case| is_wanted(case.name, &arguments.only)).collect();
+    if arguments.list {
+        for case in &wanted {
+            println!("{:28} {}", case.name, case.what);
+        }
+        return Ok(());
+    }
+    if wanted.is_empty() {
+        bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
+    }
+    pins::catch_signals()?;
+    let machine = Machine::pin()?;
+    let text = arguments.output == Output::Text;
+    let effort = if arguments.quick { Effort::QUICK } else { Effort::FULL };
+    let effort = Effort { rounds: arguments.rounds.unwrap_or(effort.rounds), ..effort };
+    if text {
+        report::head(&machine);
+        eprintln!("filling tables, opening flows ...");
+    }
+    let mut bench = measure::Bench::prepare(wanted)?;
+    if text {
+        report::programs(&bench.sizes);
+        eprintln!("{} figures in at least {} rounds ...", bench.figures(), effort.rounds);
+    }
+    let result = bench.run(effort)?;
+    let load = machine.load()?;
+    match arguments.output {
+        Output::Text => report::text(&result, &load),
+        Output::Json => println!("{:#}", report::json(&machine, &load, &bench.sizes, &result)),
+    }
+    Ok(())
+}
+
+fn is_wanted(name: &str, only: &[String]) -> bool {
+    only.is_empty() || only.iter().any(|word| name.contains(word.as_str()))
+}

@@ -1,0 +1,351 @@
+//! Rounds: every figure is measured once in each, and beside it the empty classifier.
+
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use netpol_agent::datapath::{Counters, Cycle, Measured, ProgramSize, TestRun};
+use netpol_common::{Direction, Reason};
+use nix::time::ClockId;
+
+use crate::cases::{COMPARISONS, Case, Comparison, Expected, Packets};
+use crate::frames::places;
+use crate::machine::cpu_nanoseconds;
+use crate::pins::Pins;
+use crate::statistics::Figure;
+use crate::world::{EMPTY, HOT, INTERFACE, MANY, World};
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Effort {
+    /// Rounds at least.
+    pub(crate) rounds: u32,
+    /// Nanoseconds that one stretch of packets is to take.
+    pub(crate) stretch: f64,
+}
+
+impl Effort {
+    /// What a figure in a document is made with.
+    pub(crate) const FULL: Self = Self { rounds: 15, stretch: 2e6 };
+    /// A look.
+    pub(crate) const QUICK: Self = Self { rounds: 9, stretch: 5e5 };
+}
+
+/// Times the wanted rounds, when a figure is noisy.
+const PATIENCE: u32 = 3;
+/// Stretches of which the fastest counts: what disturbs only ever adds.
+const STRETCHES: u32 = 3;
+/// Beyond so many packets of an endpoint in a tick there are no events any more, whatever became of the packets.
+const BEYOND_RATE: u32 = 4200;
+/// Packets in a stretch with an event for each: they fit into the ring, and into the rate.
+const LOGGED_ALLOWED: u32 = 1024;
+/// The same for denied ones.
+const LOGGED_DENIED: u32 = 200;
+/// After this time an endpoint may report again.
+const TICK: Duration = Duration::from_millis(1100);
+
+/// A case with its programs.
+struct Ready {
+    case: Case,
+    world: usize,
+    /// One for each turn.
+    subjects: Vec<Measured>,
+    /// The same that calls the empty classifier, where the subject is more than an entry.
+    twin: Option<Measured>,
+    frame: Vec<u8>,
+    packets: u32,
+    turn: usize,
+    /// Nanoseconds as they are, by round.
+    absolute: Vec<f64>,
+    /// Nanoseconds without the empty classifier, by round.
+    net: Vec<f64>,
+    /// Times the empty classifier, by round.
+    ratio: Vec<f64>,
+}
+
+/// Everything loaded and filled.
+pub(crate) struct Bench {
+    worlds: Vec<World>,
+    ready: Vec<Ready>,
+    empty: Measured,
+    /// An entry that calls the empty classifier.
+    entry: Measured,
+    /// What the kernel made of each program.
+    pub(crate) sizes: Vec<(&'static str, ProgramSize)>,
+}
+
+/// One line of the result.
+pub(crate) struct Line {
+    pub(crate) name: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) ratio: Figure,
+    pub(crate) absolute: Figure,
+    pub(crate) net: Figure,
+}
+
+/// What was measured.
+pub(crate) struct Outcome {
+    pub(crate) rounds: u32,
+    pub(crate) empty: Figure,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) comparisons: Vec<(&'static Comparison, Figure)>,
+}
+
+impl Bench {
+    /// Loads the programs over tables of every size that is asked for, and opens the flows. Nothing is pinned
+    /// afterwards.
+    pub(crate) fn prepare(cases: Vec<Case>) -> Result<Self> {
+        let mut empty = Measured::empty()?;
+        let pins = Pins::new()?;
+        let mut contents = Vec::new();
+        let mut worlds = Vec::new();
+        let mut tables = BTreeSet::new();
+        let mut ready = Vec::new();
+        for case in cases {
+            let world = match contents.iter().position(|known| *known == case.contents) {
+                Some(world) => world,
+                None => {
+                    worlds.push(World::build(
+                        &pins,
+                        &format!("{}", worlds.len()),
+                        &case.contents,
+                        &mut empty,
+                    )?);
+                    contents.push(case.contents);
+                    worlds.len() - 1
+                }
+            };
+            let slots = match case.packets {
+                Packets::Random { slots, .. } => slots.max(case.turns),
+                Packets::Same => case.turns,
+            };
+            for slot in (case.ends.slot..).take(slots as usize).filter(|slot| *slot != EMPTY) {
+                if tables.insert((world, slot)) {
+                    worlds[world].datapath.make_flow_tables(slot)?;
+                }
+            }
+            ready.push(Ready::new(case, world, &mut worlds[world])?);
+        }
+        let first = worlds.first_mut().context("nothing to measure")?;
+        let entry = first.datapath.entry(EMPTY, Direction::Egress)?;
+        let mut sizes = vec![("empty", empty.size()?)];
+        let mut own_entry = first.datapath.entry(EMPTY, Direction::Egress)?;
+        sizes.push(("entry", own_entry.size()?));
+        sizes.extend(first.datapath.program_sizes()?);
+        Ok(Self { worlds, ready, empty, entry, sizes })
+    }
+
+    /// How many figures there will be.
+    pub(crate) fn figures(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Measures all rounds.
+    pub(crate) fn run(&mut self, effort: Effort) -> Result<Outcome> {
+        let mut empties = Vec::new();
+        for ready in &mut self.ready {
+            ready.calibrate(&mut self.worlds[ready.world], effort)?;
+        }
+        let mut rounds = 0;
+        while rounds < effort.rounds || rounds < effort.rounds * PATIENCE && self.is_noisy() {
+            let call = self.call_overhead()?;
+            for ready in &mut self.ready {
+                let world = &mut self.worlds[ready.world];
+                let many = (effort.stretch / 25.0) as u32;
+                let empty = fastest(call, many, || timed(&mut self.empty, &ready.frame, many))?;
+                let cost = ready.measure(world, &mut self.entry, call, many)?;
+                empties.push(empty);
+                ready.absolute.push(cost);
+                ready.net.push(cost - empty);
+                ready.ratio.push(cost / empty);
+            }
+            rounds += 1;
+        }
+        Ok(self.outcome(rounds, &empties))
+    }
+
+    fn is_noisy(&self) -> bool {
+        self.ready.iter().any(|ready| Figure::of(&ready.ratio).is_noisy())
+    }
+
+    /// What it costs to start a test run at all.
+    fn call_overhead(&mut self) -> Result<f64> {
+        let Some(ready) = self.ready.first() else { return Ok(0.0) };
+        let mut least = f64::INFINITY;
+        for _ in 0..200 {
+            least = least.min(timed(&mut self.empty, &ready.frame, 1)?);
+        }
+        Ok(least)
+    }
+
+    fn outcome(&self, rounds: u32, empties: &[f64]) -> Outcome {
+        let lines = self
+            .ready
+            .iter()
+            .map(|ready| Line {
+                name: ready.case.name,
+                what: ready.case.what,
+                ratio: Figure::of(&ready.ratio),
+                absolute: Figure::of(&ready.absolute),
+                net: Figure::of(&ready.net),
+            })
+            .collect();
+        let net_of = |name| self.ready.iter().find(|ready| ready.case.name == name).map(|ready| &ready.net);
+        let comparisons = COMPARISONS
+            .iter()
+            .filter_map(|comparison| {
+                let (this, that) = (net_of(comparison.this)?, net_of(comparison.that)?);
+                let quotients: Vec<f64> = this.iter().zip(that).map(|(this, that)| this / that).collect();
+                Some((comparison, Figure::of(&quotients)))
+            })
+            .collect();
+        Outcome { rounds, empty: Figure::of(empties), lines, comparisons }
+    }
+}
+
+impl Ready {
+    fn new(case: Case, world: usize, tables: &mut World) -> Result<Self> {
+        if case.ends.slot == HOT {
+            tables.establish(&case.ends)?;
+        } else if case.ends.slot == MANY {
+            tables.establish_many(case.ends.family)?;
+        }
+        let mut subjects = Vec::new();
+        for turn in 0..case.turns {
+            subjects.push(load(&case, case.ends.slot + turn, tables)?);
+        }
+        let twin = match case.packets {
+            Packets::Same => None,
+            Packets::Random { .. } => Some(load(&case, EMPTY, tables)?),
+        };
+        let frame = case.ends.frame(case.direction, case.kind);
+        let (absolute, net, ratio) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { case, world, subjects, twin, frame, packets: 0, turn: 0, absolute, net, ratio })
+    }
+
+    /// Chooses how many packets a stretch has.
+    fn calibrate(&mut self, world: &mut World, effort: Effort) -> Result<()> {
+        self.packets = match self.case.expected {
+            Expected::Logged(reason) if reason.is_drop() => LOGGED_DENIED,
+            Expected::Logged(_) => LOGGED_ALLOWED,
+            Expected::Uncounted | Expected::Counted(_) => {
+                let tried = 10_000;
+                let each = self.stretch(world, tried)?.unwrap_or(1e6) / f64::from(tried);
+                (effort.stretch / each).clamp(1000.0, 1e6) as u32
+            }
+        };
+        Ok(())
+    }
+
+    /// Nanoseconds of one packet.
+    fn measure(&mut self, world: &mut World, entry: &mut Measured, call: f64, many: u32) -> Result<f64> {
+        if matches!(self.case.expected, Expected::Counted(_)) {
+            // Events of an endpoint are limited: from here on in this tick there are none.
+            timed(&mut self.subjects[0], &self.frame, BEYOND_RATE)?;
+        }
+        let mut least = f64::INFINITY;
+        for _ in 0..STRETCHES {
+            let mut patience = self.case.turns + 1;
+            loop {
+                self.turn = (self.turn + 1) % self.subjects.len();
+                if let Some(took) = self.stretch(world, self.packets)? {
+                    least = least.min((took - call) / f64::from(self.packets));
+                    break;
+                }
+                patience -= 1;
+                match patience {
+                    0 => bail!("{}: not every packet gets an event", self.case.name),
+                    1 => sleep(TICK),
+                    _ => {}
+                }
+            }
+        }
+        let Some(twin) = &mut self.twin else { return Ok(least) };
+        let other = fastest(call, self.packets, || timed(twin, &self.frame, self.packets))?;
+        let entry = fastest(call, many, || timed(entry, &self.frame, many))?;
+        Ok(least - other + entry)
+    }
+
+    /// Runs packets, and makes sure that what should happen to them happened; `None` when they should all have been
+    /// reported and were not.
+    fn stretch(&mut self, world: &mut World, packets: u32) -> Result<Option<f64>> {
+        world.events.drain(&mut |_, _| {});
+        let before = world.datapath.counters()?;
+        let took = timed(&mut self.subjects[self.turn], &self.frame, packets)?;
+        let after = world.datapath.counters()?;
+        let name = self.case.name;
+        let (all, packets) = (counted(&after) - counted(&before), u64::from(packets));
+        if after.flow_full != before.flow_full {
+            bail!("{name}: a table of flows refused flows");
+        }
+        match self.case.expected {
+            Expected::Uncounted if all != 0 => bail!("{name}: {all} of {packets} packets were judged anew"),
+            Expected::Uncounted => Ok(Some(took)),
+            Expected::Counted(reason) | Expected::Logged(reason) => {
+                let so = counted_as(&after, reason) - counted_as(&before, reason);
+                // A random UDP packet can meet a flow that is still known.
+                if so.abs_diff(packets) > packets / 100 || all != so {
+                    bail!(
+                        "{name}: {so} of {packets} packets were counted as {}, {all} at all",
+                        reason.name()
+                    );
+                }
+                let seen = world.events.drain(&mut |_, _| {}) as u64;
+                let complete = !matches!(self.case.expected, Expected::Logged(_)) || seen == packets;
+                Ok(complete.then_some(took))
+            }
+        }
+    }
+}
+
+/// What runs a case's packets through a slot.
+fn load(case: &Case, slot: u32, world: &World) -> Result<Measured> {
+    let Packets::Random { peers, slots, ports } = case.packets else {
+        return Ok(world.datapath.entry(slot, case.direction)?);
+    };
+    let (family, ends) = (case.ends.family, &case.ends);
+    let (src_at, dst_at, port_at) = places(family);
+    let (pod_at, peer_at) =
+        if case.direction == Direction::Egress { (src_at, dst_at) } else { (dst_at, src_at) };
+    // The twin's packets are the same; only who is called differs.
+    let pod_slot = if slot == EMPTY { ends.slot } else { slot };
+    let cycle = Cycle {
+        slot,
+        slots,
+        direction: case.direction,
+        pod_at,
+        pod: crate::frames::Range::Pods.base(family) + pod_slot,
+        peer_at,
+        peer: ends.range.base(family),
+        peers,
+        port_at: if ports { port_at } else { 0 },
+    };
+    Ok(world.datapath.cycle(&cycle)?)
+}
+
+/// Nanoseconds of this thread that packets took, with starting them.
+fn timed(program: &mut Measured, frame: &[u8], packets: u32) -> Result<f64> {
+    let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
+    let run = TestRun { program: "", slot: 0, ingress_ifindex: INTERFACE, frame, repeat: packets };
+    let start = cpu_nanoseconds(clock)?;
+    program.run(run)?;
+    Ok((cpu_nanoseconds(clock)? - start) as f64)
+}
+
+/// Nanoseconds of one packet in the fastest of some stretches.
+fn fastest(call: f64, packets: u32, mut stretch: impl FnMut() -> Result<f64>) -> Result<f64> {
+    let mut least = f64::INFINITY;
+    for _ in 0..STRETCHES {
+        least = least.min((stretch()? - call) / f64::from(packets));
+    }
+    Ok(least)
+}
+
+fn counted(counters: &Counters) -> u64 {
+    counters.verdicts.iter().map(|(_, _, count)| count).sum()
+}
+
+fn counted_as(counters: &Counters, wanted: Reason) -> u64 {
+    counters.verdicts.iter().filter(|(_, reason, _)| *reason == wanted).map(|(_, _, count)| count).sum()
+}

@@ -1,0 +1,56 @@
+//! Medians and how far the rounds lie apart.
+
+/// Some rounds' figures, as one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Figure {
+    /// The median.
+    pub(crate) median: f64,
+    /// The distance between the quartiles, as a part of the median.
+    pub(crate) spread: f64,
+}
+
+/// Beyond this spread a figure says little.
+pub(crate) const TOO_NOISY: f64 = 0.10;
+
+impl Figure {
+    /// Of at least one value.
+    pub(crate) fn of(values: &[f64]) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let median = quantile(&sorted, 0.5);
+        Self { median, spread: ((quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / median).abs() }
+    }
+
+    /// Whether the rounds lie too far apart to tell.
+    pub(crate) fn is_noisy(&self) -> bool {
+        // Not a number: nothing was measured.
+        self.spread.is_nan() || self.spread > TOO_NOISY
+    }
+}
+
+/// A quantile of sorted values, between two of them in proportion.
+fn quantile(sorted: &[f64], at: f64) -> f64 {
+    let Some(last) = sorted.len().checked_sub(1) else { return f64::NAN };
+    let place = at * last as f64;
+    let below = place.floor() as usize;
+    let above = place.ceil() as usize;
+    sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Figure;
+
+    #[test]
+    fn one_bad_round_moves_neither_median_nor_spread() {
+        let figure = Figure::of(&[1.0, 1.0, 1.1, 1.0, 50.0, 1.0, 1.0, 1.1, 1.0]);
+        assert!((figure.median - 1.0).abs() < 1e-9);
+        assert!(!figure.is_noisy());
+    }
+
+    #[test]
+    fn rounds_that_disagree_are_noisy() {
+        assert!(Figure::of(&[1.0, 1.2, 1.4, 1.6, 1.8]).is_noisy());
+        assert!(Figure::of(&[]).is_noisy());
+    }
+}
