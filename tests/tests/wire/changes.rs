@@ -1,6 +1,7 @@
 //! Policies and labels change under open connections: what is still allowed lives on, what is denied stops.
 
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
@@ -22,8 +23,13 @@ fn open(from: &Namespace, to: &[SocketAddr]) -> Result<Vec<TcpStream>> {
         .collect()
 }
 
+/// A line over each connection, all at the same time.
 fn all(streams: &mut [TcpStream], patience: Duration) -> Vec<Outcome> {
-    streams.iter_mut().map(|stream| exchange(stream, patience)).collect()
+    thread::scope(|scope| {
+        let asked: Vec<_> =
+            streams.iter_mut().map(|stream| scope.spawn(move || exchange(stream, patience))).collect();
+        asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    })
 }
 
 #[test]
