@@ -1,6 +1,8 @@
 //! What the agent is told: flags, a file in TOML with the same names, defaults. Flags win over the file, the file over
 //! the defaults.
 
+mod tables;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -12,6 +14,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+pub use self::tables::Tables;
 use crate::datapath::Sizes;
 
 /// Where the agent pins its programs, links and tables.
@@ -126,88 +129,6 @@ pub struct Options {
     #[serde(rename = "tables")]
     #[expect(missing_docs, reason = "clap would take a comment as help")]
     pub tables: Tables,
-}
-
-/// Sizes of the tables; in the file they stand in `[tables]`, without `table-`.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-#[command(
-    next_help_heading = "Sizes of the tables, in entries (taken when a table is made; a pinned one keeps its size)"
-)]
-pub struct Tables {
-    /// Addresses of pods and Services [default: 131072]
-    #[arg(long = "table-peers", value_name = "ENTRIES")]
-    pub peers: Option<u32>,
-    /// CIDRs of policies [default: 32768]
-    #[arg(long = "table-prefixes", value_name = "ENTRIES")]
-    pub prefixes: Option<u32>,
-    /// Different combinations of policies that select local pods [default: 8192]
-    #[arg(long = "table-policy-sets", value_name = "ENTRIES")]
-    pub policy_sets: Option<u32>,
-    /// Rows: peer classes that a policy set treats otherwise than any peer [default: 262144]
-    #[arg(long = "table-rules", value_name = "ENTRIES")]
-    pub rules: Option<u32>,
-    /// Different sets of ports [default: 8192]
-    #[arg(long = "table-port-sets", value_name = "ENTRIES")]
-    pub port_sets: Option<u32>,
-    /// Chunks of 512 ports, for port sets of more than eight ranges [default: 65536]
-    #[arg(long = "table-port-chunks", value_name = "ENTRIES")]
-    pub port_chunks: Option<u32>,
-    /// Address, port and protocol of Services [default: 65536]
-    #[arg(long = "table-frontends", value_name = "ENTRIES")]
-    pub frontends: Option<u32>,
-    /// Sets of backends [default: 65536]
-    #[arg(long = "table-backends", value_name = "ENTRIES")]
-    pub backends: Option<u32>,
-    /// Established flows of one pod [default: 8192]
-    #[arg(long = "table-flows-per-pod", value_name = "ENTRIES")]
-    pub flows_per_pod: Option<u32>,
-    /// Half-open flows of one pod [default: 2048]
-    #[arg(long = "table-openings-per-pod", value_name = "ENTRIES")]
-    pub openings_per_pod: Option<u32>,
-    /// Fragmented packets of the node that are under way [default: 8192]
-    #[arg(long = "table-fragments", value_name = "ENTRIES")]
-    pub fragments: Option<u32>,
-    /// Bytes of each CPU's ring of verdicts; a power of two [default: 262144]
-    #[arg(long = "table-ring-bytes", value_name = "BYTES")]
-    pub ring_bytes: Option<u32>,
-}
-
-impl Tables {
-    fn or(self, other: &Self) -> Self {
-        Self {
-            peers: self.peers.or(other.peers),
-            prefixes: self.prefixes.or(other.prefixes),
-            policy_sets: self.policy_sets.or(other.policy_sets),
-            rules: self.rules.or(other.rules),
-            port_sets: self.port_sets.or(other.port_sets),
-            port_chunks: self.port_chunks.or(other.port_chunks),
-            frontends: self.frontends.or(other.frontends),
-            backends: self.backends.or(other.backends),
-            flows_per_pod: self.flows_per_pod.or(other.flows_per_pod),
-            openings_per_pod: self.openings_per_pod.or(other.openings_per_pod),
-            fragments: self.fragments.or(other.fragments),
-            ring_bytes: self.ring_bytes.or(other.ring_bytes),
-        }
-    }
-
-    fn sizes(&self) -> Sizes {
-        let default = Sizes::default();
-        Sizes {
-            peers: self.peers.unwrap_or(default.peers),
-            prefixes: self.prefixes.unwrap_or(default.prefixes),
-            policy_sets: self.policy_sets.unwrap_or(default.policy_sets),
-            rules: self.rules.unwrap_or(default.rules),
-            port_sets: self.port_sets.unwrap_or(default.port_sets),
-            port_chunks: self.port_chunks.unwrap_or(default.port_chunks),
-            frontends: self.frontends.unwrap_or(default.frontends),
-            backends: self.backends.unwrap_or(default.backends),
-            flows_per_pod: self.flows_per_pod.unwrap_or(default.flows_per_pod),
-            openings_per_pod: self.openings_per_pod.unwrap_or(default.openings_per_pod),
-            fragments: self.fragments.unwrap_or(default.fragments),
-            ring_bytes: self.ring_bytes.unwrap_or(default.ring_bytes),
-        }
-    }
 }
 
 impl Options {
@@ -327,71 +248,4 @@ pub fn hostname() -> anyhow::Result<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::{CommandFactory as _, Parser};
-
-    use super::*;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        options: Options,
-    }
-
-    #[test]
-    fn flags_win_over_the_file_and_the_file_over_the_defaults() {
-        let flags = Command::try_parse_from(["x", "--node", "a", "--table-peers", "7"]).unwrap().options;
-        let file: Options = toml::from_str(
-            "node = \"b\"\nmanifests = \"/m\"\nhistory = 3\n[tables]\npeers = 9\nrules = 11\n",
-        )
-        .unwrap();
-        let config = flags.or(file).resolve().unwrap();
-        assert_eq!((config.node.as_str(), config.history), ("a", 3));
-        assert_eq!((config.sizes.peers, config.sizes.rules), (7, 11));
-        assert_eq!(config.socket, Path::new(SOCKET));
-    }
-
-    #[test]
-    fn a_file_that_says_something_unknown_is_refused() {
-        assert!(toml::from_str::<Options>("nodes = \"b\"").is_err());
-        assert!(toml::from_str::<Options>("[tables]\npeer = 1").is_err());
-    }
-
-    #[test]
-    fn the_help_states_the_defaults_that_are_used() {
-        let help: String = Command::command()
-            .render_long_help()
-            .to_string()
-            .split_whitespace()
-            .collect::<Vec<_>>()
-            .join(" ");
-        let sizes = Sizes::default();
-        for default in [
-            BPFFS.to_owned(),
-            CNI_CACHE.to_owned(),
-            SOCKET.to_owned(),
-            SANDBOXES.to_owned(),
-            HISTORY.to_string(),
-            FRONTEND_GRACE.to_string(),
-            HOOK_LINGER.to_string(),
-            LOG.to_owned(),
-            sizes.peers.to_string(),
-            sizes.prefixes.to_string(),
-            sizes.policy_sets.to_string(),
-            sizes.rules.to_string(),
-            sizes.port_chunks.to_string(),
-            sizes.frontends.to_string(),
-            sizes.flows_per_pod.to_string(),
-            sizes.openings_per_pod.to_string(),
-            sizes.ring_bytes.to_string(),
-        ] {
-            assert!(help.contains(&format!("[default: {default}]")), "{default} is not in the help");
-        }
-    }
-
-    #[test]
-    fn without_a_source_of_objects_it_says_what_to_give() {
-        let error = Options::default().resolve().unwrap_err().to_string();
-        assert!(error.contains("--manifests"));
-    }
-}
+mod tests;

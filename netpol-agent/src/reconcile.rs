@@ -9,6 +9,7 @@ mod input;
 mod report;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -103,6 +104,7 @@ pub struct Reconciler<D> {
     trusted: BTreeSet<u32>,
     /// Why slots are not hooked as they should be; the engine tries again.
     failed_hooks: BTreeMap<u32, String>,
+    usage: usage::Usage,
     release_at: Duration,
     faults: VecDeque<String>,
     known_problems: Vec<Located>,
@@ -125,6 +127,10 @@ impl<D: Datapath> Reconciler<D> {
                 _ => None,
             })
             .collect();
+        let mut usage = usage::Usage::default();
+        for operation in &recovered.0 {
+            usage.count(operation);
+        }
         Self {
             options,
             engine: Engine::new(settings, recovered),
@@ -136,6 +142,7 @@ impl<D: Datapath> Reconciler<D> {
             endpoints: BTreeMap::new(),
             trusted: BTreeSet::new(),
             failed_hooks: BTreeMap::new(),
+            usage,
             release_at: RELEASE,
             faults: VecDeque::new(),
             known_problems: Vec::new(),
@@ -255,6 +262,13 @@ impl<D: Datapath> Reconciler<D> {
             for (operation, reason) in self.datapath.apply(&operations) {
                 self.refuse(&operation, &reason);
                 refused.push(operation);
+            }
+            // Refusals come in the order of the operations.
+            let mut refusals = refused.iter().peekable();
+            for operation in &operations {
+                if refusals.next_if_eq(&operation).is_none() {
+                    self.usage.count(operation);
+                }
             }
             self.revision += 1;
             debug!(count = operations.len(), took = ?start.elapsed(), "written");

@@ -142,6 +142,6 @@ fn list(out: &mut String, title: &str, lines: &[String]) {
 
 fn table(out: &mut String, columns: &Columns) {
     if !columns.is_empty() {
-        let _ = write!(out, "\n{}\n", columns.render());
+        let _ = write!(out, "\n{}", columns.render());
     }
 }

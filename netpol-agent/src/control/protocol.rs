@@ -1,11 +1,11 @@
 //! What crosses the socket: one JSON object a line, a [`Request`] first, then [`Response`]s until [`Response::End`] or
 //! [`Response::Error`]. It is also what `-o json` prints.
 
-use std::collections::BTreeMap;
+mod status;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sources::Located;
+pub use self::status::{BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, Status, TableLine};
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,136 +196,6 @@ pub struct Verdict {
     pub slot: u32,
     /// The endpoint's revision in that direction.
     pub revision: u32,
-}
-
-/// How the agent is.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The agent's version.
-    pub version: String,
-    /// The node's name.
-    pub node: String,
-    /// Synced, every known local pod hooked, everything written.
-    pub ready: bool,
-    /// Why not, when it is not.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_ready: Vec<String>,
-    /// Where objects come from.
-    pub source: String,
-    /// How local pods are found.
-    pub discovery: String,
-    /// Seconds since the start.
-    pub uptime_seconds: u64,
-    /// How often the tables were brought up to date.
-    pub revision: u64,
-    /// Objects by kind.
-    pub objects: BTreeMap<String, usize>,
-    /// Objects of kinds that are not read, by kind.
-    pub skipped: BTreeMap<String, usize>,
-    /// Local pods.
-    pub endpoints: Vec<EndpointLine>,
-    /// Interfaces of pods that are not hooked, and why.
-    pub unhooked: Vec<String>,
-    /// Bridges, and whether the tag is believed of what comes in by them.
-    pub bridges: Vec<BridgeLine>,
-    /// Policies, and whether they are realized as they are written.
-    pub policies: Vec<PolicyLine>,
-    /// What is wrong with objects and files.
-    pub problems: Vec<Located>,
-    /// What is wrong with interfaces and the kernel.
-    pub faults: Vec<String>,
-    /// Packets by direction and reason.
-    pub counters: Vec<CounterLine>,
-    /// Verdicts that found no room in the kernel's rings.
-    pub lost_events: u64,
-    /// Verdicts beyond a pod's rate, not sent.
-    pub limited_events: u64,
-    /// Flows that found no room.
-    pub flows_refused: u64,
-    /// Entries of the tables, and how many fit.
-    pub tables: BTreeMap<String, TableLine>,
-}
-
-/// A local pod's interface.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EndpointLine {
-    /// `NAMESPACE/NAME`; empty while it is not known.
-    pub pod: String,
-    /// The host's interface.
-    pub interface: String,
-    /// The slot.
-    pub slot: u32,
-    /// Its addresses.
-    pub addresses: Vec<String>,
-    /// `none`, `source-check` or `full`.
-    pub hook: String,
-    /// `open`, `isolated` or `closed`.
-    pub ingress: String,
-    /// `open`, `isolated` or `closed`.
-    pub egress: String,
-    /// Whether its packets are recognised at other pods of the node.
-    pub tag_trusted: bool,
-}
-
-/// A bridge.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BridgeLine {
-    /// Its name.
-    pub name: String,
-    /// Whether the tag is believed.
-    pub trusted: bool,
-    /// Why not.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub reason: String,
-}
-
-/// Packets.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CounterLine {
-    /// `ingress` or `egress`.
-    pub direction: String,
-    /// The reason's stable name.
-    pub reason: String,
-    /// How many.
-    pub packets: u64,
-}
-
-/// A table.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableLine {
-    /// Entries.
-    pub used: usize,
-    /// Entries that fit.
-    pub size: usize,
-}
-
-/// A policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyLine {
-    /// `NAMESPACE/NAME`.
-    pub policy: String,
-    /// `Ingress`, `Egress`.
-    pub isolates: Vec<String>,
-    /// Its podSelector as text.
-    pub selects: String,
-    /// Local pods that it selects.
-    pub local_pods: usize,
-    /// Whether it is in force as it is written.
-    pub realized: bool,
-    /// What is wrong with it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<Located>,
-}
-
-/// A policy with its rules.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PolicyDetail {
-    /// The policy.
-    pub line: PolicyLine,
-    /// Local pods that it selects.
-    pub pods: Vec<String>,
-    /// Its rules as text, by direction.
-    pub rules: BTreeMap<String, Vec<String>>,
 }
 
 /// Why a flow passes or not.

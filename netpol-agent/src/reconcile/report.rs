@@ -139,6 +139,7 @@ impl<D: Datapath> Reconciler<D> {
             policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
             problems: self.problems(),
             faults: self.faults.iter().cloned().collect(),
+            tables: self.usage.lines(&self.options.sizes),
             ..Status::default()
         };
         if let Some(discovered) = &self.discovered {

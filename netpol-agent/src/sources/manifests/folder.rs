@@ -4,10 +4,11 @@
 //! before the first whole list it holds everything back; an object that cannot be read keeps its previous version;
 //! of an object that stands in two places the first one counts, in the order of paths and then of lines.
 
+mod listing;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
 
@@ -16,26 +17,17 @@ use netpol_policy::{
     read::{Read, read_document},
 };
 
+use self::listing::{Stamp, is_manifest, list};
 use super::document::{self, Document};
 use crate::sources::{Located, SourceUpdate};
 
 /// Bytes beyond which a file is not read: something else was put there.
 const MAX_FILE: u64 = 256 << 20;
-/// Links and folders in each other that are followed.
-const MAX_DEPTH: usize = 16;
 
 const KEPT: &str = "correct the file; until then what it held before stays in force";
 
 type Id = (Kind, Key);
 type Place = (PathBuf, usize);
-
-/// Tells whether a file may have changed without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-}
 
 /// What one file holds.
 #[derive(Debug, Default)]
@@ -113,7 +105,7 @@ impl Folder {
     pub fn scan(&mut self, found: &mut dyn FnMut(&Path)) {
         let mut paths = BTreeSet::new();
         let root = self.root.clone();
-        let missing = list(&root, 0, found, &mut paths).err().map(|error| {
+        let missing = list(&root, found, &mut paths).err().map(|error| {
             Located::of_file(
                 root,
                 None,
@@ -133,7 +125,7 @@ impl Folder {
             self.remove(&path);
         }
         for path in paths {
-            let stamp = stamp_of(&path).ok();
+            let stamp = Stamp::of(&path).ok();
             let known = self.files.get(&path).and_then(|file| file.stamp);
             if (stamp.is_none() || stamp != known) && !self.held.contains(&path) {
                 self.read(&path);
@@ -169,8 +161,8 @@ impl Folder {
     }
 
     fn read(&mut self, path: &Path) {
-        let outcome = stamp_of(path).and_then(|stamp| {
-            if stamp.size > MAX_FILE {
+        let outcome = Stamp::of(path).and_then(|stamp| {
+            if stamp.size() > MAX_FILE {
                 return Err(io::Error::other(format!("larger than {} MiB", MAX_FILE >> 20)));
             }
             Ok((stamp, fs::read(path)?))
@@ -331,52 +323,6 @@ impl Folder {
         }
         problems
     }
-}
-
-fn stamp_of(path: &Path) -> io::Result<Stamp> {
-    let data = fs::metadata(path)?;
-    Ok(Stamp { inode: data.ino(), size: data.size(), modified: (data.mtime(), data.mtime_nsec()) })
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
-}
-
-fn is_manifest(path: &Path) -> bool {
-    let known =
-        path.extension().and_then(|e| e.to_str()).is_some_and(|e| matches!(e, "yaml" | "yml" | "json"));
-    known && !is_hidden(path)
-}
-
-fn list(
-    dir: &Path,
-    depth: usize,
-    found: &mut dyn FnMut(&Path),
-    out: &mut BTreeSet<PathBuf>,
-) -> io::Result<()> {
-    found(dir);
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if is_hidden(&path) {
-            continue;
-        }
-        // Links are followed: mounted ConfigMaps are made of them.
-        match fs::metadata(&path) {
-            Ok(data) if data.is_dir() && depth < MAX_DEPTH => match list(&path, depth + 1, found, out) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            },
-            Ok(data) if data.is_file() && is_manifest(&path) => {
-                out.insert(path);
-            }
-            // A file that is there but cannot be looked at is reported when it is read.
-            Err(error) if error.kind() != io::ErrorKind::NotFound && is_manifest(&path) => {
-                out.insert(path);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
