@@ -43,6 +43,7 @@ pub struct SourceUpdate {
 
 /// A problem with the place where it was found.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Located {
     /// The file; `None` for an object of the API server.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
     /// With --manifests: the node that is meant by "this node" [default: the host's name]
-    #[arg(long, value_name = "NAME", env = "NODE_NAME", requires = "manifests")]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node: Option<String>,
     #[command(flatten)]
     ask: Ask,

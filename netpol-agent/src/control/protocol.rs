@@ -61,6 +61,7 @@ impl Filter {
 
 /// A flow to explain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Question {
     /// Who sends.
     pub source: String,
@@ -127,6 +128,7 @@ pub enum EndKind {
 
 /// One end of a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct End {
     /// What it is.
     pub kind: EndKind,
@@ -142,6 +144,7 @@ pub struct End {
 
 /// A policy's part in a verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PolicyPart {
     /// `NAMESPACE/NAME`.
     pub policy: String,
@@ -152,6 +155,7 @@ pub struct PolicyPart {
 
 /// One verdict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Verdict {
     /// RFC 3339, UTC, milliseconds.
     pub time: String,
@@ -200,6 +204,7 @@ pub struct Verdict {
 
 /// Why a flow passes or not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// Whether it passes; for a Service: with every backend that may be chosen.
     pub passes: bool,

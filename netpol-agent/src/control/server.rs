@@ -172,13 +172,14 @@ async fn observe<R: tokio::io::AsyncBufRead + Unpin>(
             // The client says nothing more; when it goes, this ends.
             _ = reader.read_line(&mut rest) => break,
             next = coming.recv() => match next {
-                Ok(verdict) if filter.admits(&verdict) => {
-                    client.say(&Response::Verdict(Box::new((*verdict).clone()))).await?;
+                Ok(verdict) => {
+                    if filter.admits(&verdict) {
+                        client.say(&Response::Verdict(Box::new((*verdict).clone()))).await?;
+                    }
                     if coming.is_empty() {
                         client.writer.flush().await?;
                     }
                 }
-                Ok(_) => {}
                 Err(RecvError::Lagged(count)) => client.say(&Response::Missed { count }).await?,
                 Err(RecvError::Closed) => break,
             },

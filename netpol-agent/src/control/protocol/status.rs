@@ -8,6 +8,7 @@ use crate::sources::Located;
 
 /// How the agent is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The agent's version.
     pub version: String,
@@ -56,6 +57,7 @@ pub struct Status {
 
 /// A local pod's interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct EndpointLine {
     /// `NAMESPACE/NAME`; empty while it is not known.
     pub pod: String,
@@ -77,6 +79,7 @@ pub struct EndpointLine {
 
 /// A bridge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BridgeLine {
     /// Its name.
     pub name: String,
@@ -89,6 +92,7 @@ pub struct BridgeLine {
 
 /// Packets.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CounterLine {
     /// `ingress` or `egress`.
     pub direction: String,
@@ -100,6 +104,7 @@ pub struct CounterLine {
 
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct TableLine {
     /// Entries.
     pub used: usize,
@@ -109,6 +114,7 @@ pub struct TableLine {
 
 /// A policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PolicyLine {
     /// `NAMESPACE/NAME`.
     pub policy: String,
@@ -127,6 +133,7 @@ pub struct PolicyLine {
 
 /// A policy with its rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PolicyDetail {
     /// The policy.
     pub line: PolicyLine,
