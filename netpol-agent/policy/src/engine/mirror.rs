@@ -10,7 +10,7 @@ use netpol_common::{
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, Endpoint, Frontend, FrontendKey,
         INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix,
-        Rule, RuleKey, SET_CLOSED, generation_cell, judgement,
+        Rule, RuleKey, SET_CLOSED, generation_cell, judgement, revision_of, set_of,
     },
 };
 
@@ -192,6 +192,18 @@ impl Mirror {
     #[must_use]
     pub fn peer_of(&self, addr: &Addr) -> Prefix {
         self.peers.get(addr).map_or_else(|| self.prefix(addr), |p| Prefix { class: p.class, flags: p.flags })
+    }
+
+    /// The policy set that a direction of an endpoint is judged by.
+    #[must_use]
+    pub fn judgement_set(&self, slot: u32, direction: Direction) -> u32 {
+        set_of(self.judgement(slot, direction))
+    }
+
+    /// The revision of a direction of an endpoint.
+    #[must_use]
+    pub fn revision(&self, slot: u32, direction: Direction) -> u32 {
+        revision_of(self.judgement(slot, direction))
     }
 
     /// Which classifiers the endpoint of a slot carries.
