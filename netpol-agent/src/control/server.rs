@@ -45,7 +45,12 @@ impl Server {
         }
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)
-                .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+                .with_context(|| {
+                format!(
+                    "cannot make the folder {} for the socket (the agent runs as root; --socket names another place)",
+                    folder.display()
+                )
+            })?;
         }
         // Made aside and moved there: at no instant may anybody else connect.
         let aside = path.with_extension(format!("{}.new", std::process::id()));
