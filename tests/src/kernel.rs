@@ -17,7 +17,13 @@ mod tables;
 use std::sync::{Mutex, MutexGuard};
 
 use netpol_agent::datapath::{Datapath, Events, Options, Sizes, TestRun};
-use netpol_common::{Direction, Reason, event::Event};
+use netpol_common::{
+    Direction, Reason,
+    decide::Table,
+    event::Event,
+    tables::{INTERFACE_ENDPOINT, Interface},
+};
+use netpol_policy::engine::{HookLevel, TableOp};
 
 use self::pins::Pins;
 pub use self::tables::{Pod, Tables};
@@ -92,7 +98,8 @@ impl std::ops::DerefMut for Held {
 }
 
 /// Large enough for every test, and small enough for a virtual machine.
-fn sizes() -> Sizes {
+#[must_use]
+pub fn sizes() -> Sizes {
     Sizes {
         flows_per_pod: 1024,
         openings_per_pod: 256,
@@ -118,6 +125,35 @@ impl Kernel {
             Datapath::open(options).unwrap_or_else(|error| panic!("{}", chain(&error)));
         let events = datapath.events().unwrap_or_else(|error| panic!("{}", chain(&error)));
         Self { datapath, events, pins, next_slot: netpol_common::tables::FIRST_SLOT }
+    }
+
+    /// Applies what the engine says. Instead of hooking an interface, it gives the slot its tables of flows, and tells
+    /// the interface whose it is: frames come by [`Kernel::passes`] only.
+    pub fn apply(&mut self, operations: &[TableOp]) {
+        let failed = self.datapath.apply(&without_hooks(operations));
+        assert!(failed.is_empty(), "{failed:?}");
+        for operation in operations {
+            let TableOp::Hook { slot, ifindex, level } = operation else { continue };
+            if *level == HookLevel::None {
+                self.pins.remove_interface(*ifindex);
+            } else {
+                self.pins.set_interface(Interface {
+                    ifindex: *ifindex,
+                    kind: INTERFACE_ENDPOINT,
+                    slot: *slot,
+                });
+            }
+            if *level == HookLevel::Full {
+                self.datapath.make_flow_tables(*slot).expect("tables of flows");
+            }
+        }
+    }
+
+    /// Forgets every flow of a slot.
+    pub fn forget_flows(&self, slot: u32) {
+        for table in [Table::Established, Table::Opening] {
+            self.pins.remove_flows(slot, table);
+        }
     }
 
     /// Runs a classifier on a frame and says whether it passes; events wait.
@@ -171,6 +207,10 @@ impl Kernel {
     pub fn forget_events(&mut self) {
         self.events.drain(&mut |_cpu, _event| ());
     }
+}
+
+fn without_hooks(operations: &[TableOp]) -> Vec<TableOp> {
+    operations.iter().filter(|operation| !matches!(operation, TableOp::Hook { .. })).cloned().collect()
 }
 
 /// An error with all its causes: the verifier's words are the last of them.

@@ -54,6 +54,8 @@ pub(super) struct Plain<T: netpol_common::Pod>(pub(super) T);
 // SAFETY: netpol_common::Pod promises that every bit pattern is valid and that there is no padding.
 unsafe impl<T: netpol_common::Pod> aya::Pod for Plain<T> {}
 
+type FlowTable = HashMap<MapData, Plain<FlowKey>, Plain<Flow>>;
+
 /// The folder.
 pub(crate) struct Pins {
     folder: PathBuf,
@@ -91,21 +93,32 @@ impl Pins {
     }
 
     pub(super) fn remove_interface(&self, ifindex: u32) {
-        self.interfaces().remove(&ifindex).expect("an entry");
+        // One that is not there is what was wanted.
+        let _gone = self.interfaces().remove(&ifindex);
     }
 
-    /// The flows of a slot in one of its tables.
+    /// The flows of a slot in one of its tables; none when it has no tables.
     pub(super) fn flows(&self, slot: u32, table: Table) -> Vec<(FlowKey, Flow)> {
+        let Some(flows) = self.table(slot, table) else { return Vec::new() };
+        flows.iter().map(|entry| entry.expect("an entry")).map(|(key, flow)| (key.0, flow.0)).collect()
+    }
+
+    pub(super) fn remove_flows(&self, slot: u32, table: Table) {
+        let Some(mut flows) = self.table(slot, table) else { return };
+        for (key, _) in self.flows(slot, table) {
+            flows.remove(&Plain(key)).expect("an entry");
+        }
+    }
+
+    fn table(&self, slot: u32, table: Table) -> Option<FlowTable> {
         let name = match table {
             Table::Established => "FLOWS",
             Table::Opening => "OPENINGS",
         };
         let outer: ArrayOfMaps<MapData> =
             ArrayOfMaps::try_from(Map::ArrayOfMaps(self.map(name))).expect("an array of maps");
-        let inner = outer.get(&slot, 0).expect("the slot has tables of flows");
-        let flows: HashMap<MapData, Plain<FlowKey>, Plain<Flow>> =
-            HashMap::try_from(Map::LruHashMap(inner)).expect("a hash");
-        flows.iter().map(|entry| entry.expect("an entry")).map(|(key, flow)| (key.0, flow.0)).collect()
+        let inner = outer.get(&slot, 0).ok()?;
+        Some(HashMap::try_from(Map::LruHashMap(inner)).expect("a hash"))
     }
 }
 

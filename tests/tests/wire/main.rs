@@ -11,3 +11,4 @@ mod pods;
 mod protocols;
 mod services;
 mod setup;
+mod verdicts;

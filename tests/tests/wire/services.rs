@@ -90,8 +90,18 @@ fn names_are_found_by_a_rule_that_names_the_dns_pods_by_routes() -> Result<()> {
 
 #[test]
 #[ignore = "needs root and BPF"]
-fn a_pod_reaches_itself_through_its_own_service() -> Result<()> {
-    let mut three = Three::start(Link::Bridge)?;
+fn a_pod_reaches_itself_through_its_own_service_over_a_bridge() -> Result<()> {
+    itself(Link::Bridge)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_pod_reaches_itself_through_its_own_service_by_routes() -> Result<()> {
+    itself(Link::Routed)
+}
+
+fn itself(link: Link) -> Result<()> {
+    let mut three = Three::start(link)?;
     let service = ServiceSpec::new("shop", "server", 80, "app", "server").port("TCP", FRONT, ALLOWED);
     three.lab.add_service(service.clone())?;
     three.lab.settle()?;
@@ -106,8 +116,18 @@ fn a_pod_reaches_itself_through_its_own_service() -> Result<()> {
 
 #[test]
 #[ignore = "needs root and BPF"]
-fn backends_that_are_judged_differently_are_told_apart_behind_the_service() -> Result<()> {
-    let mut three = Three::start(Link::Bridge)?;
+fn backends_that_are_judged_differently_are_told_apart_over_a_bridge() -> Result<()> {
+    different_backends(Link::Bridge)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn backends_that_are_judged_differently_are_told_apart_by_routes() -> Result<()> {
+    different_backends(Link::Routed)
+}
+
+fn different_backends(link: Link) -> Result<()> {
+    let mut three = Three::start(link)?;
     let good = three.lab.add_pod(PodSpec::new("shop", "good").label("app", "pool").label("tier", "good"))?;
     let bad = three.lab.add_pod(PodSpec::new("shop", "bad").label("app", "pool").label("tier", "bad"))?;
     let (at_good, at_bad) = (serve::tcp(&good, ALLOWED)?, serve::tcp(&bad, ALLOWED)?);

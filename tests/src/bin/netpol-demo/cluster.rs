@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use netpol_tests::laboratory::network::{NODE, SERVICE_RANGES};
-use netpol_tests::{Laboratory, Namespace, PodSpec, ServicePort, ServiceSpec, yaml};
+use netpol_tests::{Laboratory, Link, Namespace, PodSpec, ServicePort, ServiceSpec, Setup, yaml};
 use serde_json::Value;
 
 use crate::scenarios::Scenario;
@@ -23,8 +23,8 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Builds it from the folder `cluster` of the example.
-    pub(crate) fn build(examples: &Path) -> Result<Self> {
-        let lab = Laboratory::new()?;
+    pub(crate) fn build(examples: &Path, link: Link) -> Result<Self> {
+        let lab = Laboratory::with(Setup { link, ..Setup::default() })?;
         let mut cluster =
             Self { lab, examples: examples.to_owned(), services: Vec::new(), in_force: Vec::new() };
         // The node's object of the laboratory is the example's.

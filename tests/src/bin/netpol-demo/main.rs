@@ -19,6 +19,7 @@ use clap::Parser as _;
 
 use cluster::Cluster;
 use matrix::Seen;
+use netpol_tests::Link;
 
 /// See the reference policies enforced on real packets between network namespaces
 ///
@@ -32,6 +33,9 @@ struct Arguments {
     /// Without the agent: only the positive control, that everything arrives without policies
     #[arg(long)]
     control_only: bool,
+    /// How pods hang on the node: ports of a bridge, or each by a route of its own
+    #[arg(long, value_name = "HOW", value_parser = ["bridge", "routes"], default_value = "bridge")]
+    link: String,
     /// The folder of the example's files
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples"))]
     examples: PathBuf,
@@ -52,7 +56,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool> {
     let start = Instant::now();
     step("a node, seven pods, four Services and the world, in network namespaces");
-    let mut cluster = Cluster::build(&arguments.examples).context("cannot build the laboratory")?;
+    let link = if arguments.link == "routes" { Link::Routed } else { Link::Bridge };
+    let mut cluster = Cluster::build(&arguments.examples, link).context("cannot build the laboratory")?;
     done(start);
 
     let servers_start = Instant::now();

@@ -1,0 +1,47 @@
+//! Three judges of one packet, on random clusters: the literal evaluator of the specification, the decision function
+//! over the compiler's mirror of the tables, and the programs in the kernel. They must agree on each side of the way.
+//!
+//! One compiler goes from cluster to cluster, so that what it changes is tried too; beside it a new one starts from
+//! nothing on each, and must say the same. `NETPOL_SEED` repeats a run, `NETPOL_CASES` changes its length.
+
+mod case;
+mod cluster;
+mod compiled;
+mod expected;
+mod run;
+mod shrink;
+
+use std::time::Instant;
+
+use netpol_tests::kernel::in_virtual_machine;
+
+use run::Run;
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+fn agree(cases: u64, with_kernel: bool, judges: &str) {
+    let seed = number("NETPOL_SEED").unwrap_or_else(|| fastrand::u64(0..1_000_000));
+    let cases = number("NETPOL_CASES").unwrap_or(cases);
+    let start = Instant::now();
+    let mut run = Run::new(seed, with_kernel);
+    while run.cases < cases {
+        run.next_cluster();
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!("NETPOL_SEED={seed}: {judges} agree on {run}, {seconds:.1} s");
+}
+
+#[test]
+fn two_judges_agree_without_a_kernel() {
+    agree(3000, false, "the specification and the decision function");
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn three_judges_agree() {
+    let cases = if in_virtual_machine() { 500 } else { 10_000 };
+    agree(cases, true, "the specification, the decision function and the programs in the kernel");
+}

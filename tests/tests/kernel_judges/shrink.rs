@@ -1,0 +1,116 @@
+//! The smallest cluster on which two judges still disagree.
+
+use netpol_policy::{model::Object, spec};
+use netpol_tests::kernel::{Kernel, sizes};
+
+use crate::{
+    case::Case,
+    cluster::{Cluster, NODE},
+    compiled::Compiled,
+    expected::places,
+    run::{Disagreement, judge},
+};
+
+/// Removes objects, and parts of policies, while a compiler that starts from nothing still disagrees. `None` when it
+/// does not on the whole cluster.
+pub(crate) fn shrink(cluster: Cluster, case: Case, with_kernel: bool) -> Option<(Cluster, Disagreement)> {
+    // Loading the programs takes long: only where it is they that disagree.
+    let kernel = with_kernel && disagreement(&cluster, case, false).is_none();
+    let mut found = disagreement(&cluster, case, kernel)?;
+    let mut cluster = cluster;
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for smaller in smaller(&cluster) {
+            if let Some(disagreement) = disagreement(&smaller, case, kernel) {
+                (cluster, found, changed) = (smaller, disagreement, true);
+                break;
+            }
+        }
+    }
+    Some((cluster, found))
+}
+
+fn disagreement(cluster: &Cluster, case: Case, with_kernel: bool) -> Option<Disagreement> {
+    let mut compiled = Compiled::of(cluster, with_kernel.then(|| Kernel::load(sizes())));
+    let spec = spec::Cluster::new(&cluster.objects, NODE);
+    let mut passed = true;
+    for (n, place) in places(cluster, &spec, &compiled, case).into_iter().enumerate() {
+        if place.case.dst != case.dst && !passed {
+            continue;
+        }
+        match judge(place, &mut compiled) {
+            Ok(said) => passed = n > 0 && passed || said.passes,
+            Err(disagreement) => return Some(disagreement),
+        }
+    }
+    None
+}
+
+/// The cluster with one thing less.
+fn smaller(cluster: &Cluster) -> Vec<Cluster> {
+    let mut all = Vec::new();
+    let mut with = |at: usize, object: Option<Object>| {
+        let mut smaller = cluster.clone();
+        match object {
+            Some(object) => smaller.objects[at] = object,
+            None => drop(smaller.objects.remove(at)),
+        }
+        all.push(smaller);
+    };
+    for at in 0..cluster.objects.len() {
+        with(at, None);
+    }
+    for (at, object) in cluster.objects.iter().enumerate() {
+        match object {
+            Object::Policy(policy) => {
+                for smaller in smaller_policies(policy) {
+                    with(at, Some(Object::Policy(smaller)));
+                }
+            }
+            Object::Pod(pod) => {
+                for n in 0..pod.named_ports.len() {
+                    let mut pod = pod.clone();
+                    pod.named_ports.remove(n);
+                    with(at, Some(Object::Pod(pod)));
+                }
+                for key in pod.labels.keys() {
+                    let mut pod = pod.clone();
+                    pod.labels.remove(key);
+                    with(at, Some(Object::Pod(pod)));
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+fn smaller_policies(policy: &netpol_policy::model::Policy) -> Vec<netpol_policy::model::Policy> {
+    let mut all = Vec::new();
+    for direction in 0..2 {
+        let Some(rules) = &policy.rules[direction] else { continue };
+        let mut with = |rules| {
+            let mut smaller = policy.clone();
+            smaller.rules[direction] = rules;
+            all.push(smaller);
+        };
+        with(None);
+        for n in 0..rules.len() {
+            let mut fewer = rules.clone();
+            fewer.remove(n);
+            with(Some(fewer));
+            for item in 0..rules[n].peers.as_ref().map_or(0, Vec::len) {
+                let mut fewer = rules.clone();
+                fewer[n].peers.as_mut().map(|peers| peers.remove(item));
+                with(Some(fewer));
+            }
+            for item in 0..rules[n].ports.as_ref().map_or(0, Vec::len) {
+                let mut fewer = rules.clone();
+                fewer[n].ports.as_mut().map(|ports| ports.remove(item));
+                with(Some(fewer));
+            }
+        }
+    }
+    all
+}
