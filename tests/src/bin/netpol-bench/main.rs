@@ -1,10 +1,14 @@
 //! What a packet costs: the real classifiers in the kernel, run on bytes (`BPF_PROG_TEST_RUN`), as ratios to an empty
 //! classifier that is measured between them in the same run.
 //!
+//! Beside it, what compiling a large cluster costs ([`compile`]).
+//!
 //! [`cases`] says what is measured, over which tables ([`world`]) and on which [`frames`]; [`measure`] does it, round by
 //! round; [`report`] prints it. Nothing is pinned once the programs are loaded ([`pins`]).
 
 mod cases;
+mod cluster;
+mod compile;
 mod frames;
 mod machine;
 mod measure;
@@ -64,15 +68,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    let wanted: Vec<_> =
-        cases::all().into_iter().filter(|case| is_wanted(case.name, &arguments.only)).collect();
+    let wanted = |name: &str| is_wanted(name, &arguments.only);
+    let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
+    let compiles: Vec<_> = compile::all().filter(|(name, _)| wanted(name)).collect();
     if arguments.list {
-        for case in &wanted {
-            println!("{:28} {}", case.name, case.what);
+        for (name, what) in cases.iter().map(|case| (case.name, case.what)).chain(compiles) {
+            println!("{name:28} {what}");
         }
         return Ok(());
     }
-    if wanted.is_empty() {
+    if cases.is_empty() && compiles.is_empty() {
         bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
     }
     pins::catch_signals()?;
@@ -82,20 +87,31 @@ fn run(arguments: &Arguments) -> Result<()> {
     let effort = Effort { rounds: arguments.rounds.unwrap_or(effort.rounds), ..effort };
     if text {
         report::head(&machine);
+    }
+    let packets = if cases.is_empty() { None } else { Some(packets(cases, effort, text)?) };
+    if text && !compiles.is_empty() {
+        eprintln!("compiling {} pods and {} policies ...", cluster::PODS, cluster::POLICIES);
+    }
+    let compiled = compile::run(&wanted, effort.rounds.max(compile::ROUNDS))?;
+    let load = machine.load()?;
+    match arguments.output {
+        Output::Text => report::text(packets.as_ref(), &compiled, &load),
+        Output::Json => println!("{:#}", report::json(&machine, &load, packets.as_ref(), &compiled)),
+    }
+    Ok(())
+}
+
+/// Runs packets through the programs.
+fn packets(cases: Vec<cases::Case>, effort: Effort, text: bool) -> Result<measure::Outcome> {
+    if text {
         eprintln!("filling tables, opening flows ...");
     }
-    let mut bench = measure::Bench::prepare(wanted)?;
+    let mut bench = measure::Bench::prepare(cases)?;
     if text {
         report::programs(&bench.sizes);
         eprintln!("{} figures in at least {} rounds ...", bench.figures(), effort.rounds);
     }
-    let result = bench.run(effort)?;
-    let load = machine.load()?;
-    match arguments.output {
-        Output::Text => report::text(&result, &load),
-        Output::Json => println!("{:#}", report::json(&machine, &load, &bench.sizes, &result)),
-    }
-    Ok(())
+    bench.run(effort)
 }
 
 fn is_wanted(name: &str, only: &[String]) -> bool {

@@ -86,6 +86,7 @@ pub(crate) struct Line {
 
 /// What was measured.
 pub(crate) struct Outcome {
+    pub(crate) sizes: Vec<(&'static str, ProgramSize)>,
     pub(crate) rounds: u32,
     pub(crate) empty: Figure,
     pub(crate) lines: Vec<Line>,
@@ -200,7 +201,7 @@ impl Bench {
                 Some((comparison, Figure::of(&quotients)))
             })
             .collect();
-        Outcome { rounds, empty: Figure::of(empties), lines, comparisons }
+        Outcome { sizes: self.sizes.clone(), rounds, empty: Figure::of(empties), lines, comparisons }
     }
 }
 

@@ -3,6 +3,8 @@
 use netpol_agent::datapath::ProgramSize;
 use serde_json::{Value, json};
 
+use crate::cluster;
+use crate::compile::Compiled;
 use crate::machine::{Load, Machine};
 use crate::measure::{Line, Outcome};
 use crate::statistics::{Figure, TOO_NOISY};
@@ -30,8 +32,54 @@ pub(crate) fn programs(sizes: &[(&'static str, ProgramSize)]) {
     println!();
 }
 
-/// The table.
-pub(crate) fn text(outcome: &Outcome, load: &Load) {
+/// The tables.
+pub(crate) fn text(packets: Option<&Outcome>, compiled: &[Compiled], load: &Load) {
+    if let Some(outcome) = packets {
+        figures(outcome);
+    }
+    if !compiled.is_empty() {
+        println!(
+            "{:54} {:>10} {:>7} {:>10}",
+            format!(
+                "compiling {} pods, {} policies, {} of the pods here",
+                cluster::PODS,
+                cluster::POLICIES,
+                cluster::LOCAL
+            ),
+            "us",
+            "spread",
+            "operations"
+        );
+        for line in compiled {
+            println!(
+                "{:54} {:>10.1} {:>7} {:>10}{}",
+                line.what,
+                line.took.median,
+                percent(&line.took),
+                line.operations,
+                note(&line.took)
+            );
+        }
+        println!();
+    }
+    println!(
+        "The processor was busy with other programs for {:.0} % of the time, taken by the hypervisor for {:.0} %.",
+        load.others * 100.0,
+        load.stolen * 100.0
+    );
+    let ratios = packets.iter().flat_map(|outcome| &outcome.lines).map(|line| &line.ratio);
+    let all: Vec<&Figure> = ratios.chain(compiled.iter().map(|line| &line.took)).collect();
+    let noisy = all.iter().filter(|figure| figure.is_noisy()).count();
+    if noisy > 0 {
+        println!(
+            "TOO NOISY to tell: {noisy} of {} figures, with a spread above {:.0} %.",
+            all.len(),
+            TOO_NOISY * 100.0
+        );
+    }
+}
+
+fn figures(outcome: &Outcome) {
     println!(
         "{:54} {:>7} {:>7} {:>7} {:>7}",
         "through the endpoint's entry", "x empty", "spread", "ns", "net ns"
@@ -62,24 +110,11 @@ pub(crate) fn text(outcome: &Outcome, load: &Load) {
         }
     }
     println!(
-        "\nMedians of {} rounds; the spread is the distance between the quartiles. Packets at random differ in peer and \
-         \nport, and what makes them so is taken off. Beyond 4096 new flows or 256 drops in 1.07 s, verdicts of a pod are \
-         \ncounted without an event: so it is in every line that does not say otherwise.",
+        "\nMedians of {} rounds; the spread is the distance between the quartiles. Packets at random differ in peer and\n\
+         port, and what makes them so is taken off. Beyond 4096 new flows or 256 drops in 1.07 s, verdicts of a pod are\n\
+         counted without an event: so it is in every line that does not say otherwise.\n",
         outcome.rounds
     );
-    println!(
-        "The processor was busy with other programs for {:.0} % of the time, taken by the hypervisor for {:.0} %.",
-        load.others * 100.0,
-        load.stolen * 100.0
-    );
-    let noisy = outcome.lines.iter().filter(|line| line.ratio.is_noisy()).count();
-    if noisy > 0 {
-        println!(
-            "TOO NOISY to tell: {noisy} of {} figures, with a spread above {:.0} %.",
-            outcome.lines.len(),
-            TOO_NOISY * 100.0
-        );
-    }
 }
 
 fn percent(figure: &Figure) -> String {
@@ -94,20 +129,15 @@ fn note(figure: &Figure) -> &'static str {
 pub(crate) fn json(
     machine: &Machine,
     load: &Load,
-    sizes: &[(&'static str, ProgramSize)],
-    outcome: &Outcome,
+    packets: Option<&Outcome>,
+    compiled: &[Compiled],
 ) -> Value {
-    let lines: Vec<Value> = outcome.lines.iter().map(line).collect();
-    let comparisons: Vec<Value> = outcome
-        .comparisons
+    let compiled: Vec<Value> = compiled
         .iter()
-        .map(|(comparison, figure)| {
-            json!({ "this": comparison.this, "that": comparison.that, "ratio": number(figure) })
+        .map(|line| {
+            let (name, what, operations) = (line.name, line.what, line.operations);
+            json!({ "name": name, "what": what, "microseconds": number(&line.took), "operations": operations })
         })
-        .collect();
-    let programs: Vec<Value> = sizes
-        .iter()
-        .map(|(name, size)| json!({ "name": name, "verified": size.verified, "machineBytes": size.machine }))
         .collect();
     json!({
         "date": machine.date,
@@ -117,6 +147,26 @@ pub(crate) fn json(
         "jit": machine.jit,
         "othersBusy": load.others,
         "stolen": load.stolen,
+        "packets": packets.map(figures_as_json),
+        "compiles": compiled,
+    })
+}
+
+fn figures_as_json(outcome: &Outcome) -> Value {
+    let lines: Vec<Value> = outcome.lines.iter().map(line).collect();
+    let comparisons: Vec<Value> = outcome
+        .comparisons
+        .iter()
+        .map(|(comparison, figure)| {
+            json!({ "this": comparison.this, "that": comparison.that, "ratio": number(figure) })
+        })
+        .collect();
+    let programs: Vec<Value> = outcome
+        .sizes
+        .iter()
+        .map(|(name, size)| json!({ "name": name, "verified": size.verified, "machineBytes": size.machine }))
+        .collect();
+    json!({
         "rounds": outcome.rounds,
         "programs": programs,
         "emptyNanoseconds": number(&outcome.empty),
