@@ -51,6 +51,7 @@ pub fn drive<D: Datapath>(
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut clock = (naming::Clock::now(), Instant::now());
+    let mut memory = naming::Memory::default();
     loop {
         let now = start.elapsed();
         let wait = reconciler.deadline().map_or(IDLE, |at| at.saturating_sub(now));
@@ -62,15 +63,29 @@ pub fn drive<D: Datapath>(
         // What has come meanwhile is one change.
         for input in first.into_iter().chain(inputs.try_iter()) {
             match input {
-                Input::Objects(update) => reconciler.take_objects(update),
-                Input::Interfaces(discovered) => reconciler.take_interfaces(discovered),
+                Input::Objects(update) => {
+                    memory.forget();
+                    reconciler.take_objects(update);
+                }
+                Input::Interfaces(discovered) => {
+                    memory.forget();
+                    reconciler.take_interfaces(discovered);
+                }
                 Input::Verdicts(batch) => {
                     if clock.1.elapsed() > CLOCK {
                         clock = (naming::Clock::now(), Instant::now());
                     }
                     for event in &batch.events {
-                        log.add(naming::name(reconciler.engine(), &reconciler.options.node, clock.0, event));
+                        log.add(naming::name(
+                            reconciler.engine(),
+                            &mut memory,
+                            &reconciler.options.node,
+                            clock.0,
+                            event,
+                        ));
                     }
+                    // A flood of these holds up no change.
+                    break;
                 }
                 Input::Ask(request, reply) => {
                     reconciler.settle(start.elapsed());
@@ -81,6 +96,10 @@ pub fn drive<D: Datapath>(
                 Input::Stop => return Ok(()),
             }
         }
+        let before = reconciler.revision;
         reconciler.settle(start.elapsed());
+        if reconciler.revision != before {
+            memory.forget();
+        }
     }
 }

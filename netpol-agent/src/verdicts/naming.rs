@@ -1,6 +1,7 @@
 //! From the numbers of an event to names: who speaks with whom, and which policies and rules decided.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -10,6 +11,7 @@ use netpol_common::{
     event::Event,
     packet::{ICMP, ICMPV6, SCTP, TCP, UDP},
     tables::{BACKENDS_NONE, FrontendKey},
+    verdict::FIRST_DROP,
 };
 use netpol_policy::{
     engine::Engine,
@@ -19,6 +21,9 @@ use netpol_policy::{
 };
 
 use crate::control::protocol::{End, EndKind, Outcome, PolicyPart, Verdict};
+
+/// Answers that are remembered.
+const REMEMBERED: usize = 4096;
 
 /// Turns instants of `CLOCK_MONOTONIC` into the time of day.
 #[derive(Clone, Copy, Debug)]
@@ -43,14 +48,49 @@ impl Clock {
     }
 }
 
+/// Who decided, as far as it is the same for every packet of a kind: a flood of denials is named once.
+#[derive(Debug, Default)]
+pub struct Memory {
+    decided: HashMap<Question, Decided>,
+}
+
+impl Memory {
+    /// Forgets everything: objects have changed.
+    pub fn forget(&mut self) {
+        self.decided.clear();
+    }
+}
+
+/// What an answer depends on, beside the objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Question {
+    slot: u32,
+    revision: u32,
+    judged: Direction,
+    own: Addr,
+    peer: Addr,
+    port: u16,
+    proto: u8,
+    reason: u8,
+    backends: u32,
+}
+
+/// Who decided.
+#[derive(Clone, Debug, Default)]
+struct Decided {
+    allowed_by: Vec<PolicyPart>,
+    isolated_by: Vec<String>,
+    nearest: Vec<String>,
+}
+
 /// Names an event by the state that the engine holds. What it was judged by is looked up by its revision, so that a
 /// policy that has changed since is not blamed.
 #[must_use]
-pub fn name(engine: &Engine, node: &str, clock: Clock, event: &Event) -> Verdict {
+pub fn name(engine: &Engine, memory: &mut Memory, node: &str, clock: Clock, event: &Event) -> Verdict {
     let direction =
         if event.direction == Direction::Egress as u8 { Direction::Egress } else { Direction::Ingress };
     let reason = Reason::from_number(event.reason);
-    let dropped = event.reason >= netpol_common::verdict::FIRST_DROP;
+    let dropped = event.reason >= FIRST_DROP;
     let endpoint = engine.endpoint(event.slot);
     let own = endpoint.as_ref().and_then(|e| e.local.pod.clone());
     let mut verdict = Verdict {
@@ -90,44 +130,59 @@ pub fn name(engine: &Engine, node: &str, clock: Clock, event: &Event) -> Verdict
         )
     );
     if by_policy {
-        attribute(engine, node, event, direction, reason, own.as_ref(), &mut verdict);
+        // A reply is judged as the flow that it belongs to.
+        let (judged, port) = if event.reply != 0 {
+            (direction.reverse(), event.src_port)
+        } else {
+            (direction, event.dst_port)
+        };
+        let (own_address, peer) =
+            if direction == Direction::Egress { (event.src, event.dst) } else { (event.dst, event.src) };
+        let question = Question {
+            slot: event.slot,
+            revision: event.revision,
+            judged,
+            own: own_address,
+            peer,
+            port,
+            proto: event.proto,
+            reason: event.reason,
+            backends: event.backends,
+        };
+        if memory.decided.len() >= REMEMBERED {
+            memory.forget();
+        }
+        let decided =
+            memory.decided.entry(question).or_insert_with(|| decided(engine, node, &question, own.as_ref()));
+        verdict.allowed_by.clone_from(&decided.allowed_by);
+        verdict.isolated_by.clone_from(&decided.isolated_by);
+        verdict.nearest.clone_from(&decided.nearest);
     }
     verdict
 }
 
-/// Fills in which policies and rules decided.
-fn attribute(
-    engine: &Engine,
-    node: &str,
-    event: &Event,
-    direction: Direction,
-    reason: Option<Reason>,
-    own: Option<&Key>,
-    verdict: &mut Verdict,
-) {
-    // A reply is judged as the flow that it belongs to.
-    let (judged, port) =
-        if event.reply != 0 { (direction.reverse(), event.src_port) } else { (direction, event.dst_port) };
-    let (own_address, peer) =
-        if direction == Direction::Egress { (event.src, event.dst) } else { (event.dst, event.src) };
-    let (judge, judged, peer, policies) = if reason == Some(Reason::SenderDenied) {
+/// Finds out which policies and rules decided.
+fn decided(engine: &Engine, node: &str, question: &Question, own: Option<&Key>) -> Decided {
+    let mut decided = Decided::default();
+    let Question { slot, revision, judged, own: own_address, peer, port, proto, reason, backends } =
+        *question;
+    let (judge, judged, peer, policies) = if reason == Reason::SenderDenied as u8 {
         // Judged here by the sender's egress, towards this pod.
         let sender = engine.pod_at(peer.into()).map(|pod| pod.key.clone());
-        let slot =
-            engine.endpoints().find(|e| e.local.pod.is_some() && e.local.pod == sender).map(|e| e.slot);
+        let slot = sender.as_ref().and_then(|sender| engine.slot_of(sender));
         let policies = slot.map(|slot| engine.policies_of(slot, Direction::Egress)).unwrap_or_default();
         (sender, Direction::Egress, own_address, policies)
     } else {
-        let policies = match engine.policies_at(event.revision) {
+        let policies = match engine.policies_at(revision) {
             Some(policies) => policies.to_vec(),
-            None => engine.policies_of(event.slot, judged),
+            None => engine.policies_of(slot, judged),
         };
         (own.cloned(), judged, peer, policies)
     };
-    let Some(judge) = judge else { return };
-    let behind = if judged == Direction::Egress { engine.backends(event.backends) } else { Vec::new() };
+    let Some(judge) = judge else { return decided };
+    let behind = if judged == Direction::Egress { engine.backends(backends) } else { Vec::new() };
     let mut peers: Vec<(IpAddr, u16)> = behind;
-    if event.backends == BACKENDS_NONE || peers.is_empty() {
+    if backends == BACKENDS_NONE || peers.is_empty() {
         peers = vec![(peer.into(), port)];
     }
     // Only what the question is about: as exact as the whole cluster, and nothing to copy.
@@ -138,7 +193,7 @@ fn attribute(
         }
         objects.push(Object::Pod(pod.clone()));
     };
-    let Some(pod) = engine.store().pod(&judge) else { return };
+    let Some(pod) = engine.store().pod(&judge) else { return decided };
     add(pod);
     for (address, _) in &peers {
         if let Some(other) = engine.pod_at(*address).filter(|other| other.key != pod.key) {
@@ -148,34 +203,35 @@ fn attribute(
     objects.extend(policies.iter().map(|policy| Object::Policy(Policy::clone(policy))));
     let cluster = Cluster::new(&objects, node);
     for (address, port) in peers {
-        let payload = payload(event.proto, port);
+        let payload = payload(proto, port);
         for attribution in why::attribute(&cluster, &judge, judged, address, payload) {
-            note(attribution.side, verdict);
+            note(attribution.side, &mut decided);
         }
     }
-    if verdict.verdict == Outcome::Dropped {
-        verdict.allowed_by.clear();
-        verdict.isolated_by = policies.iter().map(|policy| policy.key.to_string()).collect();
+    if reason >= FIRST_DROP {
+        decided.allowed_by.clear();
+        decided.isolated_by = policies.iter().map(|policy| policy.key.to_string()).collect();
     } else {
-        verdict.nearest.clear();
+        decided.nearest.clear();
     }
+    decided
 }
 
-fn note(side: Side, verdict: &mut Verdict) {
+fn note(side: Side, decided: &mut Decided) {
     match side {
         Side::Allowed { by } => {
             for granted in by {
                 let part = PolicyPart { policy: granted.policy, rule: granted.field };
-                if !verdict.allowed_by.contains(&part) {
-                    verdict.allowed_by.push(part);
+                if !decided.allowed_by.contains(&part) {
+                    decided.allowed_by.push(part);
                 }
             }
         }
         Side::Denied { policies } => {
             for policy in policies {
                 let text = policy.to_string();
-                if !verdict.nearest.contains(&text) {
-                    verdict.nearest.push(text);
+                if !decided.nearest.contains(&text) {
+                    decided.nearest.push(text);
                 }
             }
         }

@@ -17,9 +17,10 @@ use crate::reconcile::Input;
 /// How often the rings are looked at: no wakeup is asked of the kernel, which would cost it a hundred times more.
 const PERIOD: Duration = Duration::from_millis(10);
 /// Events in one batch.
-const BATCH: usize = 1024;
-/// Batches that wait for their names before the rings are left alone; what finds no room there is counted.
-const WAITING: usize = 64;
+const BATCH: usize = 256;
+/// Batches that wait for their names before the rings are left alone, so that a flood of verdicts holds up no change of
+/// policy; what finds no room in a ring is counted.
+const WAITING: usize = 8;
 
 /// A batch of events that counts itself.
 #[derive(Debug)]

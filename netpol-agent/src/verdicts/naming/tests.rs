@@ -116,7 +116,7 @@ impl Given {
     }
 
     fn name(&self, event: &Event) -> Verdict {
-        name(&self.engine, "n1", Clock::now(), event)
+        name(&self.engine, &mut Memory::default(), "n1", Clock::now(), event)
     }
 }
 
@@ -211,4 +211,21 @@ fn an_unknown_reason_is_shown_as_its_number() {
     let mut event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
     event.reason = 127;
     assert_eq!(given.name(&event).reason, "127");
+}
+
+#[test]
+fn a_flood_of_the_same_denial_is_looked_up_once() {
+    let given = Given::cluster();
+    let mut memory = Memory::default();
+    for port in 0..1000 {
+        let mut event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
+        event.src_port = port;
+        assert_eq!(name(&given.engine, &mut memory, "n1", Clock::now(), &event).isolated_by, ["n/in"]);
+    }
+    assert_eq!(memory.decided.len(), 1);
+    for port in 0..10_000 {
+        let event = given.event(B, A, port, Direction::Ingress, Reason::PolicyDenied);
+        name(&given.engine, &mut memory, "n1", Clock::now(), &event);
+    }
+    assert!(memory.decided.len() <= REMEMBERED);
 }
