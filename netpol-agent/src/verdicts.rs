@@ -1,5 +1,5 @@
 //! Verdicts: out of the kernel's rings ([`rings`]), with names ([`naming`]), kept and handed on ([`log`]), as text
-//! ([`line`]).
+//! ([`mod@line`]).
 
 pub mod line;
 pub mod log;

@@ -225,7 +225,7 @@ fn a_flood_of_the_same_denial_is_looked_up_once() {
     assert_eq!(memory.decided.len(), 1);
     for port in 0..10_000 {
         let event = given.event(B, A, port, Direction::Ingress, Reason::PolicyDenied);
-        name(&given.engine, &mut memory, "n1", Clock::now(), &event);
+        let _named = name(&given.engine, &mut memory, "n1", Clock::now(), &event);
     }
     assert!(memory.decided.len() <= REMEMBERED);
 }
