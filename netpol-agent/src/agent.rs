@@ -37,9 +37,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Box::new(CniCache::new(&config.cni_cache, &config.excluded, &config.sandboxes)?);
     // First of all, as it tells whether another agent runs: two must never write the same tables.
     let server = Server::bind(&config.socket)?;
-    let (mut datapath, recovered) =
-        Datapath::open(datapath::Options { bpffs: config.bpffs.clone(), sizes: config.sizes.clone() })
-            .context("cannot open the datapath")?;
+    let (mut datapath, recovered) = Datapath::open(datapath::Options {
+        bpffs: config.bpffs.clone(),
+        sizes: config.sizes.clone(),
+        timeouts: config.timeouts,
+    })
+    .context("cannot open the datapath")?;
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;
 
     let options = Options {

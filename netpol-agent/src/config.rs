@@ -2,6 +2,7 @@
 //! the defaults.
 
 mod tables;
+mod timeouts;
 
 use std::{
     fs,
@@ -12,9 +13,10 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
+use netpol_common::flow::Timeouts;
 use serde::Deserialize;
 
-pub use self::tables::Tables;
+pub use self::{tables::Tables, timeouts::FlowTimeouts};
 use crate::datapath::Sizes;
 
 /// Where the agent pins its programs, links and tables.
@@ -129,6 +131,11 @@ pub struct Options {
     #[serde(rename = "tables")]
     #[expect(missing_docs, reason = "clap would take a comment as help")]
     pub tables: Tables,
+
+    #[command(flatten)]
+    #[serde(rename = "timeouts")]
+    #[expect(missing_docs, reason = "clap would take a comment as help")]
+    pub timeouts: FlowTimeouts,
 }
 
 impl Options {
@@ -162,6 +169,7 @@ impl Options {
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
             tables: self.tables.or(&other.tables),
+            timeouts: self.timeouts.or(&other.timeouts),
         }
     }
 
@@ -202,6 +210,7 @@ impl Options {
             hook_linger: Duration::from_secs(self.hook_linger.unwrap_or(HOOK_LINGER)),
             history: self.history.unwrap_or(HISTORY).max(1),
             sizes,
+            timeouts: self.timeouts.resolve()?,
         })
     }
 }
@@ -235,6 +244,8 @@ pub struct Config {
     pub history: usize,
     /// Sizes of the tables.
     pub sizes: Sizes,
+    /// When idle flows are forgotten.
+    pub timeouts: Timeouts,
 }
 
 /// The host's name.

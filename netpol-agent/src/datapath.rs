@@ -28,9 +28,10 @@ use std::{
 };
 
 use aya::{Ebpf, programs::ProgramFd};
-use netpol_common::Direction;
+use netpol_common::{Direction, flow::Timeouts};
 use netpol_policy::engine::{HookLevel, Recovered};
 
+use self::tables::Tables;
 pub use self::{
     error::Error,
     events::{Counters, Events},
@@ -39,7 +40,6 @@ pub use self::{
     uninstall::{Uninstalled, uninstall},
     verify::{Verified, verify_programs},
 };
-use self::tables::Tables;
 
 /// How the datapath is opened.
 #[derive(Clone, Debug)]
@@ -48,11 +48,17 @@ pub struct Options {
     pub bpffs: PathBuf,
     /// Sizes of tables that are made anew.
     pub sizes: Sizes,
+    /// When idle flows are forgotten.
+    pub timeouts: Timeouts,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { bpffs: PathBuf::from("/sys/fs/bpf/netpol"), sizes: Sizes::default() }
+        Self {
+            bpffs: PathBuf::from("/sys/fs/bpf/netpol"),
+            sizes: Sizes::default(),
+            timeouts: Timeouts::DEFAULT,
+        }
     }
 }
 
@@ -83,11 +89,11 @@ impl Datapath {
     ///
     /// Missing rights, a bpffs that is not mounted, a program that the kernel refuses, pins of another layout.
     pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
-        let Options { bpffs, sizes } = options;
+        let Options { bpffs, sizes, timeouts } = options;
         let maps = bpffs.join("maps");
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
-        let mut object = object::load(Some(&maps), &sizes)?;
+        let mut object = object::load(Some(&maps), &sizes, timeouts)?;
         #[cfg(feature = "bpf-log")]
         log::follow(&mut object);
         let mut programs = BTreeMap::new();
@@ -99,8 +105,15 @@ impl Datapath {
             programs.insert(name, fd);
         }
         let tables = Tables::new(&mut object)?;
-        let mut datapath =
-            Self { folder: bpffs, sizes, tables, object, programs, hooks: BTreeMap::new(), attached: BTreeSet::new() };
+        let mut datapath = Self {
+            folder: bpffs,
+            sizes,
+            tables,
+            object,
+            programs,
+            hooks: BTreeMap::new(),
+            attached: BTreeSet::new(),
+        };
         let recovered = datapath.recover();
         Ok((datapath, recovered))
     }

@@ -54,9 +54,7 @@ impl Addr {
             self.0[2].to_ne_bytes(),
             self.0[3].to_ne_bytes(),
         );
-        [
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3],
-        ]
+        [a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1], d[2], d[3]]
     }
 
     /// Whether this is an IPv4 address.
@@ -125,7 +123,8 @@ impl Addr {
     #[inline(always)]
     #[must_use]
     pub const fn hash(&self) -> u32 {
-        let mut h = self.0[0] ^ self.0[1].rotate_left(7) ^ self.0[2].rotate_left(14) ^ self.0[3].rotate_left(21);
+        let mut h =
+            self.0[0] ^ self.0[1].rotate_left(7) ^ self.0[2].rotate_left(14) ^ self.0[3].rotate_left(21);
         h ^= h >> 16;
         h = h.wrapping_mul(0x7feb_352d);
         h ^= h >> 15;

@@ -29,15 +29,16 @@ use crate::{
     addr::Addr,
     flow::{
         FIN_PEER, FIN_POD, FRAGMENT_TIMEOUT, Flow, FlowKey, FragmentKey, Origin, REFRESH, STATE_CLOSING,
-        STATE_ESTABLISHED, STATE_OPENING, timeout_of,
+        STATE_ESTABLISHED, STATE_OPENING, Timeouts,
     },
     packet::{
-        ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT, LINK_CONTROL_ADVERTISES,
-        LINK_CONTROL_SERVES, Packet, TCP, TCP_FIN, TCP_RST,
+        ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT,
+        LINK_CONTROL_ADVERTISES, LINK_CONTROL_SERVES, Packet, TCP, TCP_FIN, TCP_RST,
     },
     tables::{
-        BACKENDS_NONE, BackendSet, ENDPOINT_MORE_SOURCES, Endpoint, FIRST_SLOT, FrontendKey, INTERFACE_ENDPOINT,
-        INTERFACE_TRUSTED_BRIDGE, Interface, Judgement, PortSet, Prefix, TAG_DEFERRED, revision_of, set_of,
+        BACKENDS_NONE, BackendSet, ENDPOINT_MORE_SOURCES, Endpoint, FIRST_SLOT, FrontendKey,
+        INTERFACE_ENDPOINT, INTERFACE_TRUSTED_BRIDGE, Interface, Judgement, PortSet, Prefix, TAG_DEFERRED,
+        revision_of, set_of,
     },
     verdict::{Direction, Reason},
 };
@@ -116,6 +117,11 @@ pub trait Flows {
     fn touch(&mut self, slot: u32, table: Table, key: &FlowKey, now: u32);
     /// Removes a flow.
     fn remove(&mut self, slot: u32, table: Table, key: &FlowKey);
+    /// The idle time after which a flow is forgotten, in [`ticks`](crate::flow::ticks).
+    #[inline(always)]
+    fn timeout(&self, proto: u8, state: u8) -> u32 {
+        Timeouts::DEFAULT.of(proto, state)
+    }
     /// What became of the first fragment, and when: 0 unknown, 1 allowed, 2 denied.
     fn fragment(&mut self, key: &FragmentKey, now: u32) -> u32;
     /// Remembers what became of a first fragment.
@@ -301,7 +307,8 @@ pub fn decide<T: Tables, F: Flows>(
 
     let mut key = own_key(packet, egress);
     // A pod asks for an address; it does not give them to others.
-    let link_control = if egress && packet.link_control == LINK_CONTROL_SERVES { 0 } else { packet.link_control };
+    let link_control =
+        if egress && packet.link_control == LINK_CONTROL_SERVES { 0 } else { packet.link_control };
 
     // 2. Addresses that cannot be there.
     if egress {
@@ -362,7 +369,8 @@ pub fn decide<T: Tables, F: Flows>(
 
     // 6. ICMP errors speak of another flow.
     // They go to who sent the packet that they quote; otherwise anything could be said to anybody in their name.
-    let error = packet.icmp_kind == ICMP_ERROR && packet.quoted_proto != 0 && packet.dst.same(&packet.quoted_src);
+    let error =
+        packet.icmp_kind == ICMP_ERROR && packet.quoted_proto != 0 && packet.dst.same(&packet.quoted_src);
     if error {
         // The quoted packet went the other way: an error that comes in quotes what the pod sent.
         if egress {
@@ -401,7 +409,7 @@ pub fn decide<T: Tables, F: Flows>(
         table = Table::Opening;
         known = flows.get(slot, table, &key, &mut flow);
     }
-    if known && arrival.now.wrapping_sub(flow.last_seen) > timeout_of(key.proto, flow.state) {
+    if known && arrival.now.wrapping_sub(flow.last_seen) > flows.timeout(key.proto, flow.state) {
         // A time in the future (another CPU was ahead of us) wraps to a huge age; that is no age at all.
         known = flow.last_seen.wrapping_sub(arrival.now) <= REFRESH;
     }
@@ -436,8 +444,11 @@ pub fn decide<T: Tables, F: Flows>(
     out.set = set_of(word);
     out.revision = revision_of(word);
 
-    let privileged =
-        if known { flow.origin != Origin::Pod as u8 && flow.origin != Origin::Peer as u8 } else { from_node || from_itself };
+    let privileged = if known {
+        flow.origin != Origin::Pod as u8 && flow.origin != Origin::Peer as u8
+    } else {
+        from_node || from_itself
+    };
     let current = known
         && flow.revision == revision_of(word)
         && flow.generation == generation
@@ -503,7 +514,10 @@ pub fn decide<T: Tables, F: Flows>(
         }
     } else {
         out.report = 1;
-        if allowed && packet.icmp_kind != ICMP_ERROR && packet.icmp_kind != ICMP_OTHER && packet.icmp_kind != ICMP_REPLY
+        if allowed
+            && packet.icmp_kind != ICMP_ERROR
+            && packet.icmp_kind != ICMP_OTHER
+            && packet.icmp_kind != ICMP_REPLY
         {
             let origin = if from_node {
                 Origin::Node
@@ -541,7 +555,10 @@ pub fn decide<T: Tables, F: Flows>(
 
 /// Keeps an allowed flow up to date with a packet of it: its time, its state, its table.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined; a struct would cost stack that the program does not have")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined; a struct would cost stack that the program does not have"
+)]
 fn keep_up<F: Flows>(
     flows: &mut F,
     packet: &Packet,
@@ -627,7 +644,8 @@ fn later_fragment<T: Tables, F: Flows>(
     let other = tables.judgement(arrival.slot, direction.reverse());
     out.set = set_of(word);
     out.revision = revision_of(word);
-    if judge::some_port(tables, set_of(word), key, packet.proto) || judge::some_port(tables, set_of(other), key, packet.proto)
+    if judge::some_port(tables, set_of(word), key, packet.proto)
+        || judge::some_port(tables, set_of(other), key, packet.proto)
     {
         out.pass_as(Reason::Fragment);
     } else {

@@ -99,35 +99,43 @@ pub const fn ticks(nanoseconds: u64) -> u32 {
 /// Ticks that a flow's time may lag behind before it is written again.
 pub const REFRESH: u32 = 4;
 
-/// Idle time in ticks after which a flow is forgotten, by what it is. The source of the values is Linux's own
-/// conntrack, rounded; established TCP outlives any keepalive.
-pub mod timeout {
-    /// A TCP connection that both ends speak on (a day).
-    pub const TCP_ESTABLISHED: u32 = 80_000;
-    /// A TCP connection of which only one direction was seen: the SYN's retries take two minutes.
-    pub const TCP_OPENING: u32 = 120;
-    /// A TCP connection that was reset or closed.
-    pub const TCP_CLOSING: u32 = 10;
-    /// UDP and every other protocol, both directions seen.
-    pub const ESTABLISHED: u32 = 180;
-    /// UDP and every other protocol, one direction seen.
-    pub const OPENING: u32 = 30;
+pod! {
+    /// Idle time in [`ticks`] after which a flow is forgotten, by what it is.
+    pub struct Timeouts {
+        /// A TCP connection that both ends speak on.
+        pub tcp_established: u32,
+        /// A TCP connection of which only one direction was seen.
+        pub tcp_opening: u32,
+        /// A TCP connection that was reset or closed.
+        pub tcp_closing: u32,
+        /// UDP and every other protocol, both directions seen.
+        pub established: u32,
+        /// UDP and every other protocol, one direction seen.
+        pub opening: u32,
+    }
 }
 
-/// The idle time after which a flow is forgotten, in [`ticks`].
-#[inline(always)]
-#[must_use]
-pub const fn timeout_of(proto: u8, state: u8) -> u32 {
-    if proto == crate::packet::TCP {
-        match state {
-            STATE_ESTABLISHED => timeout::TCP_ESTABLISHED,
-            STATE_CLOSING => timeout::TCP_CLOSING,
-            _ => timeout::TCP_OPENING,
+impl Timeouts {
+    /// The source of the values is Linux's own conntrack, rounded. Established TCP outlives any keepalive (a day); the
+    /// retries of a SYN take two minutes.
+    pub const DEFAULT: Self =
+        Self { tcp_established: 80_000, tcp_opening: 120, tcp_closing: 10, established: 180, opening: 30 };
+
+    /// The idle time after which a flow of that protocol and state is forgotten, in [`ticks`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(&self, proto: u8, state: u8) -> u32 {
+        if proto == crate::packet::TCP {
+            match state {
+                STATE_ESTABLISHED => self.tcp_established,
+                STATE_CLOSING => self.tcp_closing,
+                _ => self.tcp_opening,
+            }
+        } else if state == STATE_ESTABLISHED {
+            self.established
+        } else {
+            self.opening
         }
-    } else if state == STATE_ESTABLISHED {
-        timeout::ESTABLISHED
-    } else {
-        timeout::OPENING
     }
 }
 

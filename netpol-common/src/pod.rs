@@ -26,7 +26,6 @@ macro_rules! pod {
     };
 }
 
-
 // SAFETY: integers.
 unsafe impl Pod for u32 {}
 // SAFETY: integers.

@@ -132,7 +132,14 @@ const READABLE: u32 = 0xffff;
 /// Judges what the decision function does not see: frames that are not IP, or cannot be read, and frames that no pod may
 /// send whatever their content. [`READABLE`], or the number of a reason.
 #[inline(always)]
-fn unreadable(skb: Skb, slot: u32, direction: Direction, outcome: u32, packet: &Packet, frame: &Frame) -> u32 {
+fn unreadable(
+    skb: Skb,
+    slot: u32,
+    direction: Direction,
+    outcome: u32,
+    packet: &Packet,
+    frame: &Frame,
+) -> u32 {
     let Some(endpoint) = Maps.endpoint(slot) else {
         return Reason::UnknownEndpoint as u32;
     };
@@ -156,7 +163,10 @@ fn unreadable(skb: Skb, slot: u32, direction: Direction, outcome: u32, packet: &
     if egress && packet.proto == ICMPV6 && (packet.icmp_type == 134 || packet.icmp_type == 137) {
         return Reason::RouterFromPod as u32;
     }
-    if egress && packet.proto == netpol_common::packet::ICMP && (packet.icmp_type == 5 || packet.icmp_type == 9) {
+    if egress
+        && packet.proto == netpol_common::packet::ICMP
+        && (packet.icmp_type == 5 || packet.icmp_type == 9)
+    {
         return Reason::RouterFromPod as u32;
     }
     READABLE
@@ -185,7 +195,8 @@ fn fits(seen: &[u16; 3], known: &[u8; 6]) -> bool {
 /// A pod's ARP speaks for its own address (or, probing, for none), with the hardware address of its frame.
 #[inline(always)]
 fn check_arp(skb: Skb, frame: &Frame, slot: u32) -> Reason {
-    let (Some(ethernet), Some(arp)) = (skb.read::<Ethernet>(0), skb.read::<Arp>(frame.network as usize)) else {
+    let (Some(ethernet), Some(arp)) = (skb.read::<Ethernet>(0), skb.read::<Arp>(frame.network as usize))
+    else {
         return Reason::Malformed;
     };
     let same = ((ethernet.source[0] ^ arp.sender_hardware[0])

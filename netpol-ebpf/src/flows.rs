@@ -3,12 +3,12 @@
 //! Every endpoint has tables of its own, so no flood of one pod's packets pushes out another pod's flows, and the
 //! kernel expires them while no agent runs.
 
-use core::ptr::{addr_of_mut, write_volatile};
+use core::ptr::{addr_of_mut, read_volatile, write_volatile};
 
 use aya_ebpf::bindings::BPF_ANY;
 use netpol_common::{
     decide::{Flows, Table},
-    flow::{FRAGMENT_TIMEOUT, Flow, FlowKey, Fragment, FragmentKey},
+    flow::{FRAGMENT_TIMEOUT, Flow, FlowKey, Fragment, FragmentKey, Timeouts},
     tables::COUNTER_FLOW_FULL,
 };
 
@@ -19,6 +19,10 @@ use crate::{
 
 /// The maps.
 pub struct Tracked;
+
+/// When idle flows are forgotten: a constant of the programs, which the agent sets before loading.
+#[unsafe(no_mangle)]
+pub static TIMEOUTS: Timeouts = Timeouts::DEFAULT;
 
 #[inline(always)]
 fn table_of(slot: u32, table: Table) -> Option<&'static FlowTable> {
@@ -70,6 +74,12 @@ impl Flows for Tracked {
             // What is not there any more is what was wanted.
             let _gone = flows.remove(key);
         }
+    }
+
+    #[inline(always)]
+    fn timeout(&self, proto: u8, state: u8) -> u32 {
+        // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
+        unsafe { read_volatile(&raw const TIMEOUTS) }.of(proto, state)
     }
 
     #[inline(always)]

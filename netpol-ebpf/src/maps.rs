@@ -13,8 +13,9 @@ use netpol_common::{
     flow::{Flow, FlowKey, Fragment, FragmentKey},
     packet::Packet,
     tables::{
-        BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey,
-        Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+        BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey,
+        MemberKey, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS,
+        SourceKey,
     },
 };
 

@@ -183,7 +183,10 @@ fn dhcp(packet: &Packet) -> u8 {
         answers = packet.src_port == 67 && packet.dst_port == 68 && to_all;
     } else {
         let local = packet.src.is_link_local();
-        asks = packet.src_port == 546 && packet.dst_port == 547 && local && packet.dst.is_multicast_or_broadcast();
+        asks = packet.src_port == 546
+            && packet.dst_port == 547
+            && local
+            && packet.dst.is_multicast_or_broadcast();
         answers = packet.src_port == 547 && packet.dst_port == 546 && local && packet.dst.is_link_local();
     }
     if asks {

@@ -2,17 +2,17 @@
 
 use core::ptr::{addr_of, read_volatile};
 
+use aya_ebpf::btf_maps::lpm_trie::Key;
 use netpol_common::{
     Addr, Direction, Reason,
     addr::V4_PREFIX_BITS,
     decide::{Tables, judge_backends, permits},
     tables::{
-        BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface, Judgement,
-        MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SLOTS, SourceKey, generation_cell,
-        judgement,
+        BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
+        Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SLOTS,
+        SourceKey, generation_cell, judgement,
     },
 };
-use aya_ebpf::btf_maps::lpm_trie::Key;
 
 use crate::maps;
 
@@ -151,7 +151,8 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn judge_backends(&self, slot: u32, set: u32, any_peer: u32, backends: u32, proto: u8) -> Reason {
-        let number = netpol_judge_backends(slot.into(), set.into(), any_peer.into(), backends.into(), proto.into());
+        let number =
+            netpol_judge_backends(slot.into(), set.into(), any_peer.into(), backends.into(), proto.into());
         // What is no reason's number cannot come back, and would close.
         match number as u8 {
             POLICY => Reason::Policy,
@@ -189,6 +190,12 @@ pub extern "C" fn netpol_permits(port_set: u64, proto: u64, port: u64) -> u64 {
 /// The decision function's `judge_backends`, of numbers only.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn netpol_judge_backends(slot: u64, set: u64, any_peer: u64, backends: u64, proto: u64) -> u64 {
+pub extern "C" fn netpol_judge_backends(
+    slot: u64,
+    set: u64,
+    any_peer: u64,
+    backends: u64,
+    proto: u64,
+) -> u64 {
     judge_backends(&Maps, slot as u32, set as u32, any_peer as u32, backends as u32, proto as u8) as u64
 }

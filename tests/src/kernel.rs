@@ -120,7 +120,7 @@ impl Kernel {
     #[must_use]
     pub fn load(sizes: Sizes) -> Self {
         let pins = Pins::new();
-        let options = Options { bpffs: pins.folder().to_owned(), sizes };
+        let options = Options { bpffs: pins.folder().to_owned(), sizes, ..Options::default() };
         let (mut datapath, _empty) =
             Datapath::open(options).unwrap_or_else(|error| panic!("{}", chain(&error)));
         let events = datapath.events().unwrap_or_else(|error| panic!("{}", chain(&error)));

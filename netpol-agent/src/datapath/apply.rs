@@ -26,7 +26,11 @@ fn insert<K: Pod, V: Pod>(
 }
 
 /// Removes an entry; one that is not there is what was wanted.
-fn remove<K: Pod, V: Pod>(map: &mut HashMap<MapData, Raw<K>, Raw<V>>, name: &str, key: K) -> Result<(), Error> {
+fn remove<K: Pod, V: Pod>(
+    map: &mut HashMap<MapData, Raw<K>, Raw<V>>,
+    name: &str,
+    key: K,
+) -> Result<(), Error> {
     gone(map.remove(&Raw(key))).map_err(named(name))
 }
 
@@ -84,9 +88,10 @@ impl Datapath {
             TableOp::PolicySet { id, value } => {
                 tables.policy_sets.set(*id, Raw(*value), 0).map_err(named("POLICY_SETS"))
             }
-            TableOp::RemovePolicySet { id } => {
-                tables.policy_sets.set(*id, Raw(PolicySet { any_peer: PORTS_NONE }), 0).map_err(named("POLICY_SETS"))
-            }
+            TableOp::RemovePolicySet { id } => tables
+                .policy_sets
+                .set(*id, Raw(PolicySet { any_peer: PORTS_NONE }), 0)
+                .map_err(named("POLICY_SETS")),
             TableOp::Rule(rule) => insert(&mut tables.rules, "RULES", rule.key, *rule),
             TableOp::RemoveRule(key) => remove(&mut tables.rules, "RULES", *key),
             TableOp::Peer(peer) => insert(&mut tables.peers, "PEERS", peer.addr, *peer),
@@ -94,12 +99,16 @@ impl Datapath {
             TableOp::Prefix { cidr, value } => {
                 tables.prefixes.insert(&prefix_key(cidr), Raw(*value), 0).map_err(named("PREFIXES"))
             }
-            TableOp::RemovePrefix(cidr) => gone(tables.prefixes.remove(&prefix_key(cidr))).map_err(named("PREFIXES")),
+            TableOp::RemovePrefix(cidr) => {
+                gone(tables.prefixes.remove(&prefix_key(cidr))).map_err(named("PREFIXES"))
+            }
             TableOp::Backends(set) => insert(&mut tables.backends, "BACKENDS", set.id, *set),
             TableOp::RemoveBackends(id) => remove(&mut tables.backends, "BACKENDS", *id),
             TableOp::Member(key) => insert(&mut tables.members, "MEMBERS", *key, 1),
             TableOp::RemoveMember(key) => remove(&mut tables.members, "MEMBERS", *key),
-            TableOp::Frontend(frontend) => insert(&mut tables.frontends, "FRONTENDS", frontend.key, *frontend),
+            TableOp::Frontend(frontend) => {
+                insert(&mut tables.frontends, "FRONTENDS", frontend.key, *frontend)
+            }
             TableOp::RemoveFrontend(key) => remove(&mut tables.frontends, "FRONTENDS", *key),
             TableOp::Generation(addr) => {
                 tables.generations.bump(generation_cell(addr) & (GENERATIONS - 1));

@@ -59,8 +59,13 @@ impl Datapath {
             let data = match self.tables.rings.get(&cpu, 0) {
                 Ok(data) => data,
                 Err(_none) => {
-                    let shape =
-                        aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, self.sizes.ring_bytes, 0);
+                    let shape = aya_obj::Map::new_from_params(
+                        BPF_MAP_TYPE_RINGBUF as u32,
+                        0,
+                        0,
+                        self.sizes.ring_bytes,
+                        0,
+                    );
                     let data = MapData::create(shape, "np_ring", None).map_err(failed)?;
                     self.tables.rings.set(cpu, &data, 0).map_err(failed)?;
                     data

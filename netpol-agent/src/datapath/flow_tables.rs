@@ -48,8 +48,10 @@ impl Datapath {
             if outer.get(&slot, 0).is_ok() {
                 let pin = self.folder.join("maps").join(name);
                 let outer = MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source })?;
-                sys::delete_inner(&outer, slot)
-                    .map_err(|source| Error::NamedMap { name: name.to_owned(), source: MapError::IoError(source) })?;
+                sys::delete_inner(&outer, slot).map_err(|source| Error::NamedMap {
+                    name: name.to_owned(),
+                    source: MapError::IoError(source),
+                })?;
             }
         }
         Ok(())

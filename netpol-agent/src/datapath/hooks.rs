@@ -11,7 +11,10 @@ use aya::{
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType,
         links::{FdLink, PinnedLink},
-        tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact, qdisc_detach_program},
+        tc::{
+            NlOptions, SchedClassifierLink, TcAttachOptions, TcError, TcHandle, qdisc_add_clsact,
+            qdisc_detach_program,
+        },
     },
     util::KernelVersion,
 };
@@ -112,7 +115,9 @@ impl Datapath {
     fn forget_interface(&mut self, ifindex: u32) -> Result<(), Error> {
         match self.tables.interfaces.remove(&Raw(ifindex)) {
             Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+            Err(aya::maps::MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+            {
                 Ok(())
             }
             Err(source) => Err(Error::NamedMap { name: "INTERFACES".to_owned(), source }),
@@ -135,7 +140,10 @@ impl Datapath {
     }
 
     fn set_program(&mut self, slot: u32, direction: Direction, name: &str) -> Result<(), Error> {
-        let program = self.programs.get(name).ok_or_else(|| Error::Missing { what: "program", name: name.to_owned() })?;
+        let program = self
+            .programs
+            .get(name)
+            .ok_or_else(|| Error::Missing { what: "program", name: name.to_owned() })?;
         self.tables
             .programs
             .set(program_cell(slot, direction), program, 0)
@@ -145,7 +153,9 @@ impl Datapath {
     fn clear_program(&mut self, slot: u32, direction: Direction) -> Result<(), Error> {
         match self.tables.programs.clear_index(&program_cell(slot, direction)) {
             Ok(()) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+            Err(aya::maps::MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
+            {
                 Ok(())
             }
             Err(source) => Err(Error::NamedMap { name: "PROGRAMS".to_owned(), source }),
@@ -170,7 +180,8 @@ impl Datapath {
         let entry = object::program(&mut object, ENTRY)?;
         entry.load().map_err(|source| Error::Program { name: ENTRY.to_owned(), source })?;
         let interface = self.interface_name(ifindex)?;
-        let failed = |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
+        let failed =
+            |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
         if has_tcx() {
             self.attach_link(slot, &interface, direction, entry)?;
         } else {
@@ -189,7 +200,8 @@ impl Datapath {
         entry: &mut SchedClassifier,
     ) -> Result<(), Error> {
         let pin = self.link_pin(slot, direction);
-        let failed = |source| Error::Attach { interface: interface.to_owned(), direction: direction.name(), source };
+        let failed =
+            |source| Error::Attach { interface: interface.to_owned(), direction: direction.name(), source };
         let pin_failed = |source| Error::Link { path: pin.clone(), source };
         if pin.exists() {
             let old = PinnedLink::from_pin(&pin).map_err(pin_failed)?;
@@ -202,7 +214,9 @@ impl Datapath {
                     return Ok(());
                 }
                 // Its interface is gone; another one has taken the slot.
-                Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOLINK) => {
+                Err(ProgramError::SyscallError(error))
+                    if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+                {
                     remove_pin(&pin)?;
                 }
                 Err(source) => return Err(failed(source)),
@@ -250,7 +264,11 @@ pub(super) fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
 }
 
 /// By a filter of clsact: fixed priority and handle, so that a later agent replaces it in place.
-fn attach_filter(interface: &str, direction: Direction, entry: &mut SchedClassifier) -> Result<(), ProgramError> {
+fn attach_filter(
+    interface: &str,
+    direction: Direction,
+    entry: &mut SchedClassifier,
+) -> Result<(), ProgramError> {
     // It is there already when an earlier agent, or somebody else, made it.
     let _exists = qdisc_add_clsact(interface);
     let handle = TcHandle::from(HANDLE);

@@ -23,7 +23,10 @@ impl<T: Pod> Mapped<T> {
     /// Maps the whole array.
     pub(super) fn new(map: &MapData, len: u32) -> Result<Self, Error> {
         use std::os::fd::{AsFd as _, AsRawFd as _};
-        assert!(size_of::<T>().is_multiple_of(8) || size_of::<T>() == 4, "array elements are rounded to 8 bytes");
+        assert!(
+            size_of::<T>().is_multiple_of(8) || size_of::<T>() == 4,
+            "array elements are rounded to 8 bytes"
+        );
         let stride = size_of::<T>().next_multiple_of(8);
         let bytes = stride * len as usize;
         let memory = MmapOptions::new()
@@ -36,8 +39,9 @@ impl<T: Pod> Mapped<T> {
     fn at(&self, index: u32) -> Option<*mut T> {
         let index = index as usize;
         // SAFETY: the index was compared with the length that was mapped.
-        (index < self.len)
-            .then(|| unsafe { self.memory.as_mut_ptr().add(index * size_of::<T>().next_multiple_of(8)).cast::<T>() })
+        (index < self.len).then(|| unsafe {
+            self.memory.as_mut_ptr().add(index * size_of::<T>().next_multiple_of(8)).cast::<T>()
+        })
     }
 }
 

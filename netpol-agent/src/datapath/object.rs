@@ -4,7 +4,9 @@ use std::path::Path;
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::SchedClassifier};
 
-use super::{Error, Sizes};
+use netpol_common::flow::Timeouts;
+
+use super::{Error, Sizes, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -47,8 +49,10 @@ pub(super) const PINNED: &[&str] = &[
 /// Loads the classifiers' maps, new ones or those that an earlier agent left, and parses the programs.
 ///
 /// `maps` is the folder for pins, or `None` to pin nothing.
-pub(super) fn load(maps: Option<&Path>, sizes: &Sizes) -> Result<Ebpf, Error> {
+pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, timeouts: Timeouts) -> Result<Ebpf, Error> {
+    let timeouts = Raw(timeouts);
     let mut loader = EbpfLoader::new();
+    loader.override_global("TIMEOUTS", &timeouts, true);
     for (name, entries) in sizes.by_map() {
         loader.map_max_entries(name, entries);
     }

@@ -6,7 +6,8 @@ use aya::maps::lpm_trie::Key;
 use netpol_common::{
     Direction,
     tables::{
-        ENDPOINT_LIVE, FIRST_SLOT, INTERFACE_ENDPOINT, INTERNED_PORT_SET, INTERNED_SET, PortChunk, SLOTS, SourceKey,
+        ENDPOINT_LIVE, FIRST_SLOT, INTERFACE_ENDPOINT, INTERNED_PORT_SET, INTERNED_SET, PortChunk, SLOTS,
+        SourceKey,
     },
 };
 use netpol_policy::engine::{Cidr, HookLevel, Recovered, TableOp};
@@ -65,7 +66,11 @@ impl Datapath {
                 continue;
             }
             for direction in Direction::ALL {
-                found.push(TableOp::Judgement { slot, direction, judgement: entry.judgements[direction.index()] });
+                found.push(TableOp::Judgement {
+                    slot,
+                    direction,
+                    judgement: entry.judgements[direction.index()],
+                });
             }
             if !live {
                 continue;

@@ -23,8 +23,7 @@ struct Attr {
 /// Deletes the inner map at an index.
 pub(super) fn delete_inner(outer: &MapData, index: u32) -> io::Result<()> {
     let fd = outer.fd().as_fd().as_raw_fd();
-    let attr =
-        Attr { map_fd: fd as u32, reserved: 0, key: (&raw const index) as u64, value: 0, flags: 0 };
+    let attr = Attr { map_fd: fd as u32, reserved: 0, key: (&raw const index) as u64, value: 0, flags: 0 };
     // SAFETY: the attributes are as the command wants them, and live as long as the call.
     let result =
         unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_DELETE_ELEM, &raw const attr, size_of::<Attr>()) };

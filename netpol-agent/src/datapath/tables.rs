@@ -2,15 +2,13 @@
 
 use aya::{
     Ebpf,
-    maps::{
-        Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, ProgramArray,
-    },
+    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, ProgramArray},
 };
 use netpol_common::{
     Addr,
     tables::{
-        BackendSet, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey, Peer,
-        PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+        BackendSet, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey,
+        Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
     },
 };
 

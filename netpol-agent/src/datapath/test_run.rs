@@ -85,7 +85,8 @@ pub fn test_run(program: &SchedClassifier, run: TestRun<'_>) -> Result<Ran, Erro
         ..Context::default()
     };
     // SAFETY: plain integers without padding, read as bytes while the context lives.
-    let bytes = unsafe { std::slice::from_raw_parts((&raw const context).cast::<u8>(), size_of::<Context>()) };
+    let bytes =
+        unsafe { std::slice::from_raw_parts((&raw const context).cast::<u8>(), size_of::<Context>()) };
     let result = program
         .test_run(TestRunOptions {
             data_in: Some(run.frame),

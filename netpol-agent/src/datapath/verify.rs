@@ -2,6 +2,8 @@
 
 use aya::{EbpfLoader, programs::SchedClassifier};
 
+use netpol_common::flow::Timeouts;
+
 use super::{Error, Sizes, hooks::ENTRY, object};
 
 /// What the verifier said of one program.
@@ -21,7 +23,7 @@ pub struct Verified {
 ///
 /// The first program that the kernel refuses, with the verifier's words.
 pub fn verify_programs() -> Result<Vec<Verified>, Error> {
-    let mut object = object::load(None, &Sizes::small())?;
+    let mut object = object::load(None, &Sizes::small(), Timeouts::DEFAULT)?;
     let mut verified = Vec::new();
     for name in object::PROGRAMS {
         verified.push(verify(&mut object, name)?);

@@ -17,8 +17,8 @@ use crate::{
     packet::{ICMP, ICMPV6},
     tables::{
         BACKEND_JUDGES_SENDER, BACKENDS_NONE, BACKENDS_OVERFLOW, CLASS_NONE, ENDPOINT_TAG_TRUSTED,
-        FrontendKey, INLINE_RANGES, MAX_BACKENDS, PEER_FRONTEND, PEER_SERVICE_ONLY, PORTS_ALL, PORTS_FLAG_ALL,
-        PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit,
+        FrontendKey, INLINE_RANGES, MAX_BACKENDS, PEER_FRONTEND, PEER_SERVICE_ONLY, PORTS_ALL,
+        PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit,
     },
     verdict::{Direction, Reason},
 };
@@ -92,7 +92,6 @@ fn port_set_of<T: Tables>(tables: &T, set: u32, class: u32, any_peer: u32) -> u3
 /// Judges a flow in the direction in which it was opened. `backends` is the set that the flow was judged by before,
 /// or [`BACKENDS_NONE`] for one that is new.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "inlined; a struct would cost stack that the program does not have")]
 pub fn judge<T: Tables>(
     tables: &T,
     slot: u32,
@@ -144,7 +143,14 @@ pub fn judge<T: Tables>(
 
 /// 3. Judges a flow to a Service by everything that may stand behind it.
 #[inline(always)]
-pub fn judge_backends<T: Tables>(tables: &T, slot: u32, set: u32, any_peer: u32, id: u32, proto: u8) -> Reason {
+pub fn judge_backends<T: Tables>(
+    tables: &T,
+    slot: u32,
+    set: u32,
+    any_peer: u32,
+    id: u32,
+    proto: u8,
+) -> Reason {
     let Some(backends) = tables.backends(id) else {
         return Reason::TableInconsistent;
     };

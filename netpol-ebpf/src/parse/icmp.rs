@@ -3,8 +3,8 @@
 use netpol_common::{
     Addr,
     packet::{
-        ICMP, ICMP_ERROR, ICMP_OTHER, ICMP_QUERY, ICMP_REPLY, ICMPV6, LINK_CONTROL, LINK_CONTROL_ADVERTISES, Packet,
-        SCTP, TCP, UDP,
+        ICMP, ICMP_ERROR, ICMP_OTHER, ICMP_QUERY, ICMP_REPLY, ICMPV6, LINK_CONTROL, LINK_CONTROL_ADVERTISES,
+        Packet, SCTP, TCP, UDP,
     },
 };
 
@@ -83,7 +83,10 @@ pub(super) fn read(skb: Skb, offset: usize, room: u32, hops: u8, packet: &mut Pa
             && header.kind <= REDIRECT
             && (router && packet.src.is_link_local() || !router && room <= DISCOVERY_ROOM);
         let listener = header.kind >= 130 && header.kind <= 132 || header.kind == 143;
-        if discovery && hops == NEIGHBOUR_HOPS || listener && packet.src.is_link_local() || listener && packet.src.is_unspecified() {
+        if discovery && hops == NEIGHBOUR_HOPS
+            || listener && packet.src.is_link_local()
+            || listener && packet.src.is_unspecified()
+        {
             packet.link_control = LINK_CONTROL;
         }
         if packet.link_control != 0 && header.kind == NEIGHBOUR_ADVERTISEMENT {

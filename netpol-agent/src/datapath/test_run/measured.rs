@@ -83,7 +83,8 @@ impl Measured {
 }
 
 fn size_of_program(program: &SchedClassifier, name: &str) -> Result<ProgramSize, Error> {
-    let info = SchedClassifier::info(program).map_err(|source| Error::Program { name: name.to_owned(), source })?;
+    let info =
+        SchedClassifier::info(program).map_err(|source| Error::Program { name: name.to_owned(), source })?;
     Ok(ProgramSize { verified: info.verified_instruction_count().unwrap_or(0), machine: info.size_jitted() })
 }
 
@@ -105,7 +106,13 @@ impl Datapath {
     /// # Errors
     ///
     /// When there is no such classifier, or no such slot.
-    pub fn install(&mut self, slot: u32, direction: Direction, name: &str, empty: &mut Measured) -> Result<(), Error> {
+    pub fn install(
+        &mut self,
+        slot: u32,
+        direction: Direction,
+        name: &str,
+        empty: &mut Measured,
+    ) -> Result<(), Error> {
         let failed = |source| Error::Program { name: name.to_owned(), source };
         let object = if name == empty.name { &mut empty.object } else { &mut self.object };
         let program = object::program(object, name)?.fd().map_err(failed)?;

@@ -81,8 +81,11 @@ pub(crate) struct World {
 impl World {
     /// Loads the classifiers over new tables in a folder of pins, and fills them.
     pub(crate) fn build(pins: &Pins, name: &str, contents: &Contents, empty: &mut Measured) -> Result<Self> {
-        let options =
-            Options { bpffs: pins.folder().join(name), sizes: Sizes { peers: PEERS, ..Sizes::default() } };
+        let options = Options {
+            bpffs: pins.folder().join(name),
+            sizes: Sizes { peers: PEERS, ..Sizes::default() },
+            ..Options::default()
+        };
         let (mut datapath, _) = Datapath::open(options)?;
         let events = datapath.events()?;
         let refused = datapath.apply(&operations(contents));
