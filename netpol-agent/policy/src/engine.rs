@@ -52,8 +52,8 @@ pub use view::{EndpointView, ServiceView};
 
 use self::{
     addresses::Addresses, backends::Backends, blocks::Blocks, classes::Classes, collect::Graves,
-    endpoints::Endpoints, features::Features, pods::Pods, policies::Policies, ports::PortSets, profiles::Profiles,
-    refusals::Refusals, services::Services, sets::Sets, store::Changes,
+    endpoints::Endpoints, features::Features, pods::Pods, policies::Policies, ports::PortSets,
+    profiles::Profiles, refusals::Refusals, services::Services, sets::Sets, store::Changes,
 };
 use crate::model::SourceEvent;
 
@@ -114,8 +114,9 @@ impl Engine {
             refusals: Refusals::default(),
             settings,
         };
-        for op in &recovered.0 {
-            engine.recover(op);
+        let Recovered(found) = recovered;
+        for op in found {
+            engine.recover(&op);
         }
         engine
     }

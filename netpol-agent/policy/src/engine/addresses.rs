@@ -112,7 +112,10 @@ impl Addresses {
 
     /// How many pods claim an address.
     pub(super) fn claims(&self) -> impl Iterator<Item = (Addr, &[u32])> {
-        self.states.iter().filter(|(_, s)| s.claims.len() > 1).map(|(b, s)| (Addr::from_bytes(*b), &*s.claims))
+        self.states
+            .iter()
+            .filter(|(_, s)| s.claims.len() > 1)
+            .map(|(b, s)| (Addr::from_bytes(*b), &*s.claims))
     }
 
     /// The longest prefix around the addresses of a CIDR is another now.

@@ -11,8 +11,8 @@ use std::{
 use netpol_common::{
     Addr, Direction,
     tables::{
-        BACKEND_JUDGES_SENDER, BACKENDS_OVERFLOW, Backend, BackendSet, Digest, FIRST_BACKENDS, INTERNED_BACKENDS,
-        MAX_BACKENDS, MemberKey,
+        BACKEND_JUDGES_SENDER, BACKENDS_OVERFLOW, Backend, BackendSet, Digest, FIRST_BACKENDS,
+        INTERNED_BACKENDS, MAX_BACKENDS, MemberKey,
     },
 };
 
@@ -101,7 +101,7 @@ impl Backends {
                 && set.backends.iter().take(set.count as usize).any(|b| b.class == class)
             {
                 set.flags |= BACKENDS_OVERFLOW;
-                work.backends.push(TableOp::Backends(*set));
+                work.changed.push(TableOp::Backends(*set));
                 work.all_moved = true;
             }
         }
@@ -109,7 +109,8 @@ impl Backends {
 
     /// The sets that no frontend has led to since a batch, and that no flow refers to.
     pub(super) fn unused(&self, since: u64, in_use: &dyn Fn(u32) -> bool) -> Vec<u32> {
-        let retired = self.states.iter().filter(|(_, s)| s.users == 0 && s.dead_since <= since).map(|(id, _)| *id);
+        let retired =
+            self.states.iter().filter(|(_, s)| s.users == 0 && s.dead_since <= since).map(|(id, _)| *id);
         retired.chain(self.frozen.keys().copied()).filter(|id| !in_use(*id)).collect()
     }
 }
@@ -251,13 +252,15 @@ impl Engine {
                 let mut denied = Vec::new();
                 let mut allowed = false;
                 for (class, port, slot) in &state.entries {
-                    if self.sets.allowed(set, *class, &self.ports).is_some_and(|p| p.contains(*proto, *port)) {
+                    if self.sets.allowed(set, *class, &self.ports).is_some_and(|p| p.contains(*proto, *port))
+                    {
                         allowed = true;
                     } else {
                         denied.push(slot.filter(local));
                     }
                 }
-                let itself = state.entries.iter().filter_map(|e| e.2).any(|slot| content.users.contains(&slot));
+                let itself =
+                    state.entries.iter().filter_map(|e| e.2).any(|slot| content.users.contains(&slot));
                 if (allowed || itself) && denied.iter().all(Option::is_some) {
                     wants.extend(denied.into_iter().flatten());
                 }
@@ -311,7 +314,7 @@ impl Engine {
             if old.is_some_and(|o| *o != late) || early != late {
                 work.moved_fronts.extend(&state.fronts);
             }
-            work.backends.push(TableOp::Backends(early));
+            if old.is_none() { &mut work.backends } else { &mut work.changed }.push(TableOp::Backends(early));
             if early != late {
                 work.late_backends.push(TableOp::Backends(late));
                 work.late_fronts.extend(&state.fronts);

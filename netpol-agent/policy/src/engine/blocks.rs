@@ -96,7 +96,8 @@ impl Blocks {
             return;
         }
         let cidr = Cidr::from(block.cidr);
-        let except: Vec<Cidr> = block.except.iter().map(|e| Cidr::from(*e)).filter(|e| cidr.contains(e)).collect();
+        let except: Vec<Cidr> =
+            block.except.iter().map(|e| Cidr::from(*e)).filter(|e| cidr.contains(e)).collect();
         self.refer(cidr);
         for e in &except {
             self.refer(*e);

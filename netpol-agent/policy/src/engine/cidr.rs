@@ -57,7 +57,9 @@ impl Cidr {
 
     /// Whether all addresses of `other` lie in this one.
     pub(super) fn contains(&self, other: &Self) -> bool {
-        self.len <= other.len && self.is_v4() == other.is_v4() && other.shortened(self.len).bytes == self.bytes
+        self.len <= other.len
+            && self.is_v4() == other.is_v4()
+            && other.shortened(self.len).bytes == self.bytes
     }
 
     /// Its last address as bytes: everything contained lies between `self` and this, in the order of [`Ord`].

@@ -57,7 +57,12 @@ impl Classes {
     }
 
     /// The class of these features (sorted), for one more user.
-    pub(super) fn acquire(&mut self, content: &[u32], features: &mut Features, ops: &mut Vec<TableOp>) -> u32 {
+    pub(super) fn acquire(
+        &mut self,
+        content: &[u32],
+        features: &mut Features,
+        ops: &mut Vec<TableOp>,
+    ) -> u32 {
         if content.is_empty() {
             return CLASS_NONE;
         }

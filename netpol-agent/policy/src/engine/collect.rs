@@ -217,7 +217,9 @@ impl Engine {
                 INTERNED_SET => self.sets.get(id).is_none(),
                 INTERNED_PORT_SET => !self.ports.knows(id) && !port_sets.contains(&id),
                 INTERNED_SLOT => self.endpoints.get(id).is_none() && !self.endpoints.dead.contains_key(&id),
-                INTERNED_BACKENDS => self.backends.get(id).is_none() && !self.backends.frozen.contains_key(&id),
+                INTERNED_BACKENDS => {
+                    self.backends.get(id).is_none() && !self.backends.frozen.contains_key(&id)
+                }
                 _ => true,
             };
             // What was collected just now is in there too, and is freed once only.

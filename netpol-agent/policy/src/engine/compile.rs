@@ -52,6 +52,8 @@ pub(super) struct Work {
     pub(super) rules: Vec<TableOp>,
     pub(super) backends: Vec<TableOp>,
     pub(super) members: Vec<TableOp>,
+    /// Sets of backends that are there already: new flows meet the old set as it was, or the new one.
+    pub(super) changed: Vec<TableOp>,
     /// What each frontend leads to; `None`: it goes.
     pub(super) fronts: BTreeMap<Front, Option<u32>>,
     pub(super) peers: Vec<TableOp>,
@@ -207,6 +209,11 @@ impl Engine {
     /// Which generations move, now and once more after the grace period.
     fn move_generations(&self, work: &mut Work) {
         work.moved.append(&mut work.moved_fronts);
+        for (front, set) in &work.fronts {
+            if self.mirror.frontends.contains_key(&front_key(*front)) != set.is_some() {
+                work.moved.insert(front.0);
+            }
+        }
         if work.all_moved {
             work.graves.push(Grave::AllGenerations);
         } else {
@@ -231,6 +238,7 @@ impl Engine {
             .chain(work.backends)
             .chain(work.members)
             .chain(frontends.map(TableOp::Frontend))
+            .chain(work.changed)
             .chain(work.peers)
             .chain(work.prefixes.ops())
             .chain(work.peers_gone)

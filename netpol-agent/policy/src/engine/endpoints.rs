@@ -22,8 +22,8 @@ use super::{
     compile::Work,
     interner::{Ids, digest_of},
     ops::{HookLevel, LocalEndpoint, TableOp},
-    policies::Compiled,
     pods::addr,
+    policies::Compiled,
     sets::Parts,
 };
 use crate::model::{Key, Pod, Policy};
@@ -234,7 +234,9 @@ impl Engine {
                     .policies
                     .range(from..)
                     .take_while(|(key, _)| key.namespace == namespace)
-                    .filter(|(_, policy)| super::selectors::matches(&policy.pod_selector, &new.content.labels))
+                    .filter(|(_, policy)| {
+                        super::selectors::matches(&policy.pod_selector, &new.content.labels)
+                    })
                     .map(|(key, _)| key.clone())
                     .collect();
             }
@@ -265,7 +267,8 @@ impl Engine {
             let selects = policy
                 .as_ref()
                 .is_some_and(|p| super::selectors::matches(&p.pod_selector, &profile.content.labels));
-            let changed = if selects { profile.selected.insert(key.clone()) } else { profile.selected.remove(key) };
+            let changed =
+                if selects { profile.selected.insert(key.clone()) } else { profile.selected.remove(key) };
             if selects || changed {
                 self.endpoints.dirty.extend(&profile.slots);
             }
@@ -310,7 +313,11 @@ impl Engine {
         }
         for direction in Direction::ALL {
             let revision = self.endpoints.next_revision();
-            work.switches.push(TableOp::Judgement { slot, direction, judgement: judgement(SET_CLOSED, revision) });
+            work.switches.push(TableOp::Judgement {
+                slot,
+                direction,
+                judgement: judgement(SET_CLOSED, revision),
+            });
         }
         work.hook_ops.push(TableOp::Hook { slot, ifindex: state.local.ifindex, level: HookLevel::None });
         for cidr in self.mirror.sources.get(&slot).into_iter().flatten() {
@@ -341,7 +348,8 @@ impl Engine {
                 return SET_NONE;
             }
             let ports = self.profiles.get(profile).map(|p| p.content.clone());
-            let parts = Parts { direction, policies: &policies, ports: ports.as_ref().map_or(&[], |p| &p.ports) };
+            let parts =
+                Parts { direction, policies: &policies, ports: ports.as_ref().map_or(&[], |p| &p.ports) };
             let set = self.sets.intern(&parts, &mut self.features).unwrap_or(SET_CLOSED);
             if self.refusals.sets.contains(&set) { SET_CLOSED } else { set }
         })
@@ -373,9 +381,14 @@ impl Engine {
                 } else {
                     revision_of(word)
                 };
-                let policies = self.sets.get(set).map_or_else(|| Arc::new([]) as Arc<[_]>, |s| s.policies.clone());
+                let policies =
+                    self.sets.get(set).map_or_else(|| Arc::new([]) as Arc<[_]>, |s| s.policies.clone());
                 self.endpoints.remember(revision, policies);
-                work.switches.push(TableOp::Judgement { slot, direction, judgement: judgement(set, revision) });
+                work.switches.push(TableOp::Judgement {
+                    slot,
+                    direction,
+                    judgement: judgement(set, revision),
+                });
             }
         }
     }

@@ -55,7 +55,9 @@ impl Feature {
                 let except: Vec<String> = block.except.iter().map(ToString::to_string).collect();
                 format!("{} except {}", block.cidr, except.join(", "))
             }
-            Self::Port { name: (protocol, name), port } => format!("port {name} is {} {port}", protocol.name()),
+            Self::Port { name: (protocol, name), port } => {
+                format!("port {name} is {} {port}", protocol.name())
+            }
         }
     }
 }
@@ -156,10 +158,8 @@ impl Features {
         }
         let digest = digest_of(&("feature", &content));
         self.by_content.insert(content.clone(), id);
-        self.states.insert(
-            id,
-            State { content, digest, refs: 1, classes: BTreeSet::new(), sets: BTreeSet::new() },
-        );
+        self.states
+            .insert(id, State { content, digest, refs: 1, classes: BTreeSet::new(), sets: BTreeSet::new() });
         id
     }
 

@@ -8,9 +8,10 @@ use netpol_common::{
     decide::Tables,
     packet,
     tables::{
-        BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, Endpoint, Frontend, FrontendKey,
-        INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix,
-        Rule, RuleKey, SET_CLOSED, generation_cell, judgement, revision_of, set_of,
+        BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, Endpoint, Frontend,
+        FrontendKey, INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey, PORTS_NONE, Peer,
+        PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SET_CLOSED, generation_cell,
+        judgement, revision_of, set_of,
     },
 };
 
@@ -55,7 +56,9 @@ impl Mirror {
     /// sent.
     pub fn apply(&mut self, op: &TableOp) -> bool {
         match op {
-            TableOp::Intern { kind, id, digest } => self.interned.insert((*kind, *id), *digest) != Some(*digest),
+            TableOp::Intern { kind, id, digest } => {
+                self.interned.insert((*kind, *id), *digest) != Some(*digest)
+            }
             TableOp::Forget { kind, id } => self.interned.remove(&(*kind, *id)).is_some(),
             TableOp::PortSet { id, value, chunks } => {
                 let mut changed = self.port_sets.insert(*id, *value) != Some(*value);

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 use netpol_common::{
     Addr, Direction,
     tables::{
-        BackendSet, Digest, Endpoint, Frontend, FrontendKey, Judgement, MemberKey, Peer, PolicySet, PortChunk,
-        PortSet, Prefix, Rule, RuleKey,
+        BackendSet, Digest, Endpoint, Frontend, FrontendKey, Judgement, MemberKey, Peer, PolicySet,
+        PortChunk, PortSet, Prefix, Rule, RuleKey,
     },
 };
 

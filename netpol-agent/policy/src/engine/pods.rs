@@ -113,7 +113,8 @@ impl Engine {
         let mut addresses: Vec<Addr> = Vec::new();
         let mut profile = None;
         if let Some(object) = counts {
-            let discovered = bound.iter().filter_map(|s| self.endpoints.get(*s)).flat_map(|e| &e.local.addresses);
+            let discovered =
+                bound.iter().filter_map(|s| self.endpoints.get(*s)).flat_map(|e| &e.local.addresses);
             for ip in object.addresses.iter().chain(discovered) {
                 let addr = addr(ip);
                 if can_be_a_pods(&addr) && !addresses.contains(&addr) {

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, fmt::Write, sync::Arc};
 
 use netpol_common::tables::{
-    CHUNK_PORTS, Digest, FIRST_PORT_SET, INLINE_RANGES, INTERNED_PORT_SET, PORTS_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE,
-    PortChunk, PortChunkKey, PortRange, PortSet, proto_bit,
+    CHUNK_PORTS, Digest, FIRST_PORT_SET, INLINE_RANGES, INTERNED_PORT_SET, PORTS_ALL, PORTS_FLAG_CHUNKS,
+    PORTS_NONE, PortChunk, PortChunkKey, PortRange, PortSet, proto_bit,
 };
 
 use super::{
@@ -53,7 +53,9 @@ impl Ports {
         let mut merged: Vec<(u8, u16, u16)> = Vec::with_capacity(self.ranges.len());
         for &(proto, low, high) in &self.ranges {
             match merged.last_mut() {
-                Some(last) if last.0 == proto && u32::from(low) <= u32::from(last.2) + 1 => last.2 = last.2.max(high),
+                Some(last) if last.0 == proto && u32::from(low) <= u32::from(last.2) + 1 => {
+                    last.2 = last.2.max(high)
+                }
                 _ => merged.push((proto, low, high)),
             }
         }

@@ -123,7 +123,12 @@ impl Profiles {
     }
 
     /// The labels of a namespace are others now.
-    pub(super) fn namespace_changed(&mut self, namespace: &str, features: &Features, labels_of: &mut LabelsOf<'_>) {
+    pub(super) fn namespace_changed(
+        &mut self,
+        namespace: &str,
+        features: &Features,
+        labels_of: &mut LabelsOf<'_>,
+    ) {
         for id in self.by_namespace.get(namespace).into_iter().flatten() {
             if let Some(profile) = self.states.get_mut(id)
                 && profile.rematch(features, labels_of)

@@ -41,7 +41,9 @@ impl Engine {
                 }
                 TableOp::PortSet { id, .. } => sets.extend(self.sets.using(*id)),
                 // What is missing in the trie reads as what lies around it, which can allow more.
-                TableOp::Prefix { cidr, .. } | TableOp::RemovePrefix(cidr) => sets.extend(self.sets_around(cidr)),
+                TableOp::Prefix { cidr, .. } | TableOp::RemovePrefix(cidr) => {
+                    sets.extend(self.sets_around(cidr))
+                }
                 // A row or a peer that is missing allows less.
                 _ => {}
             }
@@ -86,10 +88,14 @@ impl Engine {
                 let (value, chunks) = self.ports.content(id).entries(id);
                 TableOp::PortSet { id, value, chunks }
             }),
-            TableOp::PolicySet { id, .. } => m.policy_sets.get(&id).map(|v| TableOp::PolicySet { id, value: *v }),
+            TableOp::PolicySet { id, .. } => {
+                m.policy_sets.get(&id).map(|v| TableOp::PolicySet { id, value: *v })
+            }
             TableOp::Rule(Rule { key, .. }) => m.rules.get(&key).map(|r| TableOp::Rule(*r)),
             TableOp::Peer(Peer { addr, .. }) => m.peers.get(&addr).map(|p| TableOp::Peer(*p)),
-            TableOp::Prefix { cidr, .. } => m.prefixes.get(&cidr).map(|v| TableOp::Prefix { cidr, value: *v }),
+            TableOp::Prefix { cidr, .. } => {
+                m.prefixes.get(&cidr).map(|v| TableOp::Prefix { cidr, value: *v })
+            }
             TableOp::Backends(set) => m.backends.get(&set.id).map(|s| TableOp::Backends(*s)),
             TableOp::Frontend(f) => m.frontends.get(&f.key).map(|b| TableOp::Frontend(frontend(f.key, *b))),
             TableOp::Member(key) => m.members.contains(&key).then_some(op),
@@ -97,18 +103,21 @@ impl Engine {
                 .endpoints
                 .get(&slot)
                 .map(|e| TableOp::Endpoint { slot, value: Endpoint { judgements: [0; 2], ..*e } }),
-            TableOp::Judgement { slot, direction, .. } => m.endpoints.get(&slot).map(|e| TableOp::Judgement {
-                slot,
-                direction,
-                judgement: e.judgements[direction.index()],
-            }),
+            TableOp::Judgement { slot, direction, .. } => m
+                .endpoints
+                .get(&slot)
+                .map(|e| TableOp::Judgement { slot, direction, judgement: e.judgements[direction.index()] }),
             TableOp::Source { slot, ref cidr } => {
                 m.sources.get(&slot).is_some_and(|s| s.contains(cidr)).then_some(op)
             }
-            TableOp::Hook { slot, level: HookLevel::None, .. } => (m.hook(slot) == HookLevel::None).then_some(op),
-            TableOp::Hook { slot, .. } => {
-                m.hooks.get(&slot).map(|(ifindex, level)| TableOp::Hook { slot, ifindex: *ifindex, level: *level })
+            TableOp::Hook { slot, level: HookLevel::None, .. } => {
+                (m.hook(slot) == HookLevel::None).then_some(op)
             }
+            TableOp::Hook { slot, .. } => m.hooks.get(&slot).map(|(ifindex, level)| TableOp::Hook {
+                slot,
+                ifindex: *ifindex,
+                level: *level,
+            }),
             TableOp::Forget { kind, id } => (!m.interned.contains_key(&(kind, id))).then_some(op),
             TableOp::RemoveRule(key) => (!m.rules.contains_key(&key)).then_some(op),
             TableOp::RemovePeer(addr) => (!m.peers.contains_key(&addr)).then_some(op),

@@ -205,7 +205,12 @@ impl Sets {
     }
 
     /// Drops the rows of a class that is collected.
-    pub(super) fn drop_class(&mut self, class: u32, sets: &BTreeSet<u32>, ops: &mut Vec<TableOp>) -> Vec<u32> {
+    pub(super) fn drop_class(
+        &mut self,
+        class: u32,
+        sets: &BTreeSet<u32>,
+        ops: &mut Vec<TableOp>,
+    ) -> Vec<u32> {
         let mut released = Vec::new();
         for id in sets {
             if let Some(port_set) = self.states.get_mut(id).and_then(|s| s.rows.remove(&class)) {

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{EndpointSlice, Key, Kind, Labels, Namespace, Node, Object, Pod, Policy, Service, SourceEvent};
+use crate::model::{
+    EndpointSlice, Key, Kind, Labels, Namespace, Node, Object, Pod, Policy, Service, SourceEvent,
+};
 
 /// The label that every namespace has.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";

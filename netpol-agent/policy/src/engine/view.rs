@@ -123,9 +123,7 @@ impl Engine {
     #[must_use]
     pub fn isolated_by(&self, policy: &Key) -> Vec<u32> {
         let isolates = |sets: &[u32; 2]| {
-            sets.iter()
-                .filter_map(|s| self.sets.get(*s))
-                .any(|s| s.policies.iter().any(|p| p.key == *policy))
+            sets.iter().filter_map(|s| self.sets.get(*s)).any(|s| s.policies.iter().any(|p| p.key == *policy))
         };
         self.endpoints.iter().filter(|(_, s)| isolates(&s.sets)).map(|(slot, _)| slot).collect()
     }
@@ -166,13 +164,25 @@ impl Engine {
             let owner = self.pods.owner(claims);
             for pod in claims.iter().filter(|p| Some(**p) != owner).filter_map(|p| self.pods.get(*p)) {
                 let message = format!("another pod has {}, and keeps it", IpAddr::from(addr));
-                say(Kind::Pod.name(), &pod.object.key, "status.podIPs", message, "delete one of the two pods");
+                say(
+                    Kind::Pod.name(),
+                    &pod.object.key,
+                    "status.podIPs",
+                    message,
+                    "delete one of the two pods",
+                );
             }
         }
         let node = Key::new("", &self.settings.node);
         let enlarge = "enlarge the table in the agent's configuration";
         if self.sets.exhausted {
-            say(Kind::Node.name(), &node, "policy_sets", "the table is full; some pods are closed".into(), enlarge);
+            say(
+                Kind::Node.name(),
+                &node,
+                "policy_sets",
+                "the table is full; some pods are closed".into(),
+                enlarge,
+            );
         }
         if self.ports.exhausted {
             let message = "the table is full; some rules allow nothing";

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use crate::model::{
     EndpointSlice, IpBlock, Key, Labels, NamedPort, Namespace, NamespaceScope, Node, Object, Pod, Policy,
-    PolicyPeer, PolicyPort, Protocol, Requirement, Rule, Selector, Service, ServicePort, SliceEndpoint, SlicePort,
-    TargetPort,
+    PolicyPeer, PolicyPort, Protocol, Requirement, Rule, Selector, Service, ServicePort, SliceEndpoint,
+    SlicePort, TargetPort,
 };
 
 pub(crate) const NODE: &str = "here";

@@ -53,7 +53,10 @@ fn overlapping_cidrs_are_a_union() {
     lab.put(ingress(
         "a/p",
         "",
-        vec![rule(&[block("192.0.2.0/24", &[])], &[tcp(80)]), rule(&[block("192.0.2.128/25", &[])], &[tcp(81)])],
+        vec![
+            rule(&[block("192.0.2.0/24", &[])], &[tcp(80)]),
+            rule(&[block("192.0.2.128/25", &[])], &[tcp(81)]),
+        ],
     ));
     lab.compile();
     assert!(lab.lets_in(web, "192.0.2.1", 80) && !lab.lets_in(web, "192.0.2.1", 81));
@@ -81,7 +84,11 @@ fn an_exception_subtracts_from_its_own_block_only() {
 fn families_never_mix() {
     let mut lab = Lab::new();
     let web = lab.local(pod("a/web", "app=web", &["10.0.0.1", "fd00::1"]));
-    lab.put(ingress("a/p", "", vec![rule(&[block("::/0", &[])], &[tcp(6)]), rule(&[block("0.0.0.0/0", &[])], &[tcp(4)])]));
+    lab.put(ingress(
+        "a/p",
+        "",
+        vec![rule(&[block("::/0", &[])], &[tcp(6)]), rule(&[block("0.0.0.0/0", &[])], &[tcp(4)])],
+    ));
     lab.compile();
     assert!(lab.lets_in(web, "192.0.2.1", 4) && !lab.lets_in(web, "192.0.2.1", 6));
     assert!(lab.lets_in(web, "2001:db8::1", 6) && !lab.lets_in(web, "2001:db8::1", 4));
@@ -92,7 +99,11 @@ fn a_pod_inside_a_block_is_matched_by_it_also_when_no_selector_matches_it() {
     let mut lab = Lab::new();
     let web = lab.local(pod("a/web", "app=web", &["10.0.0.1"]));
     lab.remote(pod("b/x", "", &["10.0.1.1"]));
-    lab.put(ingress("a/p", "", vec![rule(&[block("10.0.0.0/8", &[])], &[tcp(80)]), rule(&[pods("app=q")], &[])]));
+    lab.put(ingress(
+        "a/p",
+        "",
+        vec![rule(&[block("10.0.0.0/8", &[])], &[tcp(80)]), rule(&[pods("app=q")], &[])],
+    ));
     lab.compile();
     assert!(lab.lets_in(web, "10.0.1.1", 80) && !lab.lets_in(web, "10.0.1.1", 81));
 }
@@ -193,7 +204,11 @@ fn of_two_pods_that_claim_an_address_the_newest_that_is_not_terminating_has_it()
     let mut new = pod("a/new", "app=new", &["10.0.1.1"]);
     new.created = 2;
     lab.remote(old).remote(new.clone());
-    lab.put(ingress("a/p", "", vec![rule(&[pods("app=old")], &[tcp(1)]), rule(&[pods("app=new")], &[tcp(2)])]));
+    lab.put(ingress(
+        "a/p",
+        "",
+        vec![rule(&[pods("app=old")], &[tcp(1)]), rule(&[pods("app=new")], &[tcp(2)])],
+    ));
     lab.compile();
     assert!(lab.lets_in(web, "10.0.1.1", 2) && !lab.lets_in(web, "10.0.1.1", 1));
     assert_eq!(lab.engine.problems().len(), 1);
@@ -207,7 +222,11 @@ fn of_two_pods_that_claim_an_address_the_newest_that_is_not_terminating_has_it()
 fn a_relabelled_namespace_moves_its_pods_and_their_generations() {
     let mut lab = Lab::new();
     let web = lab.local(pod("a/web", "", &["10.0.0.1"]));
-    lab.put(namespace("b", "team=blue")).remote(pod("b/x", "", &["10.0.1.1"])).remote(pod("b/y", "", &["10.0.1.2"]));
+    lab.put(namespace("b", "team=blue")).remote(pod("b/x", "", &["10.0.1.1"])).remote(pod(
+        "b/y",
+        "",
+        &["10.0.1.2"],
+    ));
     lab.put(ingress("a/p", "", vec![rule(&[pods_of("team=blue", "")], &[])]));
     lab.settle();
     assert!(lab.lets_in(web, "10.0.1.1", 80));

@@ -24,7 +24,8 @@ pub(crate) fn settings() -> Settings {
 pub(crate) fn local(key: &Key) -> LocalEndpoint {
     let ifname: Arc<str> = format!("veth-{}-{}", key.namespace, key.name).into();
     LocalEndpoint {
-        ifindex: 100 + ifname.bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b))) % 100_000,
+        ifindex: 100
+            + ifname.bytes().fold(0u32, |h, b| h.wrapping_mul(31).wrapping_add(u32::from(b))) % 100_000,
         ifname,
         pod: Some(key.clone()),
         uid: "".into(),

@@ -18,7 +18,11 @@ fn cluster(lab: &mut Lab) -> u32 {
     let web = lab.local(pod("a/web", "app=web", &["10.0.0.1", "fd00::1"]).port("http", 80));
     lab.local(pod("a/idle", "", &["10.0.0.2"]));
     lab.remote(pod("a/x", "app=x", &["10.0.1.1"]).port("http", 8080));
-    lab.put(ingress("a/in", "app=web", vec![rule(&[pods("app=x"), block("192.0.2.0/24", &["192.0.2.1/32"])], &[tcp(80)])]));
+    lab.put(ingress(
+        "a/in",
+        "app=web",
+        vec![rule(&[pods("app=x"), block("192.0.2.0/24", &["192.0.2.1/32"])], &[tcp(80)])],
+    ));
     let many: Vec<_> = (0..40).map(|i| tcp(1000 + 2 * i)).collect();
     lab.put(egress("a/out", "app=web", vec![rule(&[pods("app=x")], &many)]));
     lab.put(Object::Service(service("a/s", "app=x", &["10.96.0.1"], 80, 1000)));

@@ -64,7 +64,10 @@ fn nothing_is_removed_and_no_id_is_used_again_before_its_grace() {
     let removes = |op: &TableOp| {
         matches!(
             op,
-            TableOp::Forget { .. } | TableOp::RemoveRule(_) | TableOp::RemovePolicySet { .. } | TableOp::RemovePortSet { .. }
+            TableOp::Forget { .. }
+                | TableOp::RemoveRule(_)
+                | TableOp::RemovePolicySet { .. }
+                | TableOp::RemovePortSet { .. }
         )
     };
 
@@ -92,7 +95,7 @@ fn the_grace_does_not_begin_before_the_operations_are_in_the_kernel() {
     lab.local(pod("a/web", "", &["10.0.0.1"]));
     lab.put(ingress("a/p", "", vec![])).settle();
     lab.delete(Kind::NetworkPolicy, "a/p");
-    let _: Vec<TableOp> = lab.engine.compile(lab.now);
+    assert!(!lab.engine.compile(lab.now).is_empty());
     // Slow to apply.
     lab.now += Duration::from_secs(5);
     assert_eq!(lab.engine.compile(lab.now), []);

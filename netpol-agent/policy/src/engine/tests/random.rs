@@ -2,7 +2,9 @@
 
 use ipnet::IpNet;
 
-use super::build::{NODE, block, labels, named, namespace, node, pod, pods, pods_of, policy, rule, service, slice, tcp};
+use super::build::{
+    NODE, block, labels, named, namespace, node, pod, pods, pods_of, policy, rule, service, slice, tcp,
+};
 use crate::model::{
     Kind, NamedPort, Object, Pod, PolicyPeer, PolicyPort, Protocol, Rule, Service, ServicePort, TargetPort,
 };
@@ -33,7 +35,8 @@ impl Dice {
 
 pub(crate) const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 const LABELS: [&str; 7] = ["", "app=x", "app=y", "app=x,tier=f", "app=y,tier=f", "tier=b", "app=z,tier=b"];
-const SELECTORS: [&str; 9] = ["", "app=x", "app=y", "tier=f", "app=x,tier=f", "!app", "app!=x", "tier", "app=nobody"];
+const SELECTORS: [&str; 9] =
+    ["", "app=x", "app=y", "tier=f", "app=x,tier=f", "!app", "app!=x", "tier", "app=nobody"];
 const TEAMS: [&str; 3] = ["", "team=red", "team=blue"];
 const BLOCKS: [(&str, &[&str]); 9] = [
     ("0.0.0.0/0", &[]),
@@ -125,15 +128,26 @@ pub(crate) fn random_policy(dice: &mut Dice, i: usize) -> Object {
 
 pub(crate) fn random_service(dice: &mut Dice, i: usize) -> Service {
     let ips: [&[&str]; 2] = [&["10.96.0.1", "fd00:1::1"], &["10.96.0.2"]];
-    let mut new =
-        service(&format!("{}/s{i}", NAMESPACES[i % 3]), dice.pick(&["app=x", "app=y", "tier=f", ""]), ips[i % 2], 80, 80);
+    let mut new = service(
+        &format!("{}/s{i}", NAMESPACES[i % 3]),
+        dice.pick(&["app=x", "app=y", "tier=f", ""]),
+        ips[i % 2],
+        80,
+        80,
+    );
     if dice.one_in(3) {
         new.ports[0].target = TargetPort::Name("web".into());
     }
     if dice.one_in(3) {
         let target = TargetPort::Number(PORTS[dice.roll(4)]);
         let node_port = if dice.one_in(2) { 30080 } else { 0 };
-        new.ports.push(ServicePort { name: "two".into(), protocol: Protocol::Tcp, port: 81, target, node_port });
+        new.ports.push(ServicePort {
+            name: "two".into(),
+            protocol: Protocol::Tcp,
+            port: 81,
+            target,
+            node_port,
+        });
     }
     if dice.one_in(4) {
         new.external_ips = vec![super::build::ip("203.0.113.1")];
@@ -199,7 +213,11 @@ pub(crate) fn random_step(dice: &mut Dice) -> Step {
 
 /// What is there before the first step.
 pub(crate) fn beginning(dice: &mut Dice) -> Vec<Object> {
-    let mut all = vec![node(NODE, &["172.16.0.1"]), namespace("a", dice.pick(&TEAMS)), namespace("b", dice.pick(&TEAMS))];
+    let mut all = vec![
+        node(NODE, &["172.16.0.1"]),
+        namespace("a", dice.pick(&TEAMS)),
+        namespace("b", dice.pick(&TEAMS)),
+    ];
     all.extend((0..PODS).map(|i| Object::Pod(random_pod(dice, i))));
     all.extend((0..4).map(|i| random_policy(dice, i)));
     all.extend((0..2).map(|i| Object::Service(random_service(dice, i))));

@@ -90,8 +90,10 @@ fn a_replica_of_this_node_that_joins_costs_its_entry_and_no_rows() {
     lab.settle();
     lab.local(replica(3, 105));
     let ops = lab.compile();
-    let kinds: Vec<String> =
-        writes(&ops).iter().map(|op| format!("{op:?}").split([' ', '(']).next().unwrap().to_owned()).collect();
+    let kinds: Vec<String> = writes(&ops)
+        .iter()
+        .map(|op| format!("{op:?}").split([' ', '(']).next().unwrap().to_owned())
+        .collect();
     assert_eq!(kinds, ["Peer", "Intern", "Endpoint", "Judgement", "Judgement", "Hook"]);
 }
 

@@ -38,7 +38,13 @@ fn rules_speak_of_the_backends_port_and_never_of_the_cluster_ip() {
     lab.compile();
     assert_eq!(lab.reason(client, Direction::Egress, VIP, 80), Reason::Policy);
     assert_eq!(lab.reason(client, Direction::Egress, "10.96.0.2", 8080), Reason::PolicyDenied);
-    assert_eq!(lab.engine.service_at(&FrontendKey { addr: ip(VIP).into(), port: 80, proto: 6, reserved: 0 }).unwrap().service, Key::new("a", "s"));
+    assert_eq!(
+        lab.engine
+            .service_at(&FrontendKey { addr: ip(VIP).into(), port: 80, proto: 6, reserved: 0 })
+            .unwrap()
+            .service,
+        Key::new("a", "s")
+    );
     assert_eq!(lab.engine.service_of(ip(VIP)), Some(&Key::new("a", "s")));
 
     // An ipBlock that holds the ClusterIP says nothing of it.
@@ -132,7 +138,12 @@ fn a_service_that_is_gone_counts_for_a_while() {
     lab.put(Object::Service(service("a/s", "app=ok", &[VIP], 80, 8080))).compile();
     lab.delete(Kind::Service, "a/s").compile();
     assert!(lab.lets_out(client, VIP, 80));
-    assert!(lab.engine.service_at(&FrontendKey { addr: ip(VIP).into(), port: 80, proto: 6, reserved: 0 }).unwrap().gone);
+    assert!(
+        lab.engine
+            .service_at(&FrontendKey { addr: ip(VIP).into(), port: 80, proto: 6, reserved: 0 })
+            .unwrap()
+            .gone
+    );
     lab.settle();
     assert_eq!(lab.reason(client, Direction::Egress, VIP, 80), Reason::UnknownFrontend);
 }
