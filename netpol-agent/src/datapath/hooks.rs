@@ -24,7 +24,7 @@ use netpol_common::{
 };
 use netpol_policy::engine::HookLevel;
 
-use super::{Datapath, Error, object, raw::Raw};
+use super::{Datapath, Error, object, raw::Raw, sys};
 
 /// Our filters where there are no TCX links: the first of the chain, and recognised by this handle.
 const PRIORITY: u16 = 1;
@@ -236,8 +236,7 @@ impl Datapath {
     fn detach(&mut self, slot: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
         self.attached.remove(&(slot, ifindex, direction));
         if has_tcx() {
-            // The pin is the only thing that holds the link.
-            return remove_pin(&self.link_pin(slot, direction));
+            return release_link(&self.link_pin(slot, direction));
         }
         match self.interface_name(ifindex) {
             Ok(interface) => detach_filter(&interface, direction),
@@ -254,7 +253,17 @@ impl Datapath {
     }
 }
 
-pub(super) fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
+/// Detaches a pinned link and removes its pin; one that is not there is what was wanted.
+pub(super) fn release_link(pin: &std::path::Path) -> Result<(), Error> {
+    match sys::detach_link(pin) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Folder { path: pin.to_owned(), source })
+        }
+        _ => remove_pin(pin),
+    }
+}
+
+fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
     match std::fs::remove_file(pin) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Folder { path: pin.to_owned(), source })

@@ -1,18 +1,26 @@
-//! The one system call that aya does not offer: deleting an inner map from an array of maps.
+//! The system calls that aya does not offer: deleting an inner map from an array of maps, and detaching a pinned link
+//! at once.
 
 use std::{
+    ffi::CString,
     io,
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::{
+        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::Path,
 };
 
 use aya::maps::MapData;
 
-/// `BPF_MAP_DELETE_ELEM`, as in the kernel's `enum bpf_cmd`.
+/// Commands of bpf(2), as in the kernel's `enum bpf_cmd`.
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_LINK_DETACH: libc::c_long = 34;
 
-/// The part of `union bpf_attr` that this command reads.
+/// The parts of `union bpf_attr` that these commands read.
 #[repr(C)]
-struct Attr {
+struct DeleteElement {
     map_fd: u32,
     reserved: u32,
     key: u64,
@@ -20,12 +28,41 @@ struct Attr {
     flags: u64,
 }
 
+#[repr(C)]
+struct ObjectGet {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct LinkDetach {
+    link_fd: u32,
+}
+
+fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
+    // SAFETY: the attributes are as the command wants them, and live as long as the call.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
 /// Deletes the inner map at an index.
 pub(super) fn delete_inner(outer: &MapData, index: u32) -> io::Result<()> {
-    let fd = outer.fd().as_fd().as_raw_fd();
-    let attr = Attr { map_fd: fd as u32, reserved: 0, key: (&raw const index) as u64, value: 0, flags: 0 };
-    // SAFETY: the attributes are as the command wants them, and live as long as the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_MAP_DELETE_ELEM, &raw const attr, size_of::<Attr>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    let map_fd = outer.fd().as_fd().as_raw_fd() as u32;
+    let key = (&raw const index) as u64;
+    bpf(BPF_MAP_DELETE_ELEM, &DeleteElement { map_fd, reserved: 0, key, value: 0, flags: 0 }).map(drop)
+}
+
+/// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until
+/// then the entry would call a classifier that is not there any more.
+pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let fd = bpf(BPF_OBJ_GET, &ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
+    // SAFETY: the call has just given us this descriptor.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    match bpf(BPF_LINK_DETACH, &LinkDetach { link_fd: link.as_raw_fd() as u32 }) {
+        // Its interface is gone, or somebody else has detached it.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
+        other => other.map(drop),
+    }
 }

@@ -31,7 +31,8 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
     }
     for folder in ["links", "programs", "maps"] {
         let path = bpffs.join(folder);
-        let removed = remove_all(&path)?;
+        let remove = if folder == "links" { hooks::release_link } else { remove_file };
+        let removed = remove_all(&path, remove)?;
         if folder == "links" { done.hooks += removed } else { done.pins += removed }
     }
     fs::remove_dir(bpffs).map_err(|source| Error::Folder { path: bpffs.to_owned(), source })?;
@@ -57,7 +58,11 @@ fn detach_filters(bpffs: &Path) -> usize {
     count
 }
 
-fn remove_all(folder: &Path) -> Result<usize, Error> {
+fn remove_file(path: &Path) -> Result<(), Error> {
+    fs::remove_file(path).map_err(|source| Error::Folder { path: path.to_owned(), source })
+}
+
+fn remove_all(folder: &Path, remove: fn(&Path) -> Result<(), Error>) -> Result<usize, Error> {
     let failed = |source| Error::Folder { path: folder.to_owned(), source };
     let mut count = 0;
     let entries = match fs::read_dir(folder) {
@@ -66,7 +71,7 @@ fn remove_all(folder: &Path) -> Result<usize, Error> {
         Err(source) => return Err(failed(source)),
     };
     for entry in entries {
-        fs::remove_file(entry.map_err(failed)?.path()).map_err(failed)?;
+        remove(&entry.map_err(failed)?.path())?;
         count += 1;
     }
     fs::remove_dir(folder).map_err(failed)?;

@@ -117,6 +117,11 @@ pub fn name(engine: &Engine, memory: &mut Memory, node: &str, clock: Clock, even
         slot: event.slot,
         revision: event.revision,
     };
+    if reason == Some(Reason::Node) {
+        // The kernel knows the node by its socket, not by an address: it has more of them than its object names.
+        verdict.source.kind = EndKind::Node;
+        node.clone_into(&mut verdict.source.name);
+    }
     let by_policy = matches!(
         reason,
         Some(
