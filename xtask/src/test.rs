@@ -63,6 +63,8 @@ fn host(ebpf: &Ebpf, arguments: &Arguments, totals: &mut Totals) -> Result<()> {
     let mut cargo = project::cargo();
     ebpf.prepare(&mut cargo);
     cargo.args(["test", "--no-fail-fast"]).env("NETPOL_BIN", netpol);
+    // The tests on real packets mostly wait for packets that must not come.
+    cargo.env("RUST_TEST_THREADS", "6");
     if arguments.long {
         cargo.env("NETPOL_LONG", "1");
     }
