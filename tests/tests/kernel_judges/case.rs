@@ -10,7 +10,7 @@ use netpol_policy::{
 };
 use netpol_tests::kernel::craft;
 
-use crate::cluster::{Cluster, PORTS, SERVICES, WORLD};
+use crate::cluster::{Cluster, NODE, PORTS, SERVICES, WORLD};
 
 /// A packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,35 +27,43 @@ const OTHERS: [u8; 6] = [4, 41, 47, 50, 88, 103];
 
 impl Case {
     pub(crate) fn random(rng: &mut Rng, cluster: &Cluster, port: u16) -> Self {
-        let addresses: Vec<IpAddr> = cluster.pods().flat_map(|pod| pod.addresses.clone()).collect();
-        let pods = |rng: &mut Rng| rng.choice(&addresses).copied();
+        let of = |local: bool| -> Vec<IpAddr> {
+            let pods = cluster.pods().filter(|pod| !local || &*pod.node == NODE);
+            pods.flat_map(|pod| pod.addresses.clone()).collect()
+        };
         let from = |rng: &mut Rng, list: &[&str]| list[rng.usize(..list.len())].parse::<IpAddr>().unwrap();
-        let src = if rng.u32(..5) == 0 { from(rng, &WORLD) } else { pods(rng).unwrap_or(from(rng, &WORLD)) };
-        // Both ends are of one family.
-        let dst = loop {
-            let dst = match rng.u32(..10) {
-                0 | 1 => from(rng, &WORLD),
-                2..=4 => from(rng, &SERVICES),
-                _ => pods(rng).unwrap_or(from(rng, &WORLD)),
+        let pod = |rng: &mut Rng, local: bool| rng.choice(&of(local)).copied().unwrap_or(from(rng, &WORLD));
+        // What neither comes from here nor goes to here is judged nowhere.
+        loop {
+            let mut payload = match rng.u32(..12) {
+                0 => Payload::Other(0),
+                1 => Payload::Other(OTHERS[rng.usize(..OTHERS.len())]),
+                2 => Payload::Port(Protocol::Tcp, [30_080, 30_081, 1, 7990, 8100][rng.usize(..5)]),
+                n => Payload::Port(
+                    Protocol::ALL[[0, 0, 0, 1, 2][n as usize % 5]],
+                    PORTS[rng.usize(..PORTS.len())],
+                ),
             };
+            let (src, dst) = match rng.u32(..12) {
+                0 => (from(rng, &WORLD), pod(rng, true)),
+                1 | 2 => (pod(rng, false), pod(rng, true)),
+                3 => (pod(rng, true), from(rng, &WORLD)),
+                4 => (pod(rng, true), from(rng, &SERVICES)),
+                5..=8 => {
+                    let Some((address, protocol, port)) = rng.choice(cluster.frontends()) else { continue };
+                    payload = Payload::Port(protocol, port);
+                    (pod(rng, true), address)
+                }
+                _ => (pod(rng, true), pod(rng, false)),
+            };
+            if payload == Payload::Other(0) {
+                payload = Payload::Other(if src.is_ipv4() { ICMP } else { ICMPV6 });
+            }
+            // Both ends are of one family.
             if dst.is_ipv4() == src.is_ipv4() {
-                break dst;
+                return Self { src, dst, payload, port };
             }
-        };
-        let payload = match rng.u32(..12) {
-            0 => Payload::Other(if src.is_ipv4() { ICMP } else { ICMPV6 }),
-            1 => Payload::Other(OTHERS[rng.usize(..OTHERS.len())]),
-            n => {
-                let protocol = Protocol::ALL[[0, 0, 0, 1, 2][n as usize % 5]];
-                let port = if rng.u32(..8) == 0 {
-                    [30_080, 30_081, 1, 7990, 8100][rng.usize(..5)]
-                } else {
-                    PORTS[rng.usize(..PORTS.len())]
-                };
-                Payload::Port(protocol, port)
-            }
-        };
-        Self { src, dst, payload, port }
+        }
     }
 
     pub(crate) fn traffic(&self) -> Traffic {

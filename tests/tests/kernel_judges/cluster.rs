@@ -103,7 +103,7 @@ fn pod(rng: &mut Rng, n: u8) -> Pod {
         finished: !local && chance(rng, 10),
         terminating: chance(rng, 10),
         ready: !chance(rng, 6),
-        created: rng.i64(..3),
+        created: rng.i64(0..3),
     };
     match rng.u32(..8) {
         0 => pod.addresses.truncate(1),
@@ -216,32 +216,37 @@ fn policy(rng: &mut Rng, n: usize) -> Policy {
     let mut rules = [None, None];
     for direction in &mut rules {
         if !chance(rng, 3) {
-            *direction = Some(some(rng, 3, rule));
+            let mut all = some(rng, 2, rule);
+            if !chance(rng, 4) {
+                all.push(rule(rng));
+            }
+            *direction = Some(all);
         }
     }
     let pod_selector = if chance(rng, 3) { Selector::default() } else { selector(rng) };
     Policy { key: Key::new(NAMESPACES[n % 3], &format!("n{n}")), pod_selector, rules }
 }
 
-fn service(rng: &mut Rng, n: usize) -> Service {
-    let mut ports = Vec::new();
-    for (n, name) in ["one", "two"].iter().enumerate() {
-        if n > 0 && rng.bool() {
+/// A Service of the namespace of `pods`; most often it leads to one of them, and to others like it.
+fn service(rng: &mut Rng, n: usize, pods: &[Pod]) -> Service {
+    let pods: Vec<&Pod> = pods.iter().filter(|pod| *pod.key.namespace == *NAMESPACES[n % 3]).collect();
+    let pod = rng.choice(&pods).copied();
+    let label = pod.and_then(|pod| rng.choice(&pod.labels));
+    let mut ports: Vec<ServicePort> = Vec::new();
+    for (turn, name) in ["one", "two"].iter().enumerate() {
+        let (protocol, port) = (protocol(rng), [80, 53, 443][rng.usize(..3)]);
+        // The API refuses a Service that has a port twice.
+        if turn > 0 && (rng.bool() || (ports[0].protocol, ports[0].port) == (protocol, port)) {
             break;
         }
-        let target = if chance(rng, 3) {
-            TargetPort::Name(one(rng, &NAMES).into())
+        let target = if chance(rng, 4) {
+            let name = pod.and_then(|pod| rng.choice(&pod.named_ports)).map(|port| port.name.clone());
+            TargetPort::Name(name.unwrap_or_else(|| one(rng, &NAMES).into()))
         } else {
-            TargetPort::Number(PORTS[rng.usize(..PORTS.len())])
+            TargetPort::Number(PORTS[rng.usize(..3)])
         };
-        let node_port = if chance(rng, 4) { 30_080 + n as u16 } else { 0 };
-        ports.push(ServicePort {
-            name: (*name).into(),
-            protocol: protocol(rng),
-            port: [80, 53, 443][rng.usize(..3)],
-            target,
-            node_port,
-        });
+        let node_port = if chance(rng, 4) { 30_080 + (2 * n + turn) as u16 } else { 0 };
+        ports.push(ServicePort { name: (*name).into(), protocol, port, target, node_port });
     }
     let external = chance(rng, 4);
     Service {
@@ -254,20 +259,17 @@ fn service(rng: &mut Rng, n: usize) -> Service {
         external_ips: if external || n == 2 { vec![ip("203.0.113.5")] } else { Vec::new() },
         load_balancer_ips: Vec::new(),
         ports,
-        selector: (!chance(rng, 6)).then(|| {
-            let mut labels = Labels::new();
-            if !chance(rng, 3) {
-                labels.insert(one(rng, &KEYS).into(), one(rng, &VALUES).into());
-            }
-            labels
-        }),
+        selector: match label {
+            Some((key, value)) => Some([(key.clone(), value.clone())].into()),
+            None => chance(rng, 3).then(|| [(one(rng, &KEYS).into(), one(rng, &VALUES).into())].into()),
+        },
         internal_local: chance(rng, 6),
         external_local: false,
         publish_not_ready: chance(rng, 6),
     }
 }
 
-fn slice(rng: &mut Rng, n: usize) -> EndpointSlice {
+fn slice(rng: &mut Rng, n: usize, service: &Service) -> EndpointSlice {
     let v4 = !chance(rng, 3);
     let endpoints = some(rng, 4, |rng| {
         let n = rng.u8(..14);
@@ -286,11 +288,15 @@ fn slice(rng: &mut Rng, n: usize) -> EndpointSlice {
         key: Key::new(NAMESPACES[n % 3], &format!("s{n}-{}", if v4 { 4 } else { 6 })),
         service: format!("s{n}").into(),
         endpoints,
-        ports: vec![SlicePort {
-            name: one(rng, &["one", "two"]).into(),
-            protocol: protocol(rng),
-            port: PORTS[rng.usize(..PORTS.len())],
-        }],
+        ports: service
+            .ports
+            .iter()
+            .map(|port| SlicePort {
+                name: port.name.clone(),
+                protocol: if chance(rng, 6) { protocol(rng) } else { port.protocol },
+                port: PORTS[rng.usize(..3)],
+            })
+            .collect(),
     }
 }
 
@@ -307,19 +313,22 @@ impl Cluster {
                 objects.push(Object::Namespace(namespace));
             }
         }
+        let mut pods = Vec::new();
         for n in 0..14 {
             if !chance(rng, 8) {
-                objects.push(Object::Pod(pod(rng, n)));
+                pods.push(pod(rng, n));
             }
         }
+        objects.extend(pods.iter().cloned().map(Object::Pod));
         let policies = rng.usize(1..7);
         objects.extend((0..policies).map(|n| Object::Policy(policy(rng, n))));
-        let services = rng.usize(0..4);
+        let services = rng.usize(1..4);
         for n in 0..services {
-            objects.push(Object::Service(service(rng, n)));
-            if chance(rng, 3) {
-                objects.push(Object::EndpointSlice(slice(rng, n)));
+            let service = service(rng, n, &pods);
+            if chance(rng, 4) {
+                objects.push(Object::EndpointSlice(slice(rng, n, &service)));
             }
+            objects.push(Object::Service(service));
         }
         Self { objects, tag_trusted: rng.bool() }
     }
@@ -329,6 +338,26 @@ impl Cluster {
             Object::Pod(pod) => Some(pod),
             _ => None,
         })
+    }
+
+    /// Every address, protocol and port of a Service.
+    pub(crate) fn frontends(&self) -> Vec<(IpAddr, Protocol, u16)> {
+        let services = self.objects.iter().filter_map(|object| match object {
+            Object::Service(service) => Some(service),
+            _ => None,
+        });
+        let mut all = Vec::new();
+        for service in services {
+            for port in &service.ports {
+                for address in service.cluster_ips.iter().chain(&service.external_ips) {
+                    all.push((*address, port.protocol, port.port));
+                }
+                if port.node_port != 0 {
+                    all.push((ip("172.16.0.1"), port.protocol, port.node_port));
+                }
+            }
+        }
+        all
     }
 
     /// The pods that have an interface here.

@@ -16,6 +16,7 @@ use netpol_common::{
 use netpol_policy::{
     engine::{Engine, HookLevel, LocalEndpoint, Mirror, Recovered, Settings},
     model::{Key, SourceEvent},
+    spec::Payload,
 };
 use netpol_tests::kernel::{Kernel, UPLINK};
 
@@ -213,6 +214,10 @@ impl Compiled {
             (HookLevel::Full, Direction::Egress) => "from_pod",
             (HookLevel::Full, Direction::Ingress) => "to_pod",
         };
+        if matches!(case.payload, Payload::Other(_)) {
+            // Without ports there is nothing by which the next packet would be another flow.
+            kernel.forget_flows(arrival.slot);
+        }
         kernel.forget_events();
         let passes = kernel.passes(program, arrival.slot, arrival.ingress_ifindex, &case.frame());
         let by = kernel.take_events().first().map(by_of);

@@ -30,6 +30,8 @@ pub(crate) enum Expected {
         recognised: bool,
         /// The sender is among them itself.
         itself: bool,
+        /// The sender can be recognised at other pods, and at itself.
+        trusted: bool,
     },
 }
 
@@ -44,13 +46,14 @@ impl Expected {
                     !passes || matches!(said.reason(), None | Some(Reason::UnknownFrontend))
                 }
             }
-            Self::Service { some_allowed: true, some_denied: false, .. } => said.passes,
             // It leads nowhere.
             Self::Service { some_allowed: false, some_denied: false, itself: false, .. } => true,
+            // Whether the sender may reach itself only the destination can say, which does not know it.
+            Self::Service { some_denied: false, itself: true, trusted: false, .. } => true,
+            Self::Service { some_denied: false, .. } => said.passes,
             Self::Service { recognised, itself, some_allowed, .. } => {
                 // What is partly allowed is left to the destinations where they can judge, and else closed.
-                let deferred = recognised && (some_allowed || itself);
-                said.passes == deferred
+                said.passes == (recognised && (some_allowed || itself))
             }
         }
     }
@@ -99,7 +102,9 @@ pub(crate) fn places(cluster: &Cluster, spec: &spec::Cluster, compiled: &Compile
             add(Way::Between(to, to), case, Expected::Exactly(true));
         } else {
             add(Way::To(to), case, Expected::Exactly(direct.ingress));
-            add(Way::FromNode(to), Case { port: case.port ^ 0x8000, ..case }, Expected::Exactly(true));
+            if case.port % 8 == 0 {
+                add(Way::FromNode(to), Case { port: case.port ^ 0x8000, ..case }, Expected::Exactly(true));
+            }
             // As if the sender's own classifier had left its judgement to us.
             if let Some(from) = from
                 && compiled.hook(to) == HookLevel::Full
@@ -139,5 +144,5 @@ fn service(
             recognised &= slot.is_some() && cluster.tag_trusted;
         }
     }
-    Expected::Service { some_allowed, some_denied, recognised, itself }
+    Expected::Service { some_allowed, some_denied, recognised, itself, trusted: cluster.tag_trusted }
 }

@@ -11,8 +11,9 @@ mod expected;
 mod run;
 mod shrink;
 
-use std::time::Instant;
+use std::{io::Write as _, time::Instant};
 
+use netpol_policy::model::Object;
 use netpol_tests::kernel::in_virtual_machine;
 
 use run::Run;
@@ -31,12 +32,32 @@ fn agree(cases: u64, with_kernel: bool, judges: &str) {
         run.next_cluster();
     }
     let seconds = start.elapsed().as_secs_f64();
-    println!("NETPOL_SEED={seed}: {judges} agree on {run}, {seconds:.1} s");
+    // Not by `println!`, which is only heard of a test that fails.
+    writeln!(std::io::stdout(), "NETPOL_SEED={seed}: {judges} agree on {run}, {seconds:.1} s").unwrap();
+    if cases >= 3000 {
+        assert_eq!(run.unmet(), [""; 0], "NETPOL_SEED={seed}: reasons that no case met");
+    }
 }
 
 #[test]
 fn two_judges_agree_without_a_kernel() {
     agree(3000, false, "the specification and the decision function");
+}
+
+/// The judges are worth nothing if they agree on everything.
+#[test]
+fn a_compiler_that_loses_an_object_is_found_out() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    for (what, lost) in [
+        ("a policy", (|object| matches!(object, Object::Policy(_))) as fn(&Object) -> bool),
+        ("a pod", |object| matches!(object, Object::Pod(pod) if &*pod.node != cluster::NODE)),
+        ("a namespace", |object| matches!(object, Object::Namespace(_))),
+        ("a Service", |object| matches!(object, Object::Service(_))),
+        ("a slice", |object| matches!(object, Object::EndpointSlice(_))),
+    ] {
+        let found = (0..500).any(|_| run::finds_out(&mut rng, lost));
+        assert!(found, "nobody noticed that {what} was lost");
+    }
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! From cluster to cluster and from case to case, until two judges disagree.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use fastrand::Rng;
-use netpol_policy::spec;
+use netpol_common::Reason;
+use netpol_policy::{model::Object, spec};
 use netpol_tests::kernel::{Kernel, sizes};
 
 use crate::{
@@ -28,10 +29,13 @@ pub(crate) struct Run {
     clusters: u64,
     passed: u64,
     led: u64,
+    /// How often the decision function decided for each reason.
+    reasons: BTreeMap<&'static str, u64>,
 }
 
 /// Two judges disagree.
 #[derive(Debug)]
+#[expect(dead_code, reason = "it is there to be printed")]
 pub(crate) struct Disagreement {
     pub(crate) place: Place,
     /// What each of them says; the specification's word is in the place.
@@ -50,7 +54,25 @@ impl Run {
             clusters: 0,
             passed: 0,
             led: 0,
+            reasons: BTreeMap::new(),
         }
+    }
+
+    /// The reasons for which nothing was decided, of those that new flows of such clusters meet.
+    pub(crate) fn unmet(&self) -> Vec<&'static str> {
+        let all = [
+            Reason::NotIsolated,
+            Reason::Policy,
+            Reason::Node,
+            Reason::Itself,
+            Reason::Deferred,
+            Reason::PolicyDenied,
+            Reason::BackendsDiffer,
+            Reason::UnknownFrontend,
+            Reason::NoBackend,
+            Reason::SenderDenied,
+        ];
+        all.into_iter().map(Reason::name).filter(|name| !self.reasons.contains_key(name)).collect()
     }
 
     /// One more cluster, and packets in it.
@@ -93,9 +115,13 @@ impl Run {
                 return Err(Disagreement { place: other, said: vec![("a new compiler", anew)] });
             }
             first_passed = n > 0 && first_passed || said.passes;
-            self.cases += 1;
-            self.passed += u64::from(said.passes);
-            self.led += u64::from(led);
+            // Where there is no classifier nobody judges.
+            if let Some(reason) = said.reason() {
+                self.cases += 1;
+                self.passed += u64::from(said.passes);
+                self.led += u64::from(led);
+                *self.reasons.entry(reason.name()).or_default() += 1;
+            }
         }
         Ok(())
     }
@@ -128,9 +154,28 @@ pub(crate) fn judge(place: Place, compiled: &mut Compiled) -> Result<Said, Disag
     if agree { Ok(decided) } else { Err(Disagreement { place, said }) }
 }
 
+/// Whether it is noticed on a random cluster that a compiler has not heard of one object.
+pub(crate) fn finds_out(rng: &mut Rng, lost: fn(&Object) -> bool) -> bool {
+    let cluster = Cluster::random(rng);
+    let Some(at) = cluster.objects.iter().position(lost) else { return false };
+    let mut less = cluster.clone();
+    less.objects.remove(at);
+    let mut compiled = Compiled::of(&less, None);
+    let spec = spec::Cluster::new(&cluster.objects, NODE);
+    (0..100).any(|port| {
+        let case = Case::random(rng, &cluster, port);
+        places(&cluster, &spec, &compiled, case).into_iter().any(|place| judge(place, &mut compiled).is_err())
+    })
+}
+
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cases, clusters, passed, led, .. } = self;
-        write!(f, "{cases} cases over {clusters} clusters, {passed} of them passed, {led} behind a Service")
+        write!(
+            f,
+            "{cases} cases over {clusters} clusters ({passed} passed, {led} behind a Service; by reason:"
+        )?;
+        self.reasons.iter().try_for_each(|(reason, count)| write!(f, " {reason} {count}"))?;
+        write!(f, ")")
     }
 }

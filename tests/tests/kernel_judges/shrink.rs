@@ -14,15 +14,28 @@ use crate::{
 /// Removes objects, and parts of policies, while a compiler that starts from nothing still disagrees. `None` when it
 /// does not on the whole cluster.
 pub(crate) fn shrink(cluster: Cluster, case: Case, with_kernel: bool) -> Option<(Cluster, Disagreement)> {
-    // Loading the programs takes long: only where it is they that disagree.
-    let kernel = with_kernel && disagreement(&cluster, case, false).is_none();
-    let mut found = disagreement(&cluster, case, kernel)?;
-    let mut cluster = cluster;
+    let anew = |cluster: &Cluster| disagreement(&mut Compiled::of(cluster, None), cluster, case);
+    if anew(&cluster).is_some() || !with_kernel {
+        return smallest(cluster, anew);
+    }
+    // It is the programs that disagree. Loading them takes long, so one compiler tries all clusters.
+    let mut compiled = Compiled::new(Some(Kernel::load(sizes())));
+    smallest(cluster, |cluster| {
+        compiled.turn_into(cluster);
+        disagreement(&mut compiled, cluster, case)
+    })
+}
+
+fn smallest(
+    mut cluster: Cluster,
+    mut disagreement: impl FnMut(&Cluster) -> Option<Disagreement>,
+) -> Option<(Cluster, Disagreement)> {
+    let mut found = disagreement(&cluster)?;
     let mut changed = true;
     while changed {
         changed = false;
         for smaller in smaller(&cluster) {
-            if let Some(disagreement) = disagreement(&smaller, case, kernel) {
+            if let Some(disagreement) = disagreement(&smaller) {
                 (cluster, found, changed) = (smaller, disagreement, true);
                 break;
             }
@@ -31,15 +44,14 @@ pub(crate) fn shrink(cluster: Cluster, case: Case, with_kernel: bool) -> Option<
     Some((cluster, found))
 }
 
-fn disagreement(cluster: &Cluster, case: Case, with_kernel: bool) -> Option<Disagreement> {
-    let mut compiled = Compiled::of(cluster, with_kernel.then(|| Kernel::load(sizes())));
+fn disagreement(compiled: &mut Compiled, cluster: &Cluster, case: Case) -> Option<Disagreement> {
     let spec = spec::Cluster::new(&cluster.objects, NODE);
     let mut passed = true;
-    for (n, place) in places(cluster, &spec, &compiled, case).into_iter().enumerate() {
+    for (n, place) in places(cluster, &spec, compiled, case).into_iter().enumerate() {
         if place.case.dst != case.dst && !passed {
             continue;
         }
-        match judge(place, &mut compiled) {
+        match judge(place, compiled) {
             Ok(said) => passed = n > 0 && passed || said.passes,
             Err(disagreement) => return Some(disagreement),
         }
@@ -100,12 +112,13 @@ fn smaller_policies(policy: &netpol_policy::model::Policy) -> Vec<netpol_policy:
             let mut fewer = rules.clone();
             fewer.remove(n);
             with(Some(fewer));
-            for item in 0..rules[n].peers.as_ref().map_or(0, Vec::len) {
+            // A list without items says something else.
+            for item in 0..rules[n].peers.as_ref().filter(|peers| peers.len() > 1).map_or(0, Vec::len) {
                 let mut fewer = rules.clone();
                 fewer[n].peers.as_mut().map(|peers| peers.remove(item));
                 with(Some(fewer));
             }
-            for item in 0..rules[n].ports.as_ref().map_or(0, Vec::len) {
+            for item in 0..rules[n].ports.as_ref().filter(|ports| ports.len() > 1).map_or(0, Vec::len) {
                 let mut fewer = rules.clone();
                 fewer[n].ports.as_mut().map(|ports| ports.remove(item));
                 with(Some(fewer));
