@@ -12,6 +12,25 @@
 //! ```
 //!
 //! Nothing recompiles the world: each step starts from what changed and follows indices.
+//!
+//! From an object to a row:
+//!
+//! - `profiles`: what selectors see of a pod; replicas share one. `features`: the selectors, blocks and port names that
+//!   policy sets of this node ask for. `blocks`: the trie of CIDRs. `addresses`: what each address is: its **class**
+//!   (`classes`) is the set of features that it has.
+//! - `endpoints`: local pods. The policies that select one (`policies`) are its **policy set** (`sets`), whose rows say
+//!   what each class may; a row is a **port set** (`ports`).
+//! - `services` and `backends`: which addresses and ports stand behind a frontend; a set of backends is read through
+//!   the classes of its members.
+//! - `compile` has the order in which things are found out and the order in which they are written; `collect` what
+//!   waits for the grace period; `refusals` what the kernel did not take; `view` the names behind the numbers.
+//!
+//! A policy set that is replaced keeps asking for its features until it is collected: so an address has what the old
+//! and the new policies ask for, until every endpoint has switched, and no packet falls in between. That is not known
+//! of policies that changed while the agent was away: what they allow may be denied for the moment of the switch.
+//!
+//! All ids but those of features, profiles and pods are of the tables. They are given by the digest of what they stand
+//! for, so that the same content has the same id after a restart.
 
 mod addresses;
 mod backends;

@@ -50,6 +50,8 @@ impl State {
 pub(super) struct Addresses {
     states: BTreeMap<Bytes, State>,
     dirty: BTreeSet<Bytes>,
+    /// Addresses that more than one pod claims.
+    contested: BTreeSet<Bytes>,
     /// By when it is forgotten of an address that a pod has had it.
     timers: BTreeSet<(Duration, Bytes)>,
 }
@@ -78,11 +80,18 @@ impl Addresses {
         let claims = &mut self.touch(addr).claims;
         if !claims.contains(&pod) {
             claims.push(pod);
+            if claims.len() > 1 {
+                self.contested.insert(addr.to_bytes());
+            }
         }
     }
 
     pub(super) fn unclaim(&mut self, addr: &Addr, pod: u32) {
-        self.touch(addr).claims.retain(|p| *p != pod);
+        let claims = &mut self.touch(addr).claims;
+        claims.retain(|p| *p != pod);
+        if claims.len() < 2 {
+            self.contested.remove(&addr.to_bytes());
+        }
     }
 
     pub(super) fn add_frontend(&mut self, addr: &Addr, cluster: bool) {
@@ -110,12 +119,10 @@ impl Addresses {
         self.timers.first().map(|(at, _)| *at)
     }
 
-    /// How many pods claim an address.
-    pub(super) fn claims(&self) -> impl Iterator<Item = (Addr, &[u32])> {
-        self.states
-            .iter()
-            .filter(|(_, s)| s.claims.len() > 1)
-            .map(|(b, s)| (Addr::from_bytes(*b), &*s.claims))
+    /// The addresses that more than one pod claims, and which.
+    pub(super) fn contested(&self) -> impl Iterator<Item = (Addr, &[u32])> {
+        let claims = |b: &Bytes| self.states.get(b).map(|s| &*s.claims).unwrap_or_default();
+        self.contested.iter().map(move |b| (Addr::from_bytes(*b), claims(b)))
     }
 
     /// The longest prefix around the addresses of a CIDR is another now.

@@ -3,17 +3,16 @@
 //! Translation pins a flow to a backend of the set that its frontend had when it was opened. So a set stays, and stays
 //! up to date, until no frontend and no flow refers to it.
 
+mod writing;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
 use netpol_common::{
-    Addr, Direction,
-    tables::{
-        BACKEND_JUDGES_SENDER, BACKENDS_OVERFLOW, Backend, BackendSet, Digest, FIRST_BACKENDS,
-        INTERNED_BACKENDS, MAX_BACKENDS, MemberKey,
-    },
+    Addr,
+    tables::{BACKENDS_OVERFLOW, BackendSet, Digest, FIRST_BACKENDS, INTERNED_BACKENDS, MemberKey},
 };
 
 use super::{Engine, addresses::Bytes, compile::Work, interner::Ids, ops::TableOp};
@@ -40,8 +39,6 @@ pub(super) struct State {
     entries: Vec<Entry>,
     /// Endpoints that have to judge senders.
     pub(super) wants_full: BTreeSet<u32>,
-    /// More kinds of backends than fit.
-    pub(super) overflow: bool,
     dead_since: u64,
 }
 
@@ -55,6 +52,7 @@ pub(super) struct Backends {
     pub(super) dirty: BTreeSet<u32>,
     /// Sets with pods of this node.
     with_local: BTreeSet<u32>,
+    overflow: BTreeSet<u32>,
     /// Sets that were found in the tables and that no frontend leads to: what is in them is not known, but flows may
     /// refer to them. They stay as they are, as long as nothing changes for a class in them.
     pub(super) frozen: BTreeMap<u32, BackendSet>,
@@ -82,6 +80,7 @@ impl Backends {
             ids: Ids::new(FIRST_BACKENDS, u32::MAX),
             dirty: BTreeSet::new(),
             with_local: BTreeSet::new(),
+            overflow: BTreeSet::new(),
             frozen: BTreeMap::new(),
         }
     }
@@ -90,8 +89,9 @@ impl Backends {
         self.states.get(&id)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &State)> {
-        self.states.iter().map(|(id, s)| (*id, s))
+    /// Sets with more kinds of backends than fit.
+    pub(super) fn too_many(&self) -> impl Iterator<Item = &State> {
+        self.overflow.iter().filter_map(|id| self.states.get(id))
     }
 
     /// A set that is not known by its content must not outlive a change of what is known of it: closed.
@@ -105,6 +105,11 @@ impl Backends {
                 work.all_moved = true;
             }
         }
+    }
+
+    /// What the endpoints among the backends do may have changed.
+    pub(super) fn mark_local(&mut self) {
+        self.dirty.extend(&self.with_local);
     }
 
     /// The sets that no frontend has led to since a batch, and that no flow refers to.
@@ -149,7 +154,6 @@ impl Engine {
                     services: BTreeSet::new(),
                     entries: Vec::new(),
                     wants_full: BTreeSet::new(),
-                    overflow: false,
                     dead_since: 0,
                 };
                 for (bytes, _) in &**members {
@@ -235,96 +239,6 @@ impl Engine {
         work.changed_backends = dirty;
     }
 
-    /// The members of a set that have to judge senders, since for some policy set in use the backends differ and all
-    /// that are denied are pods of this node.
-    fn wants_full(&self, id: u32) -> BTreeSet<u32> {
-        let mut wants = BTreeSet::new();
-        let Some(state) = self.backends.states.get(&id) else { return wants };
-        if !self.backends.with_local.contains(&id) {
-            return wants;
-        }
-        let local = |slot: &u32| self.endpoints.get(*slot).is_some_and(|e| e.local.tag_trusted);
-        for (set, content) in self.sets.iter() {
-            if content.direction != Direction::Egress || content.users.is_empty() {
-                continue;
-            }
-            for proto in &state.protos {
-                let mut denied = Vec::new();
-                let mut allowed = false;
-                for (class, port, slot) in &state.entries {
-                    if self.sets.allowed(set, *class, &self.ports).is_some_and(|p| p.contains(*proto, *port))
-                    {
-                        allowed = true;
-                    } else {
-                        denied.push(slot.filter(local));
-                    }
-                }
-                let itself =
-                    state.entries.iter().filter_map(|e| e.2).any(|slot| content.users.contains(&slot));
-                if (allowed || itself) && denied.iter().all(Option::is_some) {
-                    wants.extend(denied.into_iter().flatten());
-                }
-            }
-        }
-        wants
-    }
-
-    /// The endpoints that judge senders because of a Service.
-    pub(super) fn wanted_by_services(&self) -> BTreeSet<u32> {
-        let sets = self.backends.with_local.iter().filter_map(|id| self.backends.states.get(id));
-        sets.flat_map(|s| s.wants_full.iter().copied()).collect()
-    }
-
-    /// The entry of a set, when these endpoints judge senders.
-    fn backend_set(&self, id: u32, state: &State, judges: &dyn Fn(u32) -> bool) -> BackendSet {
-        let mut kinds: BTreeSet<(u32, u16, u16)> = BTreeSet::new();
-        for (class, port, slot) in &state.entries {
-            let flags = if slot.is_some_and(judges) { BACKEND_JUDGES_SENDER } else { 0 };
-            kinds.insert((*class, *port, flags));
-        }
-        let mut set = BackendSet { id, count: 0, flags: 0, backends: [Backend::UNUSED; MAX_BACKENDS] };
-        if kinds.len() > MAX_BACKENDS {
-            set.flags = BACKENDS_OVERFLOW;
-            return set;
-        }
-        for (place, (class, port, flags)) in set.backends.iter_mut().zip(kinds) {
-            *place = Backend { class, port, flags };
-            set.count += 1;
-        }
-        set
-    }
-
-    /// Writes the sets that have changed: before the hooks with the endpoints that judge already and will go on, after
-    /// them with all.
-    pub(super) fn write_backends(&mut self, work: &mut Work) {
-        let mut ids = std::mem::take(&mut work.changed_backends);
-        if !work.full_moved.is_empty() {
-            ids.extend(self.backends.with_local.iter().filter(|id| {
-                self.backends.states.get(id).is_some_and(|s| {
-                    s.entries.iter().any(|e| e.2.is_some_and(|slot| work.full_moved.contains(&slot)))
-                })
-            }));
-        }
-        for id in ids {
-            let Some(state) = self.backends.states.get(&id) else { continue };
-            let will = |slot: u32| self.endpoints.judges(slot);
-            let late = self.backend_set(id, state, &will);
-            let early = self.backend_set(id, state, &|slot| will(slot) && !work.full_moved.contains(&slot));
-            let old = self.mirror.backends.get(&id);
-            if old.is_some_and(|o| *o != late) || early != late {
-                work.moved_fronts.extend(&state.fronts);
-            }
-            if old.is_none() { &mut work.backends } else { &mut work.changed }.push(TableOp::Backends(early));
-            if early != late {
-                work.late_backends.push(TableOp::Backends(late));
-                work.late_fronts.extend(&state.fronts);
-            }
-            if let Some(state) = self.backends.states.get_mut(&id) {
-                state.overflow = late.flags & BACKENDS_OVERFLOW != 0;
-            }
-        }
-    }
-
     /// Collects a set that nothing refers to.
     pub(super) fn collect_backends(&mut self, id: u32, batch: u64, work: &mut Work) {
         let Some(digest) = self.mirror.interned.get(&(INTERNED_BACKENDS, id)).copied() else { return };
@@ -342,6 +256,7 @@ impl Engine {
             }
             self.backends.by_digest.remove(&digest);
             self.backends.with_local.remove(&id);
+            self.backends.overflow.remove(&id);
             self.backends.dirty.remove(&id);
         } else if self.backends.frozen.remove(&id).is_none() {
             return;

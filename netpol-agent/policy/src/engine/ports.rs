@@ -54,7 +54,7 @@ impl Ports {
         for &(proto, low, high) in &self.ranges {
             match merged.last_mut() {
                 Some(last) if last.0 == proto && u32::from(low) <= u32::from(last.2) + 1 => {
-                    last.2 = last.2.max(high)
+                    last.2 = last.2.max(high);
                 }
                 _ => merged.push((proto, low, high)),
             }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use netpol_common::tables::{Endpoint, INTERNED_SET, Peer, Rule};
+use netpol_common::tables::{Endpoint, INTERNED_SET, PEER_FRONTEND, Peer, Rule};
 
 use super::{
     Engine,
@@ -29,11 +29,14 @@ pub(super) struct Refusals {
 impl Engine {
     /// Takes in what the kernel refused of the last operations.
     pub(super) fn refuse(&mut self, now: Duration, refused: &[TableOp]) {
-        if refused.is_empty() && self.refusals.ops.is_empty() && self.refusals.sets.is_empty() {
+        let before = &self.refusals;
+        let clear = before.ops.is_empty() && before.sets.is_empty() && self.endpoints.unhooked.is_empty();
+        if refused.is_empty() && clear {
             return;
         }
         self.refusals.ops.extend_from_slice(refused);
         let mut sets = BTreeSet::new();
+        let mut unhooked = BTreeSet::new();
         for op in &self.refusals.ops {
             match op {
                 TableOp::PolicySet { id, .. } | TableOp::Intern { kind: INTERNED_SET, id, .. } => {
@@ -42,11 +45,24 @@ impl Engine {
                 TableOp::PortSet { id, .. } => sets.extend(self.sets.using(*id)),
                 // What is missing in the trie reads as what lies around it, which can allow more.
                 TableOp::Prefix { cidr, .. } | TableOp::RemovePrefix(cidr) => {
-                    sets.extend(self.sets_around(cidr))
+                    sets.extend(self.sets_around(cidr));
                 }
-                // A row or a peer that is missing allows less.
+                // A frontend that is missing reads as an address of the world.
+                TableOp::Frontend(frontend) => sets.extend(self.sets_around(&Cidr::host(frontend.key.addr))),
+                TableOp::Peer(peer) if peer.flags & PEER_FRONTEND != 0 => {
+                    sets.extend(self.sets_around(&Cidr::host(peer.addr)));
+                }
+                TableOp::Hook { slot, level: HookLevel::Full, .. } => {
+                    unhooked.insert(*slot);
+                }
+                // A row or a pod that is missing allows less.
                 _ => {}
             }
+        }
+        if unhooked != self.endpoints.unhooked {
+            self.endpoints.unhooked = unhooked;
+            self.backends.mark_local();
+            self.refusals.wake = true;
         }
         self.refusals.retry_at = (!self.refusals.ops.is_empty()).then_some(now + RETRY);
         if sets != self.refusals.sets {

@@ -153,14 +153,14 @@ impl Engine {
             let (kind, field, remedy) = (kind.to_owned(), field.to_owned(), remedy.to_owned());
             all.push(Problem { kind, object: object.clone(), field, message, remedy });
         };
-        for (_, set) in self.backends.iter().filter(|(_, s)| s.overflow) {
+        for set in self.backends.too_many() {
             for service in &set.services {
                 let message = "more than 16 kinds of backends (labels and port) stand behind a frontend; \
                                isolated pods cannot use it";
                 say(Kind::Service.name(), service, "spec.ports", message.into(), "split the Service");
             }
         }
-        for (addr, claims) in self.addresses.claims() {
+        for (addr, claims) in self.addresses.contested() {
             let owner = self.pods.owner(claims);
             for pod in claims.iter().filter(|p| Some(**p) != owner).filter_map(|p| self.pods.get(*p)) {
                 let message = format!("another pod has {}, and keeps it", IpAddr::from(addr));

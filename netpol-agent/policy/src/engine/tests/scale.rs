@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    build::{block, namespace, pod, pods, pods_of, policy, rule, service, tcp},
+    build::{block, namespace, pod, pods, pods_of, policy, rule, service, slice, tcp},
     lab::Lab,
 };
 use crate::{
@@ -145,6 +145,23 @@ fn large() {
         println!("{} operations", ops.len());
         lab.engine.applied(lab.now, &[]);
     }
+    let ends: Vec<String> = (0..1000).map(|i| address(i / 100, i % 100)).collect();
+    let mut vip = service("ns0/big", "", &["10.96.9.9"], 80, 80);
+    vip.selector = None;
+    lab.put(Object::Service(vip));
+    for (i, part) in ends.chunks(100).enumerate() {
+        let part: Vec<(&str, bool)> = part.iter().map(|a| (a.as_str(), true)).collect();
+        lab.put(slice(&format!("ns0/e{i}"), "big", 80, &part));
+    }
+    lab.settle();
+    for i in 0..3 {
+        lab.put(slice("ns0/e10", "big", 80, &[(&address(10, i), true)]));
+        let (ops, _) = timed("a Service of 1000 backends gets another one", || lab.engine.compile(lab.now));
+        println!("{} operations", ops.len());
+        lab.engine.applied(lab.now, &[]);
+    }
+    lab.settle();
+    let (_, _) = timed("problems", || lab.engine.problems());
     lab.put(policy("ns1/p1", "app=a0", Some(vec![rule(&[pods("app=a2")], &[tcp(1)])]), None));
     let (ops, _) = timed("a policy changes", || lab.engine.compile(lab.now));
     println!("{} operations", ops.len());

@@ -95,6 +95,17 @@ fn where_the_denied_ones_are_pods_of_this_node_they_are_hooked_and_judge() {
     let flag = ops.iter().rposition(|op| matches!(op, TableOp::Backends(_))).unwrap();
     assert!(hook < flag);
 
+    // A hook that the kernel refused is not counted on.
+    let hook = ops[hook].clone();
+    lab.engine.applied(lab.now, std::slice::from_ref(&hook));
+    lab.compile();
+    assert_eq!(lab.reason(client, Direction::Egress, VIP, 80), Reason::BackendsDiffer);
+    lab.now += std::time::Duration::from_secs(2);
+    assert!(lab.engine.compile(lab.now).contains(&hook));
+    lab.engine.applied(lab.now, &[]);
+    lab.compile();
+    assert_eq!(lab.reason(client, Direction::Egress, VIP, 80), Reason::Deferred);
+
     // An interface on which senders cannot be recognised judges nobody.
     let mut blind = local(&Key::new("a", "two"));
     blind.tag_trusted = false;
