@@ -41,6 +41,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         bpffs: config.bpffs.clone(),
         sizes: config.sizes.clone(),
         timeouts: config.timeouts,
+        attach: config.attach,
     })
     .context("cannot open the datapath")?;
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;

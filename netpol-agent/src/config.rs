@@ -17,7 +17,7 @@ use netpol_common::flow::Timeouts;
 use serde::Deserialize;
 
 pub use self::{tables::Tables, timeouts::FlowTimeouts};
-use crate::datapath::Sizes;
+use crate::datapath::{Attach, Sizes};
 
 /// Where the agent pins its programs, links and tables.
 pub const BPFFS: &str = "/sys/fs/bpf/netpol";
@@ -45,6 +45,26 @@ pub enum TrustTag {
     Auto,
     /// Of no bridge: for nodes where something else writes skb->tc_index.
     Never,
+}
+
+/// By what classifiers are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttachBy {
+    /// By TCX links where the kernel has them (6.6), else by filters.
+    #[default]
+    Auto,
+    /// By filters of clsact, as on older kernels.
+    Filter,
+}
+
+impl From<AttachBy> for Attach {
+    fn from(by: AttachBy) -> Self {
+        match by {
+            AttachBy::Auto => Self::Auto,
+            AttachBy::Filter => Self::Filter,
+        }
+    }
 }
 
 /// How log lines look.
@@ -103,6 +123,10 @@ pub struct Options {
     /// [default: auto]
     #[arg(long, value_name = "WHEN", value_enum)]
     pub trust_tag: Option<TrustTag>,
+
+    /// By what classifiers are attached to interfaces [default: auto]
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub attach: Option<AttachBy>,
 
     /// Seconds for which a Service's address or backend that is gone still counts, since kube-proxy lags
     /// [default: 10]
@@ -163,6 +187,7 @@ impl Options {
             exclude_interface: list(self.exclude_interface, other.exclude_interface),
             sandbox_namespace: list(self.sandbox_namespace, other.sandbox_namespace),
             trust_tag: self.trust_tag.or(other.trust_tag),
+            attach: self.attach.or(other.attach),
             frontend_grace: self.frontend_grace.or(other.frontend_grace),
             hook_linger: self.hook_linger.or(other.hook_linger),
             history: self.history.or(other.history),
@@ -206,6 +231,7 @@ impl Options {
                 self.sandbox_namespace
             },
             trust_tag: self.trust_tag.unwrap_or_default(),
+            attach: self.attach.unwrap_or_default().into(),
             frontend_grace: Duration::from_secs(self.frontend_grace.unwrap_or(FRONTEND_GRACE)),
             hook_linger: Duration::from_secs(self.hook_linger.unwrap_or(HOOK_LINGER)),
             history: self.history.unwrap_or(HISTORY).max(1),
@@ -236,6 +262,8 @@ pub struct Config {
     pub sandboxes: Vec<String>,
     /// Whether the tag is believed behind a bridge.
     pub trust_tag: TrustTag,
+    /// By what classifiers are attached.
+    pub attach: Attach,
     /// How long what kube-proxy may still use counts.
     pub frontend_grace: Duration,
     /// How long a pod keeps its classifiers.

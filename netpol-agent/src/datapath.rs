@@ -35,6 +35,7 @@ use self::tables::Tables;
 pub use self::{
     error::Error,
     events::{Counters, Events},
+    hooks::Attach,
     sizes::Sizes,
     test_run::{Cycle, Measured, ProgramSize, Ran, TestRun, test_run},
     uninstall::{Uninstalled, uninstall},
@@ -50,6 +51,8 @@ pub struct Options {
     pub sizes: Sizes,
     /// When idle flows are forgotten.
     pub timeouts: Timeouts,
+    /// By what the classifiers are attached.
+    pub attach: Attach,
 }
 
 impl Default for Options {
@@ -58,6 +61,7 @@ impl Default for Options {
             bpffs: PathBuf::from("/sys/fs/bpf/netpol"),
             sizes: Sizes::default(),
             timeouts: Timeouts::DEFAULT,
+            attach: Attach::Auto,
         }
     }
 }
@@ -66,6 +70,7 @@ impl Default for Options {
 pub struct Datapath {
     folder: PathBuf,
     sizes: Sizes,
+    attach: Attach,
     tables: Tables,
     /// The loaded object: its programs live as long as it, and beyond it in the pinned array of programs.
     object: Ebpf,
@@ -89,7 +94,7 @@ impl Datapath {
     ///
     /// Missing rights, a bpffs that is not mounted, a program that the kernel refuses, pins of another layout.
     pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
-        let Options { bpffs, sizes, timeouts } = options;
+        let Options { bpffs, sizes, timeouts, attach } = options;
         let maps = bpffs.join("maps");
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
@@ -108,6 +113,7 @@ impl Datapath {
         let mut datapath = Self {
             folder: bpffs,
             sizes,
+            attach,
             tables,
             object,
             programs,

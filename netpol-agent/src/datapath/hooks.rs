@@ -51,9 +51,23 @@ const fn classifier(level: HookLevel, direction: Direction) -> Option<&'static s
     }
 }
 
-/// Whether the kernel has TCX links: since 6.6 (commit e420bed02507).
-pub(super) fn has_tcx() -> bool {
-    KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0))
+/// By what the classifiers are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Attach {
+    /// By TCX links where the kernel has them, since 6.6 (commit e420bed02507), else by filters.
+    #[default]
+    Auto,
+    /// By filters of clsact, as on older kernels.
+    Filter,
+}
+
+impl Attach {
+    /// Whether links are used.
+    fn by_links(self) -> bool {
+        let has_links =
+            || KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0));
+        matches!(self, Self::Auto) && has_links()
+    }
 }
 
 impl Datapath {
@@ -182,7 +196,7 @@ impl Datapath {
         let interface = self.interface_name(ifindex)?;
         let failed =
             |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
-        if has_tcx() {
+        if self.attach.by_links() {
             self.attach_link(slot, &interface, direction, entry)?;
         } else {
             attach_filter(&interface, direction, entry).map_err(failed)?;
@@ -235,11 +249,11 @@ impl Datapath {
     /// Takes the entry of one direction off.
     fn detach(&mut self, slot: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
         self.attached.remove(&(slot, ifindex, direction));
-        if has_tcx() {
+        if self.attach.by_links() {
             return release_link(&self.link_pin(slot, direction));
         }
         match self.interface_name(ifindex) {
-            Ok(interface) => detach_filter(&interface, direction),
+            Ok(interface) => detach_filter(&interface, direction).map(drop),
             Err(_gone) => Ok(()),
         }
     }
@@ -295,11 +309,11 @@ fn attach_filter(
     Ok(())
 }
 
-/// Takes our filter off; one that is not there is what was wanted.
-pub(super) fn detach_filter(interface: &str, direction: Direction) -> Result<(), Error> {
+/// Takes our filter off, and says whether there was one.
+pub(super) fn detach_filter(interface: &str, direction: Direction) -> Result<bool, Error> {
     match qdisc_detach_program(interface, tc_side(direction), ENTRY) {
-        Ok(()) => Ok(()),
-        Err(TcError::IoError(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Ok(()) => Ok(true),
+        Err(TcError::IoError(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(source) => Err(Error::Attach {
             interface: interface.to_owned(),
             direction: direction.name(),

@@ -2,9 +2,13 @@
 
 use std::{fs, path::Path};
 
-use netpol_common::{Direction, tables::INTERFACE_ENDPOINT};
+use aya::maps::{HashMap, Map, MapData};
+use netpol_common::{
+    Direction,
+    tables::{INTERFACE_ENDPOINT, Interface},
+};
 
-use super::{Datapath, Error, Options, hooks};
+use super::{Error, hooks, raw::Raw};
 
 /// What was taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,9 +30,7 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
     if !bpffs.exists() {
         return Ok(done);
     }
-    if !hooks::has_tcx() {
-        done.hooks += detach_filters(bpffs);
-    }
+    done.hooks += detach_filters(bpffs);
     for folder in ["links", "programs", "maps"] {
         let path = bpffs.join(folder);
         let remove = if folder == "links" { hooks::release_link } else { remove_file };
@@ -39,20 +41,17 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
     Ok(done)
 }
 
-/// Filters are found by the table of interfaces; without links there is no other list of them.
+/// Filters are found by the table of interfaces: unlike links they have no pins.
 fn detach_filters(bpffs: &Path) -> usize {
     let mut count = 0;
-    let Ok((datapath, _)) = Datapath::open(Options { bpffs: bpffs.to_owned(), ..Options::default() }) else {
-        return 0;
-    };
-    for (_, interface) in datapath.tables.interfaces.iter().flatten() {
-        if interface.0.kind != INTERFACE_ENDPOINT {
-            continue;
-        }
-        let Ok(name) = nix::net::if_::if_indextoname(interface.0.ifindex) else { continue };
-        let Ok(name) = name.into_string() else { continue };
+    let Ok(data) = MapData::from_pin(bpffs.join("maps/INTERFACES")) else { return 0 };
+    let Ok(interfaces) = HashMap::<_, u32, Raw<Interface>>::try_from(Map::HashMap(data)) else { return 0 };
+    for interface in interfaces.iter().flatten().map(|(_, interface)| interface.0) {
+        let name =
+            nix::net::if_::if_indextoname(interface.ifindex).ok().and_then(|name| name.into_string().ok());
+        let Some(name) = name.filter(|_| interface.kind == INTERFACE_ENDPOINT) else { continue };
         for direction in Direction::ALL {
-            count += usize::from(hooks::detach_filter(&name, direction).is_ok());
+            count += usize::from(matches!(hooks::detach_filter(&name, direction), Ok(true)));
         }
     }
     count

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use netpol_tests::packet::udp;
 use netpol_tests::probe::{ARRIVAL_PATIENCE, exchange, expect_dropped, expect_reached};
-use netpol_tests::{Laboratory, Link, Outcome, Pod, eventually};
+use netpol_tests::{Laboratory, Link, Outcome, Pod, Setup, eventually};
 
 use crate::setup::{ALLOWED, OTHER, Three, from_client, ingress_of_server};
 
@@ -66,8 +66,13 @@ impl Load {
     }
 }
 
-fn comes_and_goes(again: fn(&mut Laboratory) -> Result<()>) -> Result<()> {
-    let mut three = Three::start(Link::Bridge)?;
+/// A laboratory whose agent attaches filters of clsact, as it does on kernels before 6.6.
+fn with_filters() -> Setup {
+    Setup { agent_flags: ["--attach", "filter"].map(str::to_owned).to_vec(), ..Setup::default() }
+}
+
+fn comes_and_goes(setup: Setup, again: fn(&mut Laboratory) -> Result<()>) -> Result<()> {
+    let mut three = Three::with(setup)?;
     for to in three.server.sockets(ALLOWED) {
         assert_eq!(three.stranger.udp(to, ARRIVAL_PATIENCE), Outcome::Reached, "without a policy it arrives");
     }
@@ -119,7 +124,16 @@ fn comes_and_goes(again: fn(&mut Laboratory) -> Result<()>) -> Result<()> {
 #[test]
 #[ignore = "needs root and BPF"]
 fn killed_and_started_again_under_load() -> Result<()> {
-    comes_and_goes(|lab| {
+    comes_and_goes(Setup::default(), |lab| {
+        lab.kill_agent();
+        lab.start_agent()
+    })
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn killed_and_started_again_under_load_with_filters() -> Result<()> {
+    comes_and_goes(with_filters(), |lab| {
         lab.kill_agent();
         lab.start_agent()
     })
@@ -128,7 +142,7 @@ fn killed_and_started_again_under_load() -> Result<()> {
 #[test]
 #[ignore = "needs root and BPF"]
 fn ended_and_started_again_under_load() -> Result<()> {
-    comes_and_goes(|lab| {
+    comes_and_goes(Setup::default(), |lab| {
         lab.stop_agent()?;
         lab.start_agent()
     })
@@ -173,11 +187,23 @@ fn a_change_while_the_agent_was_away_reaches_open_connections() -> Result<()> {
 #[test]
 #[ignore = "needs root and BPF"]
 fn uninstall_leaves_nothing() -> Result<()> {
-    let mut three = Three::start(Link::Bridge)?;
+    uninstall(Setup::default())
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn uninstall_leaves_no_filter() -> Result<()> {
+    uninstall(with_filters())
+}
+
+fn uninstall(setup: Setup) -> Result<()> {
+    let filters = !setup.agent_flags.is_empty();
+    let mut three = Three::with(setup)?;
     three.policy("server", &ingress_of_server(&from_client()))?;
     let denied = three.all_protocols(&three.stranger, ALLOWED);
     expect_dropped(&denied)?;
-    assert!(three.lab.pins().is_dir());
+    let links = std::fs::read_dir(three.lab.pins().join("links"))?.count();
+    assert_eq!(links == 0, filters, "filters have no pins, links have");
     three.lab.stop_agent()?;
     expect_dropped(&denied)?;
 

@@ -39,7 +39,12 @@ pub(crate) const OTHER: u16 = 7001;
 impl Three {
     /// With a running agent and without policies.
     pub(crate) fn start(link: Link) -> Result<Self> {
-        let mut lab = Laboratory::with(Setup { link, ..Setup::default() })?;
+        Self::with(Setup { link, ..Setup::default() })
+    }
+
+    /// The same, in a laboratory of another kind.
+    pub(crate) fn with(setup: Setup) -> Result<Self> {
+        let mut lab = Laboratory::with(setup)?;
         let server = lab.add_pod(PodSpec::new("shop", "server").label("app", "server"))?;
         let client = lab.add_pod(PodSpec::new("shop", "client").label("app", "client"))?;
         let stranger = lab.add_pod(PodSpec::new("shop", "stranger").label("app", "stranger"))?;
