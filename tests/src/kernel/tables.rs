@@ -78,12 +78,12 @@ impl Tables {
     }
 
     /// Writes an entry as the agent would.
-    pub fn write(&mut self, op: TableOp) {
-        let failed = self.kernel.datapath.apply(std::slice::from_ref(&op));
+    pub fn write(&mut self, op: &TableOp) {
+        let failed = self.kernel.datapath.apply(std::slice::from_ref(op));
         assert!(failed.is_empty(), "{failed:?}");
     }
 
-    fn write_with(&mut self, op: TableOp, undo: TableOp) {
+    fn write_with(&mut self, op: &TableOp, undo: TableOp) {
         self.write(op);
         self.undo.push(undo);
     }
@@ -114,7 +114,7 @@ impl Tables {
             reserved: [0; 2],
         };
         self.kernel.datapath.make_flow_tables(slot).expect("tables of flows");
-        self.write_with(TableOp::Endpoint { slot, value }, TableOp::RemoveEndpoint { slot });
+        self.write_with(&TableOp::Endpoint { slot, value }, TableOp::RemoveEndpoint { slot });
         for direction in Direction::ALL {
             self.judge_by(&pod, direction, SET_NONE);
         }
@@ -125,7 +125,7 @@ impl Tables {
     pub fn judge_by(&mut self, pod: &Pod, direction: Direction, set: u32) {
         self.revision += 1;
         let judgement = judgement(set, self.revision);
-        self.write(TableOp::Judgement { slot: pod.slot, direction, judgement });
+        self.write(&TableOp::Judgement { slot: pod.slot, direction, judgement });
     }
 
     /// Both directions at once.
@@ -153,7 +153,7 @@ impl Tables {
             chunks = in_chunks(id, ranges);
         }
         let undo = TableOp::RemovePortSet { id, chunks: chunks.clone() };
-        self.write_with(TableOp::PortSet { id, value, chunks }, undo);
+        self.write_with(&TableOp::PortSet { id, value, chunks }, undo);
         id
     }
 
@@ -162,7 +162,7 @@ impl Tables {
         let id = self.sets;
         self.sets += 1;
         self.write_with(
-            TableOp::PolicySet { id, value: PolicySet { any_peer } },
+            &TableOp::PolicySet { id, value: PolicySet { any_peer } },
             TableOp::RemovePolicySet { id },
         );
         for &(class, port_set) in rows {
@@ -174,7 +174,7 @@ impl Tables {
     /// One row of a policy set.
     pub fn row(&mut self, set: u32, class: u32, port_set: u32) {
         let key = RuleKey { set, class };
-        self.write_with(TableOp::Rule(Rule { key, port_set }), TableOp::RemoveRule(key));
+        self.write_with(&TableOp::Rule(Rule { key, port_set }), TableOp::RemoveRule(key));
     }
 
     /// A class that nobody has yet.
@@ -186,21 +186,21 @@ impl Tables {
     /// What is known of an address.
     pub fn peer(&mut self, address: IpAddr, class: u32, flags: u32) {
         let addr = address.into();
-        self.write_with(TableOp::Peer(Peer { addr, class, flags }), TableOp::RemovePeer(addr));
+        self.write_with(&TableOp::Peer(Peer { addr, class, flags }), TableOp::RemovePeer(addr));
     }
 
     /// What is known of a prefix.
     pub fn prefix(&mut self, net: &str, class: u32, flags: u32) {
         let cidr = net.parse::<IpNet>().expect("a prefix").into();
         self.write_with(
-            TableOp::Prefix { cidr, value: Prefix { class, flags } },
+            &TableOp::Prefix { cidr, value: Prefix { class, flags } },
             TableOp::RemovePrefix(cidr),
         );
     }
 
     /// The generation of an address moves on.
     pub fn bump(&mut self, address: IpAddr) {
-        self.write(TableOp::Generation(address.into()));
+        self.write(&TableOp::Generation(address.into()));
     }
 
     /// A set of backends of (class, port, flags); more than fit become an overflow.
@@ -215,27 +215,27 @@ impl Tables {
             *place = Backend { class, port, flags };
             set.count += 1;
         }
-        self.write_with(TableOp::Backends(set), TableOp::RemoveBackends(id));
+        self.write_with(&TableOp::Backends(set), TableOp::RemoveBackends(id));
         id
     }
 
     /// A frontend.
     pub fn frontend(&mut self, address: IpAddr, port: u16, proto: u8, backends: u32) {
         let key = FrontendKey { addr: address.into(), port, proto, reserved: 0 };
-        self.write_with(TableOp::Frontend(Frontend { key, backends }), TableOp::RemoveFrontend(key));
+        self.write_with(&TableOp::Frontend(Frontend { key, backends }), TableOp::RemoveFrontend(key));
     }
 
     /// The pod is one of the backends.
     pub fn member(&mut self, backends: u32, pod: &Pod) {
         let key = MemberKey { backends, slot: pod.slot };
-        self.write_with(TableOp::Member(key), TableOp::RemoveMember(key));
+        self.write_with(&TableOp::Member(key), TableOp::RemoveMember(key));
     }
 
     /// The pod may speak with these addresses too, if its flags say so.
     pub fn source(&mut self, pod: &Pod, net: &str) {
         let cidr = net.parse::<IpNet>().expect("a prefix").into();
         let slot = pod.slot;
-        self.write_with(TableOp::Source { slot, cidr }, TableOp::RemoveSource { slot, cidr });
+        self.write_with(&TableOp::Source { slot, cidr }, TableOp::RemoveSource { slot, cidr });
     }
 
     /// What packets from an interface say of their sender.

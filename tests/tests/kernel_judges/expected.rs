@@ -46,10 +46,10 @@ impl Expected {
                     !passes || matches!(said.reason(), None | Some(Reason::UnknownFrontend))
                 }
             }
-            // It leads nowhere.
-            Self::Service { some_allowed: false, some_denied: false, itself: false, .. } => true,
-            // Whether the sender may reach itself only the destination can say, which does not know it.
-            Self::Service { some_denied: false, itself: true, trusted: false, .. } => true,
+            // It leads nowhere; or whether the sender may reach itself only the destination can say, which does not
+            // know it.
+            Self::Service { some_allowed: false, some_denied: false, itself: false, .. }
+            | Self::Service { some_denied: false, itself: true, trusted: false, .. } => true,
             Self::Service { some_denied: false, .. } => said.passes,
             Self::Service { recognised, itself, some_allowed, .. } => {
                 // What is partly allowed is left to the destinations where they can judge, and else closed.
@@ -102,7 +102,7 @@ pub(crate) fn places(cluster: &Cluster, spec: &spec::Cluster, compiled: &Compile
             add(Way::Between(to, to), case, Expected::Exactly(true));
         } else {
             add(Way::To(to), case, Expected::Exactly(direct.ingress));
-            if case.port % 8 == 0 {
+            if case.port.is_multiple_of(8) {
                 add(Way::FromNode(to), Case { port: case.port ^ 0x8000, ..case }, Expected::Exactly(true));
             }
             // As if the sender's own classifier had left its judgement to us.

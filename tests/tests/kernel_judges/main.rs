@@ -3,6 +3,7 @@
 //!
 //! One compiler goes from cluster to cluster, so that what it changes is tried too; beside it a new one starts from
 //! nothing on each, and must say the same. `NETPOL_SEED` repeats a run, `NETPOL_CASES` changes its length.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod case;
 mod cluster;
@@ -33,7 +34,8 @@ fn agree(cases: u64, with_kernel: bool, judges: &str) {
     }
     let seconds = start.elapsed().as_secs_f64();
     // Not by `println!`, which is only heard of a test that fails.
-    writeln!(std::io::stdout(), "NETPOL_SEED={seed}: {judges} agree on {run}, {seconds:.1} s").unwrap();
+    let mut out = std::io::stdout();
+    writeln!(out, "NETPOL_SEED={seed}: {judges} agree on {run}, {seconds:.1} s").unwrap();
     if cases >= 3000 {
         assert_eq!(run.unmet(), [""; 0], "NETPOL_SEED={seed}: reasons that no case met");
     }

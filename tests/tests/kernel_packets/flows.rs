@@ -238,7 +238,7 @@ fn a_flow_is_judged_again_when_its_peer_changes_and_not_before() {
         assert_eq!(scene.from(&tcp(own, peer, ACK)), LIVES_AGAIN);
         // All of them, as when a prefix moves.
         scene.tables.peer(peer.ip(), nobody, 0);
-        scene.tables.write(netpol_policy::engine::TableOp::AllGenerations);
+        scene.tables.write(&netpol_policy::engine::TableOp::AllGenerations);
         assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! What a test run cannot do needs real packets: setting the tag, frames whose linear part is short, tags that a
 //! device took off.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod addresses;
 mod ether;
