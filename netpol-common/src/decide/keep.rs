@@ -1,0 +1,134 @@
+//! Keeping flows and fragments up to date.
+
+use super::{
+    Decision,
+    access::{Flows, Table, Tables},
+    arrival::Arrival,
+    judge,
+};
+use crate::{
+    flow::{
+        FIN_PEER, FIN_POD, Flow, FlowKey, FragmentKey, REFRESH, STATE_CLOSING, STATE_ESTABLISHED,
+        STATE_OPENING,
+    },
+    packet::{KIND_FIRST_FRAGMENT, Packet, TCP, TCP_FIN, TCP_RST},
+    tables::{revision_of, set_of},
+    verdict::{Direction, Reason},
+};
+
+/// Copies a flow of one table into `out` if it is there and has not been silent for too long.
+#[inline(always)]
+pub(super) fn living<F: Flows>(
+    flows: &mut F,
+    arrival: &Arrival,
+    table: Table,
+    key: &FlowKey,
+    out: &mut Flow,
+) -> bool {
+    if !flows.get(arrival.slot, table, key, out) {
+        return false;
+    }
+    // A time in the future (another CPU was ahead of us) wraps to a huge age; that is no age at all.
+    arrival.now.wrapping_sub(out.last_seen) <= flows.timeout(key.proto, out.state)
+        || out.last_seen.wrapping_sub(arrival.now) <= REFRESH
+}
+
+/// Keeps an allowed flow up to date with a packet of it: its time, its state, its table.
+#[inline(always)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "inlined; a struct would cost stack that the program does not have"
+)]
+pub(super) fn keep_up<F: Flows>(
+    flows: &mut F,
+    packet: &Packet,
+    arrival: &Arrival,
+    egress: bool,
+    table: Table,
+    key: &FlowKey,
+    flow: &mut Flow,
+    reply: bool,
+) {
+    let mut changed = false;
+    if packet.proto == TCP && packet.tcp_flags & (TCP_FIN | TCP_RST) != 0 {
+        let fins = flow.fins | if egress { FIN_POD } else { FIN_PEER };
+        let closing = packet.tcp_flags & TCP_RST != 0 || fins == FIN_POD | FIN_PEER;
+        if fins != flow.fins || closing && flow.state != STATE_CLOSING {
+            flow.fins = fins;
+            if closing {
+                flow.state = STATE_CLOSING;
+            }
+            changed = true;
+        }
+    }
+    let promote = reply && matches!(table, Table::Opening);
+    if promote && flow.state == STATE_OPENING {
+        flow.state = STATE_ESTABLISHED;
+    }
+    if promote {
+        flow.last_seen = arrival.now;
+        flows.put(arrival.slot, Table::Established, key, flow);
+        flows.remove(arrival.slot, Table::Opening, key);
+    } else if changed {
+        flow.last_seen = arrival.now;
+        flows.put(arrival.slot, table, key, flow);
+    } else if arrival.now.wrapping_sub(flow.last_seen) >= REFRESH {
+        flows.touch(arrival.slot, table, key, arrival.now);
+    }
+}
+
+#[inline(always)]
+const fn fragment_key(packet: &Packet, slot: u32, direction: Direction) -> FragmentKey {
+    FragmentKey {
+        src: packet.src,
+        dst: packet.dst,
+        id: packet.fragment_id,
+        slot_and_direction: slot | (direction as u32) << 31,
+        // IPv6 reassembles by addresses and identification alone.
+        proto: if packet.src.is_v4() { packet.proto as u32 } else { 0 },
+    }
+}
+
+#[inline(always)]
+pub(super) fn remember_first_fragment<F: Flows>(
+    flows: &mut F,
+    packet: &Packet,
+    arrival: &Arrival,
+    direction: Direction,
+    out: &Decision,
+) {
+    if packet.kind == KIND_FIRST_FRAGMENT {
+        let key = fragment_key(packet, arrival.slot, direction);
+        flows.remember_fragment(&key, arrival.now, !out.passes());
+    }
+}
+
+/// 5. A later fragment.
+#[inline(always)]
+pub(super) fn later_fragment<T: Tables, F: Flows>(
+    tables: &T,
+    flows: &mut F,
+    packet: &Packet,
+    arrival: &Arrival,
+    direction: Direction,
+    key: &FlowKey,
+    out: &mut Decision,
+) {
+    let fragment = fragment_key(packet, arrival.slot, direction);
+    match flows.fragment(&fragment, arrival.now) {
+        1 => return out.pass_as(Reason::Fragment),
+        2 => return out.drop_as(Reason::FragmentDenied),
+        _ => {}
+    }
+    let word = tables.judgement(arrival.slot, direction);
+    let other = tables.judgement(arrival.slot, direction.reverse());
+    out.set = set_of(word);
+    out.revision = revision_of(word);
+    if judge::some_port(tables, set_of(word), key, packet.proto)
+        || judge::some_port(tables, set_of(other), key, packet.proto)
+    {
+        out.pass_as(Reason::Fragment);
+    } else {
+        out.drop_as(Reason::FragmentDenied);
+    }
+}
