@@ -214,12 +214,4 @@ fn check_arp(skb: Skb, frame: &Frame, slot: u32) -> Reason {
     }
 }
 
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The programs use helpers that the kernel gives to GPL-compatible ones only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";
+netpol_ebpf::object!();

@@ -58,7 +58,7 @@ fn write<T>(skb: Skb, at: u32, value: T) -> bool {
 
 /// Chooses endpoint, peer and port at random, writes them into the packet, and calls the endpoint's classifier.
 #[classifier]
-pub fn cycle(ctx: TcContext) -> i32 {
+fn cycle(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     let state = &raw mut STATE;
     // SAFETY: one test run at a time uses this program. Knuth's MMIX generator, of which the upper half is used.
@@ -87,12 +87,4 @@ pub fn cycle(ctx: TcContext) -> i32 {
     TC_ACT_SHOT
 }
 
-#[panic_handler]
-fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-    loop {}
-}
-
-/// The programs use helpers that the kernel gives to GPL-compatible ones only.
-#[unsafe(link_section = "license")]
-#[unsafe(no_mangle)]
-static LICENSE: [u8; 4] = *b"GPL\0";
+netpol_ebpf::object!();

@@ -11,3 +11,19 @@ pub mod parse;
 pub mod report;
 pub mod skb;
 pub mod tables;
+
+/// What every object needs beside its programs: the licence under which the kernel lends its helpers (some only to
+/// GPL-compatible programs), and a handler for panics, of which there are none: the verifier would refuse them.
+#[macro_export]
+macro_rules! object {
+    () => {
+        #[panic_handler]
+        fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+            loop {}
+        }
+
+        #[unsafe(link_section = "license")]
+        #[unsafe(no_mangle)]
+        static LICENSE: [u8; 4] = *b"GPL\0";
+    };
+}
