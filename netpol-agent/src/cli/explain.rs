@@ -3,7 +3,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
-use netpol_policy::{model::SourceEvent, spec::Cluster};
+use netpol_policy::{
+    model::{Object, SourceEvent},
+    spec::Cluster,
+};
 
 use super::{Ask, Format, output};
 use crate::{
@@ -41,7 +44,7 @@ pub(super) struct Arguments {
     /// Ask the manifests of this folder instead of a running agent
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
-    /// With --manifests: the node that is meant by "this node" [default: the host's name]
+    /// With --manifests: the node that is meant by "this node" [default: the only Node of the folder, else the host's name]
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
     node: Option<String>,
     #[command(flatten)]
@@ -86,7 +89,16 @@ fn from_folder(
     }
     let node = match node {
         Some(node) => node,
-        None => config::hostname()?,
+        None => only_node(&objects).map_or_else(config::hostname, Ok)?,
     };
     explain::answer(&Cluster::new(&objects, &node).with_templates(update.templates), question)
+}
+
+/// The node of a folder that has only one.
+fn only_node(objects: &[Object]) -> Option<String> {
+    let mut nodes = objects.iter().filter_map(|object| match object {
+        Object::Node(node) => Some(node.name.to_string()),
+        _ => None,
+    });
+    nodes.next().filter(|_| nodes.next().is_none())
 }
