@@ -89,11 +89,20 @@ pod! {
     }
 }
 
-/// Nanoseconds of `CLOCK_MONOTONIC` to ticks of 2^30 ns (1.07 s): no division in the packet path.
+/// Nanoseconds to ticks of 2^30 ns (1.07 s): no division in the packet path.
 #[inline(always)]
 #[must_use]
 pub const fn ticks(nanoseconds: u64) -> u32 {
     (nanoseconds >> 30) as u32
+}
+
+/// The kernel's jiffies to ticks, each jiffy of so many nanoseconds. Where time starts is nobody's business: only
+/// differences are looked at.
+#[inline(always)]
+#[must_use]
+pub const fn ticks_of_jiffies(jiffies: u64, nanoseconds: u32) -> u32 {
+    // times nanoseconds / 2^30
+    (jiffies.wrapping_mul(nanoseconds as u64 * 4) >> 32) as u32
 }
 
 /// Ticks that a flow's time may lag behind before it is written again.
@@ -169,3 +178,19 @@ pod! {
 
 /// Ticks for which a first fragment is remembered: the kernel's own reassembly waits 30 s.
 pub const FRAGMENT_TIMEOUT: u32 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::{ticks, ticks_of_jiffies};
+
+    #[test]
+    fn a_day_has_as_many_ticks_by_either_clock() {
+        for hz in [100, 250, 300, 1000] {
+            // As Linux starts: so that 32 bits of them wrap five minutes after boot.
+            let start = (1_u64 << 32) - 300 * hz;
+            let jiffy = 1_000_000_000 / hz as u32;
+            let day = ticks_of_jiffies(start + 86_400 * hz, jiffy).wrapping_sub(ticks_of_jiffies(start, jiffy));
+            assert!(day.abs_diff(ticks(86_400_000_000_000)) <= 1, "{hz} Hz: {day}");
+        }
+    }
+}

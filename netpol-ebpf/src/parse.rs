@@ -37,8 +37,9 @@ const fn drop_as(reason: Reason) -> u32 {
 const ETHERNET: usize = 14;
 
 /// Ethertypes as they stand in memory.
-const IPV4: u16 = 0x0800u16.to_be();
-const IPV6: u16 = 0x86ddu16.to_be();
+pub const IPV4: u16 = 0x0800u16.to_be();
+/// As [`IPV4`].
+pub const IPV6: u16 = 0x86ddu16.to_be();
 const ARP_TYPE: u16 = 0x0806u16.to_be();
 const VLAN: u16 = 0x8100u16.to_be();
 const VLAN_SERVICE: u16 = 0x88a8u16.to_be();

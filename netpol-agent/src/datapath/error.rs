@@ -117,6 +117,13 @@ pub enum Error {
         #[source]
         source: PinError,
     },
+    /// The kernel does not say how long a jiffy is.
+    #[error("asking for the resolution of the coarse clock")]
+    Clock {
+        /// What the kernel said.
+        #[source]
+        source: nix::errno::Errno,
+    },
     /// An interface is gone.
     #[error("there is no interface with index {ifindex}")]
     NoInterface {

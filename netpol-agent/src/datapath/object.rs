@@ -5,6 +5,10 @@ use std::path::Path;
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::SchedClassifier};
 
 use netpol_common::flow::Timeouts;
+use nix::{
+    errno::Errno,
+    time::{ClockId, clock_getres},
+};
 
 use super::{Error, Sizes, raw::Raw};
 
@@ -51,8 +55,10 @@ pub(super) const PINNED: &[&str] = &[
 /// `maps` is the folder for pins, or `None` to pin nothing.
 pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, timeouts: Timeouts) -> Result<Ebpf, Error> {
     let timeouts = Raw(timeouts);
+    let jiffy = jiffy()?;
     let mut loader = EbpfLoader::new();
     loader.override_global("TIMEOUTS", &timeouts, true);
+    loader.override_global("JIFFY", &jiffy, true);
     for (name, entries) in sizes.by_map() {
         loader.map_max_entries(name, entries);
     }
@@ -63,6 +69,13 @@ pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, timeouts: Timeouts) -> Re
         }
     }
     loader.load(CLASSIFIERS).map_err(|source| Error::Load { source })
+}
+
+/// Nanoseconds of a jiffy: the resolution of the kernel's coarse clocks.
+fn jiffy() -> Result<u32, Error> {
+    let resolution =
+        clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_err(|source| Error::Clock { source })?;
+    u32::try_from(resolution.tv_nsec()).map_err(|_| Error::Clock { source: Errno::ERANGE })
 }
 
 /// aya takes a pinned map as it is, whatever its shape: a larger key or another kind would pass silently. So compare

@@ -5,7 +5,7 @@ use netpol_common::{Direction, Reason};
 use crate::frames::{Ends, Family, Kind, Range};
 use crate::world::{
     ALLOWED_PORT, CHUNKED, Contents, DATAGRAMS, DENIED, DENIED_LOGGED, DENIED_PORT, EMPTY, FIRST, HOT,
-    LOGGED, LOGGED_SLOTS, MANY, MANY_FLOWS, MANY_SLOTS, UNSELECTED,
+    LOGGED, LOGGED_SLOTS, MANY, MANY_FLOWS, MANY_SLOTS, MANY_V6, UNSELECTED,
 };
 
 /// Few peers, few CIDRs.
@@ -135,7 +135,8 @@ impl Case {
 
     const fn many(self) -> Self {
         let packets = Packets::Random { peers: MANY_FLOWS, slots: MANY_SLOTS, ports: false };
-        Self { ends: Ends { slot: MANY, peer: 0, ..self.ends }, packets, contents: MANY_PEERS, ..self }
+        let slot = if matches!(self.ends.family, Family::V4) { MANY } else { MANY_V6 };
+        Self { ends: Ends { slot, peer: 0, ..self.ends }, packets, contents: MANY_PEERS, ..self }
     }
 }
 

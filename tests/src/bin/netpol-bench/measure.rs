@@ -14,7 +14,7 @@ use crate::frames::places;
 use crate::machine::cpu_nanoseconds;
 use crate::pins::Pins;
 use crate::statistics::Figure;
-use crate::world::{EMPTY, HOT, INTERFACE, MANY, World};
+use crate::world::{EMPTY, HOT, INTERFACE, MANY, MANY_V6, World};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -209,7 +209,7 @@ impl Ready {
     fn new(case: Case, world: usize, tables: &mut World) -> Result<Self> {
         if case.ends.slot == HOT {
             tables.establish(&case.ends)?;
-        } else if case.ends.slot == MANY {
+        } else if matches!(case.ends.slot, MANY | MANY_V6) {
             tables.establish_many(case.ends.family)?;
         }
         let mut subjects = Vec::new();

@@ -21,9 +21,11 @@ pub(crate) const ALLOWED_PORT: u16 = 8080;
 /// A port that nothing allows.
 pub(crate) const DENIED_PORT: u16 = 9999;
 
-/// Slots that share many live flows.
+/// Slots that share many live IPv4 flows.
 pub(crate) const MANY: u32 = 16;
-/// How many those are.
+/// Slots that share many live IPv6 flows.
+pub(crate) const MANY_V6: u32 = 112;
+/// How many each of these are.
 pub(crate) const MANY_SLOTS: u32 = 16;
 /// Live flows of each of them.
 pub(crate) const MANY_FLOWS: u32 = 4096;
@@ -48,7 +50,7 @@ pub(crate) const DENIED_LOGGED: u32 = 104;
 /// How many slots each of these two has: they take turns, since events of one slot are limited.
 pub(crate) const LOGGED_SLOTS: u32 = 8;
 /// One more than the last slot.
-const END: u32 = 112;
+const END: u32 = 128;
 
 /// The policy set of every endpoint but one.
 const SET: u32 = FIRST_SET;
@@ -124,9 +126,10 @@ impl World {
         Ok(())
     }
 
-    /// Opens all flows of [`MANY`].
+    /// Opens all flows of [`MANY`] or [`MANY_V6`].
     pub(crate) fn establish_many(&mut self, family: Family) -> Result<()> {
-        for slot in MANY..MANY + MANY_SLOTS {
+        let first = if family == Family::V4 { MANY } else { MANY_V6 };
+        for slot in first..first + MANY_SLOTS {
             for peer in 0..MANY_FLOWS {
                 let (range, opened) = (Range::Peers, Direction::Ingress);
                 self.establish(&Ends { family, slot, range, peer, opened, port: ALLOWED_PORT })?;
