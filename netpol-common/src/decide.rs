@@ -29,7 +29,7 @@ mod keep;
 mod tests;
 
 use crate::{
-    flow::{Flow, FlowKey, Origin, STATE_ESTABLISHED, STATE_OPENING},
+    flow::{Flow, FlowKey, Origin, REFRESH, STATE_ESTABLISHED, STATE_OPENING},
     packet::{ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_LATER_FRAGMENT, LINK_CONTROL_SERVES, Packet},
     tables::{BACKENDS_NONE, TAG_DEFERRED, revision_of, set_of},
     verdict::{Direction, Reason},
@@ -298,6 +298,10 @@ pub fn decide<T: Tables, F: Flows>(
         if !allowed {
             if was_denied || !current {
                 out.reason = Reason::FlowDenied as u8;
+            }
+            // As long as an end speaks, the entry stays: forgotten, it would be opened anew by the other end.
+            if !error && arrival.now.wrapping_sub(flow.last_seen) >= REFRESH {
+                flows.touch(slot, table, &key, arrival.now);
             }
             out.report = 1;
             // The node's own packets always reach its pod, whatever became of a flow that the pod opened.
