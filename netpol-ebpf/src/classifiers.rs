@@ -123,11 +123,13 @@ fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     };
     // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
     let Scratch { packet, arrival, decision, frame } = unsafe { &mut *scratch };
+    // Who sent it is asked at the pod's ingress only.
+    let (ingress_ifindex, tag) = if matches!(direction, Direction::Ingress) { skb.origin() } else { (0, 0) };
     *arrival = Arrival {
         slot,
         now: now(),
-        ingress_ifindex: skb.ingress_ifindex(),
-        tag: skb.tc_index(),
+        ingress_ifindex,
+        tag,
         has_socket: u32::from(skb.has_socket()),
     };
     let reason = unreadable(skb, slot, direction, outcome, packet, frame);

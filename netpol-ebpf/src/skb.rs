@@ -84,6 +84,28 @@ impl Skb {
         unsafe { (*self.0).cb[0] = slot };
     }
 
+    /// The interface by which the packet came to the node (0 when the node made it), and its tag, as the entry of
+    /// `to_pod` has found them.
+    #[inline(always)]
+    #[must_use]
+    pub fn origin(self) -> (u32, u32) {
+        // SAFETY: as above.
+        unsafe { ((*self.0).cb[1], (*self.0).cb[2]) }
+    }
+
+    /// Leaves where the packet came from for the classifier that is called next.
+    ///
+    /// The classifier does not look itself, so that a test run, which can set the control buffer on every kernel, can
+    /// say what it cannot say otherwise: a tag, and before 5.15 the interface.
+    #[inline(always)]
+    pub fn set_origin(self, ingress_ifindex: u32, tag: u32) {
+        // SAFETY: as above.
+        unsafe {
+            (*self.0).cb[1] = ingress_ifindex;
+            (*self.0).cb[2] = tag;
+        }
+    }
+
     /// Whether a socket holds the packet.
     #[inline(always)]
     #[must_use]

@@ -42,6 +42,21 @@ pub struct Kernel {
     pub(crate) next_slot: u32,
 }
 
+/// Where a frame came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Came {
+    /// The interface by which it came to the node; 0 for none.
+    pub by: u32,
+    /// The tag that an earlier classifier wrote.
+    pub tag: u32,
+}
+
+impl From<u32> for Came {
+    fn from(by: u32) -> Self {
+        Self { by, tag: 0 }
+    }
+}
+
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -157,8 +172,9 @@ impl Kernel {
     }
 
     /// Runs a classifier on a frame and says whether it passes; events wait.
-    pub fn passes(&mut self, program: &'static str, slot: u32, ifindex: u32, frame: &[u8]) -> bool {
-        let run = TestRun { program, slot, ingress_ifindex: ifindex, frame, repeat: 1 };
+    pub fn passes(&mut self, program: &'static str, slot: u32, came: impl Into<Came>, frame: &[u8]) -> bool {
+        let Came { by, tag } = came.into();
+        let run = TestRun { program, slot, ingress_ifindex: by, tag, frame, repeat: 1 };
         let ran = self.datapath.test_run(run).unwrap_or_else(|error| panic!("{}", chain(&error)));
         assert!(matches!(ran.action, -1 | 2), "neither next nor shot: {ran:?}");
         ran.passes()
@@ -169,12 +185,12 @@ impl Kernel {
         &mut self,
         program: &'static str,
         slot: u32,
-        ifindex: u32,
+        came: impl Into<Came>,
         frame: &[u8],
     ) -> (Seen, Option<Event>) {
         self.forget_events();
         let before = self.drops();
-        let passes = self.passes(program, slot, ifindex, frame);
+        let passes = self.passes(program, slot, came, frame);
         let mut events = self.take_events();
         assert!(events.len() < 2, "two events of one packet: {events:?}");
         let Some(event) = events.pop() else {

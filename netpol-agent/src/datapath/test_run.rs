@@ -37,6 +37,8 @@ pub struct TestRun<'a> {
     pub slot: u32,
     /// The interface by which the packet came to the node; 0 for one that the node made.
     pub ingress_ifindex: u32,
+    /// What an earlier hook wrote to the packet.
+    pub tag: u32,
     /// The frame, from its Ethernet header on; at least 34 bytes for IPv4 and 54 for IPv6, or the kernel refuses it.
     pub frame: &'a [u8],
     /// How often.
@@ -68,7 +70,9 @@ impl Datapath {
     /// When there is no such classifier, or the kernel refuses the frame.
     pub fn test_run(&mut self, run: TestRun<'_>) -> Result<Ran, Error> {
         let program = object::program(&mut self.object, run.program)?;
-        test_run(program, run)
+        // The classifiers know the interface from their entry, so the packet itself need not say it: kernels before
+        // 5.15 let nobody set it.
+        run_with(program, run, 0)
     }
 }
 
@@ -78,10 +82,14 @@ impl Datapath {
 ///
 /// When the kernel refuses the frame.
 pub fn test_run(program: &SchedClassifier, run: TestRun<'_>) -> Result<Ran, Error> {
+    run_with(program, run, run.ingress_ifindex)
+}
+
+fn run_with(program: &SchedClassifier, run: TestRun<'_>, ingress_ifindex: u32) -> Result<Ran, Error> {
     let context = Context {
-        ingress_ifindex: run.ingress_ifindex,
+        ingress_ifindex,
         ifindex: LOOPBACK,
-        control: [run.slot, 0, 0, 0, 0],
+        control: [run.slot, run.ingress_ifindex, run.tag, 0, 0],
         ..Context::default()
     };
     // SAFETY: plain integers without padding, read as bytes while the context lives.

@@ -17,7 +17,7 @@ use netpol_common::{
 };
 use netpol_policy::engine::TableOp;
 
-use super::{Held, Seen, UPLINK};
+use super::{Came, Held, Seen, UPLINK};
 
 /// A local pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,9 +254,9 @@ impl Tables {
         self.to_via(UPLINK, pod, frame)
     }
 
-    /// A frame arrives at the pod by an interface; 0 when the node made it.
-    pub fn to_via(&mut self, ifindex: u32, pod: &Pod, frame: &[u8]) -> Seen {
-        self.run("to_pod", pod.slot, ifindex, frame).0
+    /// A frame arrives at the pod by an interface, perhaps with a tag; by 0 when the node made it.
+    pub fn to_via(&mut self, came: impl Into<Came>, pod: &Pod, frame: &[u8]) -> Seen {
+        self.run("to_pod", pod.slot, came, frame).0
     }
 
     /// The pod, which no policy selects, sends a frame where only its source is checked.
@@ -269,10 +269,10 @@ impl Tables {
         &mut self,
         program: &'static str,
         slot: u32,
-        ifindex: u32,
+        came: impl Into<Came>,
         frame: &[u8],
     ) -> (Seen, Option<Event>) {
-        self.kernel.judge(program, slot, ifindex, frame)
+        self.kernel.judge(program, slot, came, frame)
     }
 
     /// The pod sends a frame, and nobody looks what became of it.

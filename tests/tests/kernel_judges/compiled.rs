@@ -11,14 +11,17 @@ use netpol_common::{
     decide::{Arrival, Decision, Flows, Table, Tables, decide},
     event::Event,
     flow::{Flow, FlowKey, FragmentKey},
-    tables::{BackendSet, Endpoint, FrontendKey, INTERFACE_ENDPOINT, Interface, Judgement, PortSet, Prefix},
+    tables::{
+        BackendSet, Endpoint, FrontendKey, INTERFACE_ENDPOINT, Interface, Judgement, PortSet, Prefix,
+        TAG_DEFERRED,
+    },
 };
 use netpol_policy::{
     engine::{Engine, HookLevel, LocalEndpoint, Mirror, Recovered, Settings},
     model::{Key, SourceEvent},
     spec::Payload,
 };
-use netpol_tests::kernel::{Kernel, UPLINK};
+use netpol_tests::kernel::{Came, Kernel, UPLINK};
 
 use crate::{
     case::Case,
@@ -170,8 +173,9 @@ impl Compiled {
             Way::Between(slot, sender) => (slot, self.ifindex(sender)),
             Way::FromNode(slot) => (slot, 0),
         };
+        let tag = if let Way::Between(_, sender) = way { sender | TAG_DEFERRED } else { 0 };
         // Test runs always have a socket.
-        Arrival { slot, now: 1000, ingress_ifindex, tag: 0, has_socket: 1 }
+        Arrival { slot, now: 1000, ingress_ifindex, tag, has_socket: 1 }
     }
 
     fn ifindex(&self, slot: u32) -> u32 {
@@ -219,7 +223,8 @@ impl Compiled {
             kernel.forget_flows(arrival.slot);
         }
         kernel.forget_events();
-        let passes = kernel.passes(program, arrival.slot, arrival.ingress_ifindex, &case.frame());
+        let came = Came { by: arrival.ingress_ifindex, tag: arrival.tag };
+        let passes = kernel.passes(program, arrival.slot, came, &case.frame());
         let by = kernel.take_events().first().map(by_of);
         Some(Said { passes, by })
     }

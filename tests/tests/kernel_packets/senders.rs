@@ -1,22 +1,29 @@
-//! Who sent a packet, as the destination sees it: by the interface that it came in by.
+//! Who sent a packet, as the destination sees it: by the interface that it came in by, and by the tag where it can be
+//! believed.
 //!
-//! The tag cannot be set in a test run and is always 0: no classifier of the sender has said the last word.
+//! Without a tag no classifier of the sender has said the last word.
 
 use std::net::IpAddr;
 
 use netpol_common::{
     Direction, Reason,
     packet::TCP,
-    tables::{INTERFACE_ENDPOINT, INTERFACE_TRUSTED_BRIDGE, PORTS_ALL, PORTS_NONE, SET_CLOSED, SET_NONE},
+    tables::{
+        FIRST_SLOT, INTERFACE_ENDPOINT, INTERFACE_TRUSTED_BRIDGE, PORTS_ALL, PORTS_NONE, SET_CLOSED,
+        SET_NONE, TAG_DEFERRED,
+    },
 };
 use netpol_tests::kernel::{
-    Pod, Seen, Tables, UPLINK,
+    Came, Pod, Seen, Tables, UPLINK,
     craft::{at, framed, tcp},
 };
 use netpol_tests::packet::{self, ACK, SYN};
 
 use crate::scene::{BOTH, DENIED, FLOW_DENIED, NOT_ISOLATED, POLICY, UNREPORTED};
 
+/// A bridge on which tags are believed.
+const BRIDGE: u32 = 500;
+const ITSELF: Seen = Seen::Passes(Reason::Itself);
 const SENDER_DENIED: Seen = Seen::Drops(Reason::SenderDenied);
 
 /// Two local pods whose interfaces are known.
@@ -90,14 +97,36 @@ fn a_flow_stops_at_its_destination_when_the_senders_policy_tightens() {
 
 #[test]
 #[ignore = "needs root and BPF"]
-fn a_tag_is_believed_only_where_it_can_be_and_never_below_the_first_slot() {
+fn the_interface_counts_first_and_the_tag_where_it_can_be_believed() {
     let (mut tables, sender, receiver) = two();
     tables.judge_by(&sender, Direction::Egress, SET_CLOSED);
-    // The tag is 0: nobody's.
-    tables.interface(500, INTERFACE_TRUSTED_BRIDGE, 0);
-    let frame = tcp(at(sender.v4, 4000), at(receiver.v4, 80), SYN);
-    assert_eq!(tables.to_via(500, &receiver, &frame), NOT_ISOLATED);
-    assert_eq!(tables.to_via(sender.ifindex, &receiver, &frame), SENDER_DENIED);
+    tables.interface(BRIDGE, INTERFACE_TRUSTED_BRIDGE, 0);
+    let (slot, veth) = (sender.slot, sender.ifindex);
+    let mut port = 4000;
+    for (by, tag, expected) in [
+        // The sender's classifier has said the last word.
+        (veth, slot, NOT_ISOLATED),
+        (BRIDGE, slot, NOT_ISOLATED),
+        // It left it to us.
+        (veth, slot | TAG_DEFERRED, SENDER_DENIED),
+        (BRIDGE, slot | TAG_DEFERRED, SENDER_DENIED),
+        // No tag, or another's.
+        (veth, 0, SENDER_DENIED),
+        (veth, receiver.slot, SENDER_DENIED),
+        // Where nothing is known of the interface the tag says nothing.
+        (UPLINK, slot | TAG_DEFERRED, NOT_ISOLATED),
+        (UPLINK, receiver.slot, NOT_ISOLATED),
+        // What a queueing discipline may have written.
+        (BRIDGE, FIRST_SLOT - 1, NOT_ISOLATED),
+        (BRIDGE, 0, NOT_ISOLATED),
+        // The pod itself, through its Service.
+        (BRIDGE, receiver.slot, ITSELF),
+        (BRIDGE, receiver.slot | TAG_DEFERRED, ITSELF),
+    ] {
+        port += 1;
+        let frame = tcp(at(node(true), port), at(receiver.v4, 80), SYN);
+        assert_eq!(tables.to_via(Came { by, tag }, &receiver, &frame), expected, "{by} {tag:x}");
+    }
 }
 
 #[test]
@@ -112,7 +141,7 @@ fn a_pod_reaches_itself_through_its_own_service() {
         assert_eq!(tables.to_via(UPLINK, &pod, &syn), DENIED);
         assert_eq!(tables.to_via(other.ifindex, &pod, &syn), DENIED);
         assert_eq!(tables.from(&pod, &tcp(to, from, SYN | ACK)), DENIED);
-        assert_eq!(tables.to_via(pod.ifindex, &pod, &syn), Seen::Passes(Reason::Itself));
+        assert_eq!(tables.to_via(pod.ifindex, &pod, &syn), ITSELF);
         // And so does the answer, under whatever policy comes.
         assert_eq!(tables.from(&pod, &tcp(to, from, SYN | ACK)), UNREPORTED);
         tables.judge_both_by(&pod, SET_CLOSED);

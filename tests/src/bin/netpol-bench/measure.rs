@@ -328,7 +328,7 @@ fn load(case: &Case, slot: u32, world: &World) -> Result<Measured> {
 /// Nanoseconds of this thread that packets took, with starting them.
 fn timed(program: &mut Measured, frame: &[u8], packets: u32) -> Result<f64> {
     let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
-    let run = TestRun { program: "", slot: 0, ingress_ifindex: INTERFACE, frame, repeat: packets };
+    let run = TestRun { program: "", slot: 0, ingress_ifindex: INTERFACE, tag: 0, frame, repeat: packets };
     let start = cpu_nanoseconds(clock)?;
     program.run(run)?;
     Ok((cpu_nanoseconds(clock)? - start) as f64)
