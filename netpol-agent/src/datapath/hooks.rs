@@ -263,6 +263,8 @@ impl Datapath {
         nix::net::if_::if_indextoname(ifindex)
             .ok()
             .and_then(|name| name.into_string().ok())
+            // What was never hooked has index 0, which some C libraries name "".
+            .filter(|name| !name.is_empty())
             .ok_or(Error::NoInterface { ifindex })
     }
 }
