@@ -7,6 +7,7 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
+use netpol_common::Direction;
 use netpol_ebpf::{maps::PROGRAMS, skb::Skb};
 
 /// What is changed in a packet; set by the bench before loading.
@@ -82,6 +83,9 @@ fn cycle(ctx: TcContext) -> i32 {
     }
     let cell = constant!(cell) + turn * 2;
     skb.set_slot(cell >> 1);
+    if cell & 1 == Direction::Ingress as u32 {
+        skb.set_origin(skb.ingress_ifindex(), skb.tc_index());
+    }
     // SAFETY: nothing here needs dropping.
     unsafe { PROGRAMS.tail_call(&ctx, cell) };
     TC_ACT_SHOT

@@ -69,8 +69,8 @@ pub(crate) struct Bench {
     worlds: Vec<World>,
     ready: Vec<Ready>,
     empty: Measured,
-    /// An entry that calls the empty classifier.
-    entry: Measured,
+    /// Entries that call the empty classifier, by direction.
+    entries: [Measured; 2],
     /// What the kernel made of each program.
     pub(crate) sizes: Vec<(&'static str, ProgramSize)>,
 }
@@ -129,12 +129,14 @@ impl Bench {
             ready.push(Ready::new(case, world, &mut worlds[world])?);
         }
         let first = worlds.first_mut().context("nothing to measure")?;
-        let entry = first.datapath.entry(EMPTY, Direction::Egress)?;
+        let mut entries = [
+            first.datapath.entry(EMPTY, Direction::Ingress)?,
+            first.datapath.entry(EMPTY, Direction::Egress)?,
+        ];
         let mut sizes = vec![("empty", empty.size()?)];
-        let mut own_entry = first.datapath.entry(EMPTY, Direction::Egress)?;
-        sizes.push(("entry", own_entry.size()?));
+        sizes.push(("entry", entries[Direction::Egress.index()].size()?));
         sizes.extend(first.datapath.program_sizes()?);
-        Ok(Self { worlds, ready, empty, entry, sizes })
+        Ok(Self { worlds, ready, empty, entries, sizes })
     }
 
     /// How many figures there will be.
@@ -155,7 +157,8 @@ impl Bench {
                 let world = &mut self.worlds[ready.world];
                 let many = (effort.stretch / 25.0) as u32;
                 let empty = fastest(call, many, || timed(&mut self.empty, &ready.frame, many))?;
-                let cost = ready.measure(world, &mut self.entry, call, many)?;
+                let entry = &mut self.entries[ready.case.direction.index()];
+                let cost = ready.measure(world, entry, call, many)?;
                 empties.push(empty);
                 ready.absolute.push(cost);
                 ready.net.push(cost - empty);

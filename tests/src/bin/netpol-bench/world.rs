@@ -117,8 +117,14 @@ impl World {
                 Direction::Ingress => "to_pod",
             };
             let frame = flow.frame(direction, kind);
-            let run =
-                TestRun { program, slot: flow.slot, ingress_ifindex: INTERFACE, tag: 0, frame: &frame, repeat: 1 };
+            let run = TestRun {
+                program,
+                slot: flow.slot,
+                ingress_ifindex: INTERFACE,
+                tag: 0,
+                frame: &frame,
+                repeat: 1,
+            };
             if !self.datapath.test_run(run)?.passes() {
                 bail!("{program} drops a {kind:?} that the tables allow: {flow:?}");
             }
