@@ -13,7 +13,7 @@ use netpol_common::{
 };
 
 use crate::{
-    maps::{self, FlowTable},
+    maps::{self, FlowTable, FlowWords},
     report::count,
 };
 
@@ -42,14 +42,18 @@ impl Flows for Tracked {
         let Some(flow) = (unsafe { flows.get(key) }) else {
             return false;
         };
-        *out = *flow;
+        // SAFETY: a flow is plain words, and this is as many as it has.
+        *out = unsafe { (&raw const *flow).cast::<Flow>().read() };
         out.check == key.check()
     }
 
     #[inline(always)]
     fn put(&mut self, slot: u32, table: Table, key: &FlowKey, flow: &Flow) {
         let failed = match table_of(slot, table) {
-            Some(flows) => flows.insert(key, flow, BPF_ANY.into()).is_err(),
+            // SAFETY: as in `get`.
+            Some(flows) => {
+                flows.insert(key, unsafe { &*(&raw const *flow).cast::<FlowWords>() }, BPF_ANY.into()).is_err()
+            }
             None => true,
         };
         if failed {
@@ -64,7 +68,7 @@ impl Flows for Tracked {
         {
             // SAFETY: an aligned word inside the map's value. In a recycled element it makes a flow look younger by
             // less than its timeout, once.
-            unsafe { write_volatile(addr_of_mut!((*flow).last_seen), now) };
+            unsafe { write_volatile(addr_of_mut!((*flow.cast::<Flow>()).last_seen), now) };
         }
     }
 

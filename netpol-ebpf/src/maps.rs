@@ -49,8 +49,13 @@ pub struct Scratch {
     pub frame: Frame,
 }
 
+/// A [`Flow`] as its words. To the kernel the value must not be a struct: from 5.15 to 6.1 it takes a table into an
+/// array of tables only if both say the same of timers in their values, and it distinguishes a struct without one from
+/// no type at all, which is what the tables have that the agent makes.
+pub type FlowWords = [u32; size_of::<Flow>() / 4];
+
 /// The two tables of flows of an endpoint. Both have the shape of this one; the agent chooses each one's size.
-pub type FlowTable = LruHashMap<FlowKey, Flow, 8192>;
+pub type FlowTable = LruHashMap<FlowKey, FlowWords, 8192>;
 
 /// Slot → endpoint.
 #[btf_map]
