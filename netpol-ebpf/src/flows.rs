@@ -51,9 +51,9 @@ impl Flows for Tracked {
     fn put(&mut self, slot: u32, table: Table, key: &FlowKey, flow: &Flow) {
         let failed = match table_of(slot, table) {
             // SAFETY: as in `get`.
-            Some(flows) => {
-                flows.insert(key, unsafe { &*(&raw const *flow).cast::<FlowWords>() }, BPF_ANY.into()).is_err()
-            }
+            Some(flows) => flows
+                .insert(key, unsafe { &*(&raw const *flow).cast::<FlowWords>() }, BPF_ANY.into())
+                .is_err(),
             None => true,
         };
         if failed {
