@@ -11,6 +11,7 @@
 )]
 
 pub mod craft;
+mod frames;
 mod pins;
 mod tables;
 

@@ -5,6 +5,7 @@ mod addresses;
 mod errors;
 mod flows;
 mod fragments;
+mod packets;
 mod policies;
 mod senders;
 mod services;

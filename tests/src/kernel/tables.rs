@@ -5,9 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use netpol_common::{
     Addr, Direction,
-    decide::Table,
-    event::Event,
-    flow::{Flow, FlowKey},
     tables::{
         BACKENDS_OVERFLOW, Backend, BackendSet, CHUNK_PORTS, ENDPOINT_LIVE, Endpoint, FIRST_BACKENDS,
         FIRST_CLASS, FIRST_PORT_SET, FIRST_SET, Frontend, FrontendKey, INLINE_RANGES, Interface,
@@ -17,7 +14,7 @@ use netpol_common::{
 };
 use netpol_policy::engine::TableOp;
 
-use super::{Came, Held, Seen, UPLINK};
+use super::Held;
 
 /// A local pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +39,7 @@ impl Pod {
 
 /// Empty tables, to be filled.
 pub struct Tables {
-    kernel: Held,
+    pub(super) kernel: Held,
     /// What takes back what was written, in the order of writing.
     undo: Vec<TableOp>,
     interfaces: Vec<u32>,
@@ -242,76 +239,6 @@ impl Tables {
     pub fn interface(&mut self, ifindex: u32, kind: u32, slot: u32) {
         self.kernel.pins.set_interface(Interface { ifindex, kind, slot });
         self.interfaces.push(ifindex);
-    }
-
-    /// The pod sends a frame.
-    pub fn from(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
-        self.run("from_pod", pod.slot, pod.ifindex, frame).0
-    }
-
-    /// A frame arrives at the pod by the uplink.
-    pub fn to(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
-        self.to_via(UPLINK, pod, frame)
-    }
-
-    /// A frame arrives at the pod by an interface, perhaps with a tag; by 0 when the node made it.
-    pub fn to_via(&mut self, came: impl Into<Came>, pod: &Pod, frame: &[u8]) -> Seen {
-        self.run("to_pod", pod.slot, came, frame).0
-    }
-
-    /// The pod, which no policy selects, sends a frame where only its source is checked.
-    pub fn checked(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
-        self.run("source_check", pod.slot, pod.ifindex, frame).0
-    }
-
-    /// Runs a classifier, and gives its event too.
-    pub fn run(
-        &mut self,
-        program: &'static str,
-        slot: u32,
-        came: impl Into<Came>,
-        frame: &[u8],
-    ) -> (Seen, Option<Event>) {
-        self.kernel.judge(program, slot, came, frame)
-    }
-
-    /// The pod sends a frame, and nobody looks what became of it.
-    pub fn run_quietly(&mut self, pod: &Pod, frame: &[u8]) {
-        self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
-        self.kernel.forget_events();
-    }
-
-    /// The pod is sent a frame, and nobody looks what became of it.
-    pub fn run_quietly_to(&mut self, pod: &Pod, frame: &[u8]) {
-        self.kernel.passes("to_pod", pod.slot, UPLINK, frame);
-        self.kernel.forget_events();
-    }
-
-    /// The pod sends a frame many times; says how many events there were.
-    pub fn run_many(&mut self, pod: &Pod, frame: &[u8], times: usize) -> usize {
-        self.kernel.forget_events();
-        let mut events = 0;
-        for _ in 0..times {
-            self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
-            events += self.kernel.take_events().len();
-        }
-        events
-    }
-
-    /// The pod's flows, with the table that each is in.
-    #[must_use]
-    pub fn flows(&self, pod: &Pod) -> Vec<(Table, FlowKey, Flow)> {
-        let of = |table| {
-            let flows = self.kernel.pins.flows(pod.slot, table);
-            flows.into_iter().map(move |(key, flow)| (table, key, flow))
-        };
-        of(Table::Established).chain(of(Table::Opening)).collect()
-    }
-
-    /// What the kernel has counted.
-    #[must_use]
-    pub fn counters(&self) -> netpol_agent::datapath::Counters {
-        self.kernel.datapath.counters().expect("counters")
     }
 }
 

@@ -11,6 +11,7 @@ mod compiled;
 mod expected;
 mod run;
 mod shrink;
+mod view;
 
 use std::{io::Write as _, time::Instant};
 

@@ -1,36 +1,31 @@
-//! Known flows: replies, changes of policy, labels and addresses, closing.
+//! Known flows: replies, states, closing.
 
 use std::net::SocketAddr;
 
 use netpol_common::{
-    Direction, Reason,
+    Direction,
     decide::Table,
     flow::{STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
     packet::{TCP_FIN as FIN, TCP_RST as RST},
     tables::PORTS_NONE,
 };
 use netpol_tests::kernel::{
-    Seen, Tables,
+    Tables,
     craft::{at, sctp, tcp, udp},
 };
 use netpol_tests::packet::{ACK, SYN};
 
-use crate::scene::{
-    BOTH, DENIED, FLOW_DENIED, NOT_ISOLATED, POLICY, Scene, UNREPORTED, confidant, friend, stranger,
-};
-
-/// A change of policy that lets a flow live again is reported.
-const LIVES_AGAIN: Seen = Seen::Passes(Reason::Flow);
+use crate::scene::{BOTH, DENIED, POLICY, Scene, UNREPORTED, confidant, friend, stranger};
 
 impl Scene {
     /// The pod has opened a connection, and both ends have spoken.
-    fn opened(&mut self, own: SocketAddr, peer: SocketAddr) {
+    pub(crate) fn opened(&mut self, own: SocketAddr, peer: SocketAddr) {
         assert_eq!(self.from(&tcp(own, peer, SYN)), POLICY);
         assert_eq!(self.to(&tcp(peer, own, SYN | ACK)), UNREPORTED);
         assert_eq!(self.from(&tcp(own, peer, ACK)), UNREPORTED);
     }
 
-    fn ends(&self, v4: bool) -> (SocketAddr, SocketAddr) {
+    pub(crate) fn ends(&self, v4: bool) -> (SocketAddr, SocketAddr) {
         (at(self.own(v4), 4000), at(friend(v4), 80))
     }
 }
@@ -136,127 +131,6 @@ fn a_denied_packet_leaves_no_flow() {
         assert_eq!(scene.to(&tcp(at(stranger(v4), 80), own, SYN | ACK)), DENIED);
     }
     assert_eq!(scene.tables.flows(&scene.pod), []);
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn a_tightened_policy_stops_an_open_connection_in_both_directions() {
-    let mut scene = Scene::new();
-    for v4 in BOTH {
-        let (own, peer) = scene.ends(v4);
-        scene.opened(own, peer);
-        scene.close(Direction::Egress);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
-        // Ingress would still allow the peer; its next segment does not open the flow anew as its own.
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
-        assert_eq!(scene.to(&tcp(peer, own, RST)), FLOW_DENIED);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
-        scene.isolate();
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), LIVES_AGAIN);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
-    }
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn tightening_is_noticed_by_whichever_end_speaks_first() {
-    let mut scene = Scene::new();
-    for v4 in BOTH {
-        let (own, peer) = scene.ends(v4);
-        scene.opened(own, peer);
-        scene.close(Direction::Egress);
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
-        scene.isolate();
-        // And one that the peer opened, by ingress.
-        let (own, peer) = (at(own.ip(), 80), at(peer.ip(), 4001));
-        assert_eq!(scene.to(&tcp(peer, own, SYN)), POLICY);
-        assert_eq!(scene.from(&tcp(own, peer, SYN | ACK)), UNREPORTED);
-        scene.close(Direction::Egress);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
-        scene.close(Direction::Ingress);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
-        scene.isolate();
-    }
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn what_is_still_allowed_lives_on_without_a_word() {
-    let mut scene = Scene::new();
-    for v4 in BOTH {
-        let (own, peer) = scene.ends(v4);
-        scene.opened(own, peer);
-        scene.isolate();
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
-        scene.free();
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), UNREPORTED);
-        scene.close(Direction::Ingress);
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
-        scene.isolate();
-    }
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn a_pod_that_becomes_isolated_keeps_what_is_allowed_and_loses_the_rest() {
-    let mut scene = Scene::new();
-    scene.free();
-    for v4 in BOTH {
-        let own = at(scene.own(v4), 4000);
-        for peer in [friend(v4), stranger(v4)] {
-            assert_eq!(scene.from(&tcp(own, at(peer, 80), SYN)), NOT_ISOLATED);
-            assert_eq!(scene.to(&tcp(at(peer, 80), own, SYN | ACK)), UNREPORTED);
-        }
-    }
-    scene.isolate();
-    for v4 in BOTH {
-        let own = at(scene.own(v4), 4000);
-        assert_eq!(scene.to(&tcp(at(friend(v4), 80), own, ACK)), UNREPORTED);
-        assert_eq!(scene.to(&tcp(at(stranger(v4), 80), own, ACK)), FLOW_DENIED);
-    }
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn a_flow_is_judged_again_when_its_peer_changes_and_not_before() {
-    let mut scene = Scene::new();
-    let nobody = scene.tables.class();
-    for v4 in BOTH {
-        let (own, peer) = scene.ends(v4);
-        scene.opened(own, peer);
-        // The order of writes: first the class, then the generation.
-        scene.tables.peer(peer.ip(), nobody, 0);
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
-        scene.tables.bump(peer.ip());
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
-        let friends = scene.friends;
-        scene.tables.peer(peer.ip(), friends, 0);
-        scene.tables.bump(peer.ip());
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), LIVES_AGAIN);
-        // All of them, as when a prefix moves.
-        scene.tables.peer(peer.ip(), nobody, 0);
-        scene.tables.write(&netpol_policy::engine::TableOp::AllGenerations);
-        assert_eq!(scene.from(&tcp(own, peer, ACK)), FLOW_DENIED);
-    }
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn another_addresss_generation_changes_nothing() {
-    let mut scene = Scene::new();
-    let nobody = scene.tables.class();
-    for v4 in BOTH {
-        let (own, peer) = scene.ends(v4);
-        scene.opened(own, peer);
-        scene.tables.peer(peer.ip(), nobody, 0);
-        scene.tables.bump(confidant(v4));
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
-        scene.tables.bump(peer.ip());
-        assert_eq!(scene.to(&tcp(peer, own, ACK)), FLOW_DENIED);
-    }
 }
 
 #[test]

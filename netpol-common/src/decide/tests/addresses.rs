@@ -1,6 +1,9 @@
 //! Lines 1 to 4 of the precedence: endpoints, addresses, link control, the node.
 
-use super::world::{FRIEND, FRIEND_6, OWN, OWN_6, POD, STRANGER, World, addr, echo, packet, tcp};
+use super::{
+    packets::{echo, packet, tcp},
+    world::{FRIEND, FRIEND_6, OWN, OWN_6, POD, STRANGER, World, addr},
+};
 use crate::{
     Direction, Reason,
     decide::{Arrival, source_check},

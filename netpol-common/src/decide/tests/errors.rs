@@ -1,6 +1,9 @@
 //! Line 6 of the precedence: ICMP errors.
 
-use super::world::{EVERYTHING, POD, TO_FRIENDS, World, packet, tcp};
+use super::{
+    packets::{packet, tcp},
+    world::{EVERYTHING, POD, TO_FRIENDS, World},
+};
 use crate::{
     Direction, Reason,
     flow::STATE_OPENING,

@@ -1,6 +1,9 @@
 //! Line 7 of the precedence: known flows.
 
-use super::world::{EVERYTHING, FRIEND, FRIENDS, OWN, POD, TO_FRIENDS, World, echo, packet, tcp};
+use super::{
+    packets::{echo, packet, tcp},
+    world::{EVERYTHING, FRIEND, FRIENDS, OWN, POD, TO_FRIENDS, World},
+};
 use crate::{
     Direction, Reason,
     flow::{FIN_PEER, FIN_POD, Origin, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},

@@ -1,6 +1,9 @@
 //! Line 5 of the precedence: fragments.
 
-use super::world::{EVERYTHING, POD, TO_FRIENDS, World, packet};
+use super::{
+    packets::packet,
+    world::{EVERYTHING, POD, TO_FRIENDS, World},
+};
 use crate::{
     Direction, Reason,
     flow::FRAGMENT_TIMEOUT,

@@ -1,6 +1,9 @@
 //! Line 8 of the precedence, and the one of `judge`: new flows by the policies in force.
 
-use super::world::{EVERYTHING, FRIENDS, POD, TO_FRIENDS, World, echo, packet, tcp};
+use super::{
+    packets::{echo, packet, tcp},
+    world::{EVERYTHING, FRIENDS, POD, TO_FRIENDS, World},
+};
 use crate::{
     Direction, Reason,
     packet::{SCTP, TCP, TCP_SYN as SYN, UDP},

@@ -1,6 +1,9 @@
 //! The tag and the interface: who sent a packet, and whether its egress was judged.
 
-use super::world::{BRIDGE, EVERYTHING, FRIENDS, NEIGHBOUR, POD, TO_FRIENDS, UPLINK, World, packet, tcp};
+use super::{
+    packets::{packet, tcp},
+    world::{BRIDGE, EVERYTHING, FRIENDS, NEIGHBOUR, POD, TO_FRIENDS, UPLINK, World},
+};
 use crate::{
     Direction, Reason,
     flow::Origin,

@@ -1,6 +1,9 @@
 //! Line 3 and 4 of `judge`: flows to Services.
 
-use super::world::{EVERYTHING, FRIENDS, POD, TO_FRIENDS, World, echo, packet, tcp};
+use super::{
+    packets::{echo, packet, tcp},
+    world::{EVERYTHING, FRIENDS, POD, TO_FRIENDS, World},
+};
 use crate::{
     Direction, Reason,
     packet::{TCP_ACK as ACK, TCP_SYN as SYN, UDP},

@@ -1,6 +1,9 @@
 //! Time is an input.
 
-use super::world::{EVERYTHING, POD, TO_FRIENDS, World, packet, tcp};
+use super::{
+    packets::{packet, tcp},
+    world::{EVERYTHING, POD, TO_FRIENDS, World},
+};
 use crate::{
     Direction, Reason,
     flow::{REFRESH, Timeouts},

@@ -1,0 +1,81 @@
+//! Frames from and to the pods of [`Tables`], and what became of them.
+
+use netpol_common::{
+    decide::Table,
+    event::Event,
+    flow::{Flow, FlowKey},
+};
+
+use super::{Came, Pod, Seen, Tables, UPLINK};
+
+impl Tables {
+    /// The pod sends a frame.
+    pub fn from(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
+        self.run("from_pod", pod.slot, pod.ifindex, frame).0
+    }
+
+    /// A frame arrives at the pod by the uplink.
+    pub fn to(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
+        self.to_via(UPLINK, pod, frame)
+    }
+
+    /// A frame arrives at the pod by an interface, perhaps with a tag; by 0 when the node made it.
+    pub fn to_via(&mut self, came: impl Into<Came>, pod: &Pod, frame: &[u8]) -> Seen {
+        self.run("to_pod", pod.slot, came, frame).0
+    }
+
+    /// The pod, which no policy selects, sends a frame where only its source is checked.
+    pub fn checked(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
+        self.run("source_check", pod.slot, pod.ifindex, frame).0
+    }
+
+    /// Runs a classifier, and gives its event too.
+    pub fn run(
+        &mut self,
+        program: &'static str,
+        slot: u32,
+        came: impl Into<Came>,
+        frame: &[u8],
+    ) -> (Seen, Option<Event>) {
+        self.kernel.judge(program, slot, came, frame)
+    }
+
+    /// The pod sends a frame, and nobody looks what became of it.
+    pub fn run_quietly(&mut self, pod: &Pod, frame: &[u8]) {
+        self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
+        self.kernel.forget_events();
+    }
+
+    /// The pod is sent a frame, and nobody looks what became of it.
+    pub fn run_quietly_to(&mut self, pod: &Pod, frame: &[u8]) {
+        self.kernel.passes("to_pod", pod.slot, UPLINK, frame);
+        self.kernel.forget_events();
+    }
+
+    /// The pod sends a frame many times; says how many events there were.
+    pub fn run_many(&mut self, pod: &Pod, frame: &[u8], times: usize) -> usize {
+        self.kernel.forget_events();
+        let mut events = 0;
+        for _ in 0..times {
+            self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
+            events += self.kernel.take_events().len();
+        }
+        events
+    }
+
+    /// The pod's flows, with the table that each is in.
+    #[must_use]
+    pub fn flows(&self, pod: &Pod) -> Vec<(Table, FlowKey, Flow)> {
+        let of = |table| {
+            let flows = self.kernel.pins.flows(pod.slot, table);
+            flows.into_iter().map(move |(key, flow)| (table, key, flow))
+        };
+        of(Table::Established).chain(of(Table::Opening)).collect()
+    }
+
+    /// What the kernel has counted.
+    #[must_use]
+    pub fn counters(&self) -> netpol_agent::datapath::Counters {
+        self.kernel.datapath.counters().expect("counters")
+    }
+}
