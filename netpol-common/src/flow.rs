@@ -189,7 +189,8 @@ mod tests {
             // As Linux starts: so that 32 bits of them wrap five minutes after boot.
             let start = (1_u64 << 32) - 300 * hz;
             let jiffy = 1_000_000_000 / hz as u32;
-            let day = ticks_of_jiffies(start + 86_400 * hz, jiffy).wrapping_sub(ticks_of_jiffies(start, jiffy));
+            let day =
+                ticks_of_jiffies(start + 86_400 * hz, jiffy).wrapping_sub(ticks_of_jiffies(start, jiffy));
             assert!(day.abs_diff(ticks(86_400_000_000_000)) <= 1, "{hz} Hz: {day}");
         }
     }
