@@ -34,7 +34,12 @@ impl Engine {
         if refused.is_empty() && clear {
             return;
         }
-        self.refusals.ops.extend_from_slice(refused);
+        for op in refused {
+            // A hook may be asked for again before it is tried again; once is enough.
+            if !(matches!(op, TableOp::Hook { .. }) && self.refusals.ops.contains(op)) {
+                self.refusals.ops.push(op.clone());
+            }
+        }
         let mut sets = BTreeSet::new();
         let mut unhooked = BTreeSet::new();
         for op in &self.refusals.ops {

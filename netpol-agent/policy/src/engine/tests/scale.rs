@@ -1,9 +1,9 @@
-//! A large cluster: how much work and how many operations a change costs.
+//! A large cluster: how many operations a change costs. The bench says how long it takes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::{
-    build::{block, namespace, pod, pods, pods_of, policy, rule, service, slice, tcp},
+    build::{block, namespace, pod, pods, pods_of, policy, rule, service, tcp},
     lab::Lab,
 };
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
 
 /// Namespaces, pods of each, policies of each, pods of this node of each.
 const SMALL: [usize; 4] = [20, 25, 5, 1];
-const LARGE: [usize; 4] = [100, 100, 10, 1];
 
 fn replica(n: usize, i: usize) -> Pod {
     let app = i % 5;
@@ -49,14 +48,6 @@ fn fill(lab: &mut Lab, [namespaces, pods_each, policies, locals]: [usize; 4]) {
         let ip = format!("10.96.{}.{}", n / 250, n % 250 + 1);
         lab.put(Object::Service(service(&format!("ns{n}/s"), "app=a1", &[&ip], 80, 8080)));
     }
-}
-
-fn timed<T>(what: &str, f: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let out = f();
-    let took = start.elapsed();
-    println!("{what}: {took:?}");
-    (out, took)
 }
 
 /// Operations but for the generations, which are no system calls.
@@ -114,61 +105,4 @@ fn what_is_told_again_costs_nothing() {
     let objects = lab.engine.store().objects();
     lab.engine.apply(crate::model::SourceEvent::Reset(objects));
     assert_eq!(lab.settle(), []);
-}
-
-/// `cargo test --release -p netpol-policy -- --ignored --nocapture large` prints the times.
-#[test]
-#[ignore = "measures; run it in release"]
-fn large() {
-    let mut lab = Lab::new();
-    timed("read", || fill(&mut lab, LARGE));
-    let (ops, first) = timed("first compile", || lab.engine.compile(lab.now));
-    println!("{} operations", ops.len());
-    lab.engine.applied(lab.now, &[]);
-    lab.settle();
-    assert!(first < Duration::from_secs(1));
-
-    let mut worst = Duration::ZERO;
-    for i in 0..100 {
-        lab.remote(replica(i, 150));
-        let start = Instant::now();
-        let ops = lab.engine.compile(lab.now);
-        worst = worst.max(start.elapsed());
-        assert!(ops.len() < 12, "{ops:#?}");
-        lab.engine.applied(lab.now, &[]);
-    }
-    println!("a remote replica joins: at worst {worst:?}");
-    let (_, _) = timed("grace", || lab.engine.compile(lab.now + Duration::from_secs(1)));
-    for i in 0..3 {
-        lab.local(replica(i, 105 + i));
-        let (ops, _) = timed("a local replica joins", || lab.engine.compile(lab.now));
-        println!("{} operations", ops.len());
-        lab.engine.applied(lab.now, &[]);
-    }
-    let ends: Vec<String> = (0..1000).map(|i| address(i / 100, i % 100)).collect();
-    let mut vip = service("ns0/big", "", &["10.96.9.9"], 80, 80);
-    vip.selector = None;
-    lab.put(Object::Service(vip));
-    for (i, part) in ends.chunks(100).enumerate() {
-        let part: Vec<(&str, bool)> = part.iter().map(|a| (a.as_str(), true)).collect();
-        lab.put(slice(&format!("ns0/e{i}"), "big", 80, &part));
-    }
-    lab.settle();
-    for i in 0..3 {
-        lab.put(slice("ns0/e10", "big", 80, &[(&address(10, i), true)]));
-        let (ops, _) = timed("a Service of 1000 backends gets another one", || lab.engine.compile(lab.now));
-        println!("{} operations", ops.len());
-        lab.engine.applied(lab.now, &[]);
-    }
-    lab.settle();
-    let (_, _) = timed("problems", || lab.engine.problems());
-    lab.put(policy("ns1/p1", "app=a0", Some(vec![rule(&[pods("app=a2")], &[tcp(1)])]), None));
-    let (ops, _) = timed("a policy changes", || lab.engine.compile(lab.now));
-    println!("{} operations", ops.len());
-    lab.put(namespace("ns5", "team=other"));
-    let (ops, _) = timed("a namespace is relabelled", || lab.engine.compile(lab.now));
-    println!("{} operations", ops.len());
-    lab.put(policy("ns1/p1", "app=a0", Some(vec![rule(&[pods_of("", "")], &[tcp(1)])]), None));
-    let (ops, _) = timed("a policy selects every pod", || lab.engine.compile(lab.now));
-    println!("{} operations", ops.len());
 }
