@@ -125,13 +125,7 @@ fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     let Scratch { packet, arrival, decision, frame } = unsafe { &mut *scratch };
     // Who sent it is asked at the pod's ingress only.
     let (ingress_ifindex, tag) = if matches!(direction, Direction::Ingress) { skb.origin() } else { (0, 0) };
-    *arrival = Arrival {
-        slot,
-        now: now(),
-        ingress_ifindex,
-        tag,
-        has_socket: u32::from(skb.has_socket()),
-    };
+    *arrival = Arrival { slot, now: now(), ingress_ifindex, tag, has_socket: u32::from(skb.has_socket()) };
     let reason = unreadable(skb, slot, direction, outcome, packet, frame);
     if reason == READABLE {
         decide(&Maps, &mut Tracked, packet, arrival, direction, decision);
