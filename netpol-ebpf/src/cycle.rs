@@ -3,6 +3,7 @@
 //! asked for each time.
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the macro of a classifier gives it its context so")]
 
 use core::ptr::read_volatile;
 
@@ -72,7 +73,7 @@ fn cycle(ctx: TcContext) -> i32 {
         next
     };
     let turn = (random >> 22) as u32 & constant!(slot_mask);
-    let peer = ((random >> 33) * u64::from(constant!(peers)) >> 31) as u32;
+    let peer = (((random >> 33) * u64::from(constant!(peers))) >> 31) as u32;
     if !write(skb, constant!(pod_at), (constant!(pod) + turn).to_be())
         || !write(skb, constant!(peer_at), (constant!(peer) + peer).to_be())
     {

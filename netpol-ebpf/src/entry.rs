@@ -4,6 +4,7 @@
 //! write.
 #![no_std]
 #![no_main]
+#![expect(clippy::needless_pass_by_value, reason = "the macro of a classifier gives it its context so")]
 
 use core::ptr::read_volatile;
 

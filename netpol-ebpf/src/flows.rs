@@ -49,13 +49,10 @@ impl Flows for Tracked {
 
     #[inline(always)]
     fn put(&mut self, slot: u32, table: Table, key: &FlowKey, flow: &Flow) {
-        let failed = match table_of(slot, table) {
-            // SAFETY: as in `get`.
-            Some(flows) => flows
-                .insert(key, unsafe { &*(&raw const *flow).cast::<FlowWords>() }, BPF_ANY.into())
-                .is_err(),
-            None => true,
-        };
+        // SAFETY: as in `get`.
+        let words = unsafe { &*(&raw const *flow).cast::<FlowWords>() };
+        let failed =
+            table_of(slot, table).is_none_or(|flows| flows.insert(key, words, BPF_ANY.into()).is_err());
         if failed {
             count(COUNTER_FLOW_FULL);
         }

@@ -90,7 +90,7 @@ pub fn parse_scratch(skb: Skb) -> u32 {
     if outcome != SHORT {
         return outcome;
     }
-    skb.pull(if skb.len() < PULL { skb.len() } else { PULL });
+    skb.pull(if skb.length() < PULL { skb.length() } else { PULL });
     netpol_parse(skb.as_raw()) as u32
 }
 
@@ -100,7 +100,7 @@ const PULL: u32 = 256;
 #[inline(always)]
 fn parse(skb: Skb, packet: &mut Packet, frame: &mut Frame) -> u32 {
     *packet = Packet::default();
-    packet.length = skb.len();
+    packet.length = skb.length();
     let Some(ethernet) = skb.read::<Ethernet>(0) else {
         return SHORT;
     };

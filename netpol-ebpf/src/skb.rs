@@ -45,10 +45,14 @@ impl Skb {
         self.0
     }
 
-    field! {
-        /// Length in bytes, also of what is not linear.
-        len
+    /// Length in bytes, also of what is not linear.
+    #[inline(always)]
+    #[must_use]
+    pub fn length(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).len }
     }
+
     field! {
         /// Whether a VLAN tag was taken off by the device.
         vlan_present
@@ -164,11 +168,8 @@ impl Skb {
     #[inline(always)]
     #[must_use]
     pub fn read<T: Copy>(self, offset: usize) -> Option<T> {
-        match self.at::<T>(offset) {
-            // SAFETY: the bounds were checked against the end of the packet; T is made of integers. The kernel aligns
-            // IP headers to four bytes, and everything behind them counts in fours.
-            Some(p) => Some(unsafe { p.read() }),
-            None => None,
-        }
+        // SAFETY: the bounds were checked against the end of the packet; T is made of integers. The kernel aligns IP
+        // headers to four bytes, and everything behind them counts in fours.
+        self.at::<T>(offset).map(|p| unsafe { p.read() })
     }
 }

@@ -141,7 +141,7 @@ impl Tables for Maps {
     #[inline(always)]
     fn member(&self, backends: u32, slot: u32) -> bool {
         // SAFETY: only whether it is there counts.
-        unsafe { maps::MEMBERS.get(&MemberKey { backends, slot }) }.is_some()
+        unsafe { maps::MEMBERS.get(MemberKey { backends, slot }) }.is_some()
     }
 
     #[inline(always)]

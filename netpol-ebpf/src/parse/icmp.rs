@@ -104,7 +104,6 @@ pub(super) fn read(skb: Skb, offset: usize, room: u32, hops: u8, packet: &mut Pa
 /// a fragment, stays unread, and the error is then judged as any other ICMP.
 #[inline(always)]
 fn quoted(skb: Skb, offset: usize, room: u32, packet: &mut Packet) -> u32 {
-    let transport;
     let proto;
     let length;
     if packet.src.is_v4() {
@@ -137,7 +136,7 @@ fn quoted(skb: Skb, offset: usize, room: u32, packet: &mut Packet) -> u32 {
         length = 40;
         proto = inner.next;
     }
-    transport = offset + length;
+    let transport = offset + length;
     if room < length as u32 + 8 {
         return IP;
     }

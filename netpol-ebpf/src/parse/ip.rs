@@ -124,7 +124,7 @@ fn v4_options(skb: Skb, start: usize, length: u32, frame: &mut Frame) -> u32 {
         let mut step = u32::from(step);
         if kind == 1 {
             step = 1;
-        } else if step < 2 || step > 40 {
+        } else if !(2..=40).contains(&step) {
             return drop_as(Reason::Malformed);
         }
         // At most 39 + 40: an option that leads beyond the end must not wrap to a place before it.
