@@ -137,13 +137,6 @@ impl Skb {
         unsafe { read_volatile(&raw const (*self.0).data_end) as usize }
     }
 
-    /// Bytes that can be read directly.
-    #[inline(always)]
-    #[must_use]
-    pub fn linear(self) -> u32 {
-        (self.data_end() - self.data()) as u32
-    }
-
     /// The bytes at `offset` as a plain struct of at least two bytes (the verifier learns nothing from the comparison
     /// that a single byte is compiled to); `None` when they are not in the linear part.
     #[inline(always)]

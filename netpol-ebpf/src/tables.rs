@@ -5,12 +5,11 @@ use core::ptr::{addr_of, read_volatile};
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use netpol_common::{
     Addr, Direction, Reason,
-    addr::V4_PREFIX_BITS,
     decide::{Tables, judge_backends, permits},
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
-        Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SLOTS,
-        SourceKey, generation_cell, judgement,
+        Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SourceKey,
+        generation_cell, judgement,
     },
 };
 
@@ -171,8 +170,6 @@ impl Tables for Maps {
         }
     }
 }
-
-const _: () = assert!(V4_PREFIX_BITS == 96 && SLOTS > 0);
 
 const POLICY: u8 = Reason::Policy as u8;
 const DEFERRED: u8 = Reason::Deferred as u8;

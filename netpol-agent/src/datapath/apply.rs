@@ -12,11 +12,11 @@ use netpol_policy::engine::{Cidr, TableOp};
 use super::{Datapath, Error, raw::Raw};
 
 /// Names the map in an error.
-fn named(name: &str) -> impl Fn(MapError) -> Error + '_ {
+pub(super) fn named(name: &str) -> impl Fn(MapError) -> Error + '_ {
     move |source| Error::NamedMap { name: name.to_owned(), source }
 }
 
-fn insert<K: Pod, V: Pod>(
+pub(super) fn insert<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, Raw<K>, Raw<V>>,
     name: &str,
     key: K,
@@ -26,7 +26,7 @@ fn insert<K: Pod, V: Pod>(
 }
 
 /// Removes an entry; one that is not there is what was wanted.
-fn remove<K: Pod, V: Pod>(
+pub(super) fn remove<K: Pod, V: Pod>(
     map: &mut HashMap<MapData, Raw<K>, Raw<V>>,
     name: &str,
     key: K,
@@ -34,7 +34,8 @@ fn remove<K: Pod, V: Pod>(
     gone(map.remove(&Raw(key))).map_err(named(name))
 }
 
-fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
+/// Takes "there was none" for success.
+pub(super) fn gone(result: Result<(), MapError>) -> Result<(), MapError> {
     match result {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

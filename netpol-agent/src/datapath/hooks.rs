@@ -24,7 +24,11 @@ use netpol_common::{
 };
 use netpol_policy::engine::HookLevel;
 
-use super::{Datapath, Error, object, raw::Raw, sys};
+use super::{
+    Datapath, Error,
+    apply::{gone, insert, named, remove},
+    object, sys,
+};
 
 /// Our filters where there are no TCX links: the first of the chain, and recognised by this handle.
 const PRIORITY: u16 = 1;
@@ -61,6 +65,9 @@ pub enum Attach {
     Filter,
 }
 
+/// The map of interfaces, in errors.
+const INTERFACES: &str = "INTERFACES";
+
 impl Attach {
     /// Whether links are used.
     fn by_links(self) -> bool {
@@ -80,10 +87,7 @@ impl Datapath {
             self.forget_interface(ifindex)?;
         } else {
             let interface = Interface { ifindex, kind: INTERFACE_ENDPOINT, slot };
-            self.tables
-                .interfaces
-                .insert(Raw(ifindex), Raw(interface), 0)
-                .map_err(|source| Error::NamedMap { name: "INTERFACES".to_owned(), source })?;
+            insert(&mut self.tables.interfaces, INTERFACES, ifindex, interface)?;
         }
         for direction in Direction::ALL {
             match classifier(level, direction) {
@@ -120,22 +124,11 @@ impl Datapath {
             return self.forget_interface(ifindex);
         }
         let interface = Interface { ifindex, kind: INTERFACE_TRUSTED_BRIDGE, slot: 0 };
-        self.tables
-            .interfaces
-            .insert(Raw(ifindex), Raw(interface), 0)
-            .map_err(|source| Error::NamedMap { name: "INTERFACES".to_owned(), source })
+        insert(&mut self.tables.interfaces, INTERFACES, ifindex, interface)
     }
 
     fn forget_interface(&mut self, ifindex: u32) -> Result<(), Error> {
-        match self.tables.interfaces.remove(&Raw(ifindex)) {
-            Ok(()) | Err(aya::maps::MapError::KeyNotFound) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-            {
-                Ok(())
-            }
-            Err(source) => Err(Error::NamedMap { name: "INTERFACES".to_owned(), source }),
-        }
+        remove(&mut self.tables.interfaces, INTERFACES, ifindex)
     }
 
     /// Takes an endpoint down: it is not live any more, carries nothing, and its flows go.
@@ -158,25 +151,14 @@ impl Datapath {
             .programs
             .get(name)
             .ok_or_else(|| Error::Missing { what: "program", name: name.to_owned() })?;
-        self.tables
-            .programs
-            .set(program_cell(slot, direction), program, 0)
-            .map_err(|source| Error::NamedMap { name: "PROGRAMS".to_owned(), source })
+        self.tables.programs.set(program_cell(slot, direction), program, 0).map_err(named("PROGRAMS"))
     }
 
     fn clear_program(&mut self, slot: u32, direction: Direction) -> Result<(), Error> {
-        match self.tables.programs.clear_index(&program_cell(slot, direction)) {
-            Ok(()) => Ok(()),
-            Err(aya::maps::MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::ENOENT) =>
-            {
-                Ok(())
-            }
-            Err(source) => Err(Error::NamedMap { name: "PROGRAMS".to_owned(), source }),
-        }
+        gone(self.tables.programs.clear_index(&program_cell(slot, direction))).map_err(named("PROGRAMS"))
     }
 
-    pub(super) fn link_pin(&self, slot: u32, direction: Direction) -> PathBuf {
+    fn link_pin(&self, slot: u32, direction: Direction) -> PathBuf {
         self.folder.join("links").join(format!("{slot}-{}", direction.name()))
     }
 

@@ -91,16 +91,13 @@ fn check_layout(folder: &Path) -> Result<(), Error> {
         let same = found.map_type().is_ok_and(|kind| kind as u32 == wanted.map_type())
             && found.key_size() == wanted.key_size()
             && found.value_size() == wanted.value_size()
-            && found.map_flags() & !INTERNAL_FLAGS == wanted.map_flags();
+            && found.map_flags() == wanted.map_flags();
         if !same {
             return Err(Error::Layout { path: pin });
         }
     }
     Ok(())
 }
-
-/// Flags that the kernel adds to a map by itself.
-const INTERNAL_FLAGS: u32 = 0;
 
 /// A program of an object.
 pub(super) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier, Error> {

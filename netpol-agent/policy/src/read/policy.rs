@@ -208,54 +208,41 @@ fn read_rule(value: &Value, direction: Direction, path: &Path<'_>, notes: &mut N
     };
     let mut void = unknown_fields(rule, &[peers_name, "ports"], path, notes, message);
 
-    let at = path.field(peers_name);
-    let peers = match get(rule, peers_name) {
-        None => None,
-        Some(Value::Array(items)) if items.is_empty() => None,
-        Some(Value::Array(items)) => Some(
-            items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| {
-                    let (peer, voids) = peer::read(item, &at.index(index), notes);
-                    void |= voids;
-                    peer
-                })
-                .collect(),
-        ),
-        Some(other) => {
-            notes.add(
-                &at,
-                format!("is {}, not a list: no peer matches", json_type(other)),
-                "write a list of peers",
-            );
-            Some(vec![PolicyPeer::Nobody])
-        }
-    };
+    let wrong = ("no peer matches", "write a list of peers");
+    let peers =
+        items(get(rule, peers_name), &path.field(peers_name), notes, peer::read, wrong, PolicyPeer::Nobody);
+    let wrong = ("no port is allowed", "write a list of ports");
+    let ports =
+        items(get(rule, "ports"), &path.field("ports"), notes, port::read, wrong, PolicyPort::Nothing);
+    void |= peers.1 || ports.1;
+    Rule { peers: peers.0, ports: ports.0, void }
+}
 
-    let at = path.field("ports");
-    let ports = match get(rule, "ports") {
-        None => None,
-        Some(Value::Array(items)) if items.is_empty() => None,
-        Some(Value::Array(items)) => Some(
-            items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| {
-                    let (port, voids) = port::read(item, &at.index(index), notes);
-                    void |= voids;
-                    port
-                })
-                .collect(),
-        ),
+/// Reads the peers or the ports of a rule: `None` where the list is missing or empty, which is any; one that is no list
+/// grants nothing. Says also whether an item voids the rule.
+fn items<T>(
+    value: Option<&Value>,
+    path: &Path<'_>,
+    notes: &mut Notes,
+    read: fn(&Value, &Path<'_>, &mut Notes) -> (T, bool),
+    (meaning, remedy): (&str, &str),
+    nothing: T,
+) -> (Option<Vec<T>>, bool) {
+    let list = match value {
+        None => return (None, false),
+        Some(Value::Array(list)) if list.is_empty() => return (None, false),
+        Some(Value::Array(list)) => list,
         Some(other) => {
-            notes.add(
-                &at,
-                format!("is {}, not a list: no port is allowed", json_type(other)),
-                "write a list of ports",
-            );
-            Some(vec![PolicyPort::Nothing])
+            notes.add(path, format!("is {}, not a list: {meaning}", json_type(other)), remedy);
+            return (Some(vec![nothing]), false);
         }
     };
-    Rule { peers, ports, void }
+    let mut void = false;
+    let each = list.iter().enumerate().map(|(index, item)| {
+        let (item, voids) = read(item, &path.index(index), notes);
+        void |= voids;
+        item
+    });
+    let read = each.collect();
+    (Some(read), void)
 }
