@@ -6,6 +6,7 @@
 //! neither could happen, by the next laboratory that is built.
 
 pub mod command;
+pub mod counted;
 pub mod deadline;
 pub mod kernel;
 pub mod laboratory;
@@ -15,6 +16,7 @@ pub mod raw;
 pub mod serve;
 pub mod yaml;
 
+pub use counted::counted;
 pub use deadline::eventually;
 pub use laboratory::{Agent, Laboratory, Link, Namespace, Pod, PodSpec, ServicePort, ServiceSpec, Setup};
 pub use probe::Outcome;

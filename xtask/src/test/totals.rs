@@ -1,6 +1,6 @@
 //! Counts what ran, from the lines that Rust's test harness and cargo write.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Result, bail};
 
@@ -20,6 +20,8 @@ pub(crate) struct Totals {
     /// The binary whose output is being read.
     current: String,
     broken: Vec<String>,
+    /// How many of what the tests say that they have done.
+    counted: BTreeMap<String, u64>,
 }
 
 impl Totals {
@@ -37,6 +39,10 @@ impl Totals {
             part.failed = count(result, "failed");
             part.skipped = count(result, "ignored");
             self.parts.push(part);
+        } else if let Some(all) = line.strip_prefix("counted: ") {
+            for (number, what) in all.split(", ").filter_map(|one| one.split_once(' ')) {
+                *self.counted.entry(what.to_owned()).or_default() += number.parse::<u64>().unwrap_or(0);
+            }
         }
     }
 
@@ -57,12 +63,15 @@ impl Totals {
         self.current = name.to_owned();
     }
 
-    /// A line for each part in which something ran.
+    /// A line for each part in which something ran, and for each thing that tests have counted.
     pub(crate) fn print_what_ran(&self) {
         for Part { name, passed, failed, skipped } in &self.parts {
             if passed + failed + skipped > 0 {
                 println!("{passed:>6} passed {failed:>4} failed {skipped:>4} skipped  {name}");
             }
+        }
+        for (what, number) in &self.counted {
+            println!("{number:>9} {what}");
         }
     }
 
@@ -143,6 +152,15 @@ mod tests {
         assert_eq!(totals.to_string(), "14 passed, 0 failed, 0 skipped");
         assert_eq!(totals.parts[0].name, "netpol_policy, src/lib.rs");
         assert!(totals.verdict().is_ok());
+    }
+
+    #[test]
+    fn what_tests_count_is_added_up() {
+        let totals = of(&["counted: 10 cases, 2 histories", "", "counted: 5 cases"]);
+        assert_eq!(
+            totals.counted.into_iter().collect::<Vec<_>>(),
+            [("cases".into(), 15), ("histories".into(), 2)]
+        );
     }
 
     #[test]
