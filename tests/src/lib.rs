@@ -6,6 +6,7 @@
 //! neither could happen, by the next laboratory that is built.
 
 pub mod command;
+pub mod conformance;
 pub mod counted;
 pub mod deadline;
 pub mod kernel;

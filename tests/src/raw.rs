@@ -1,6 +1,5 @@
 //! Sockets below the transport: send packets that were made by hand, and see what arrives at an interface.
 
-use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
@@ -13,6 +12,8 @@ use crate::packet;
 
 /// `IPPROTO_RAW`: the sender writes the IP header.
 const HEADER_INCLUDED: i32 = 255;
+/// No packet is longer.
+const LONGEST: usize = 65_536;
 /// `ETH_P_ALL` in network byte order, as the socket's protocol wants it.
 const EVERYTHING: u16 = 0x0003_u16.to_be();
 
@@ -118,15 +119,16 @@ impl Watch {
     /// Whatever arrives within this time, without what is sent from here.
     fn next(&self, patience: Duration) -> Option<Vec<u8>> {
         self.socket.set_read_timeout(Some(patience.max(Duration::from_millis(1)))).ok()?;
-        let mut buffer = vec![MaybeUninit::uninit(); 65_536];
-        let (length, from) = self.socket.recv_from(&mut buffer).ok()?;
+        let mut buffer = Vec::with_capacity(LONGEST);
+        let (length, from) = self.socket.recv_from(buffer.spare_capacity_mut()).ok()?;
         // SAFETY: the kernel filled in a `sockaddr_ll`, since the socket is of that family.
         let link = unsafe { &*from.as_ptr().cast::<libc::sockaddr_ll>() };
         if link.sll_pkttype == libc::PACKET_OUTGOING {
             return None;
         }
         // SAFETY: the kernel wrote the first `length` bytes.
-        Some(buffer[..length].iter().map(|byte| unsafe { byte.assume_init() }).collect())
+        unsafe { buffer.set_len(length) };
+        Some(buffer)
     }
 }
 
@@ -149,10 +151,10 @@ pub fn receive_payload(socket: &Socket, patience: Duration) -> Option<(IpAddr, V
     if unsafe { libc::poll(&raw mut poll, 1, milliseconds) } != 1 {
         return None;
     }
-    let mut buffer = vec![MaybeUninit::uninit(); 65_536];
-    let (length, from) = socket.recv_from(&mut buffer).ok()?;
+    let mut bytes: Vec<u8> = Vec::with_capacity(LONGEST);
+    let (length, from) = socket.recv_from(bytes.spare_capacity_mut()).ok()?;
     // SAFETY: the kernel wrote the first `length` bytes.
-    let bytes: Vec<u8> = buffer[..length].iter().map(|byte| unsafe { byte.assume_init() }).collect();
+    unsafe { bytes.set_len(length) };
     let from = from.as_socket()?.ip();
     // IPv4 raw sockets give the IP header too, IPv6 ones do not.
     let payload = if from.is_ipv4() { packet::read(&bytes)?.3.to_vec() } else { bytes };

@@ -4,7 +4,6 @@
 )]
 
 mod blocks;
-mod conformance;
 pub(crate) mod fixture;
 mod isolation;
 mod peers;
