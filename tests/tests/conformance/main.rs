@@ -11,6 +11,7 @@ mod specification;
 mod tables;
 
 use std::io::Write as _;
+use std::sync::Once;
 
 use netpol_policy::model::Protocol;
 use netpol_tests::conformance::{Case, Probe, Step, cases};
