@@ -16,14 +16,16 @@ use std::sync::Once;
 use netpol_policy::model::Protocol;
 use netpol_tests::conformance::{Case, Probe, Step, cases};
 
-/// All cases, or none with a line that says so.
+static SAID: Once = Once::new();
+
+/// All cases, or none and a line that says so.
 fn suite() -> Vec<Case> {
     cases().unwrap().unwrap_or_else(|| {
-        // Not by `println!`, which is only heard of a test that fails.
-        let mut out = std::io::stdout();
-        let line =
-            "NOT RUN: no conformance cases lie beside the project, and NETPOL_CONFORMANCE names no folder";
-        writeln!(out, "\n{line}").unwrap();
+        SAID.call_once(|| {
+            // Not by `println!`, which is only heard of a test that fails.
+            let why = "no conformance cases lie beside the project, and NETPOL_CONFORMANCE names no folder";
+            writeln!(std::io::stdout(), "\nNOT RUN: {why}").unwrap();
+        });
         Vec::new()
     })
 }
