@@ -11,4 +11,5 @@ mod pods;
 mod protocols;
 mod services;
 mod setup;
+mod switches;
 mod verdicts;
