@@ -17,6 +17,7 @@ mod recover;
 mod sizes;
 mod sys;
 mod tables;
+mod takeover;
 mod test_run;
 mod uninstall;
 mod verify;
@@ -37,6 +38,7 @@ pub use self::{
     events::{Counters, Events},
     hooks::Attach,
     sizes::Sizes,
+    takeover::{Surroundings, TakenOver},
     test_run::{Cycle, Measured, ProgramSize, Ran, TestRun, test_run},
     uninstall::{Uninstalled, uninstall},
     verify::{Verified, verify_programs},
@@ -80,6 +82,8 @@ pub struct Datapath {
     hooks: BTreeMap<u32, (u32, HookLevel)>,
     /// Entries that this process has attached or replaced.
     attached: BTreeSet<(u32, u32, Direction)>,
+    /// What becomes of connections that are open when a pod is hooked first.
+    takeover: takeover::Takeover,
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {
@@ -109,6 +113,8 @@ impl Datapath {
             let fd = program.fd().map_err(failed)?.try_clone().map_err(|source| Error::Map { source })?;
             programs.insert(name, fd);
         }
+        let clock = object::program(&mut object, object::CLOCK)?;
+        clock.load().map_err(|source| Error::Program { name: object::CLOCK.to_owned(), source })?;
         let tables = Tables::new(&mut object)?;
         let mut datapath = Self {
             folder: bpffs,
@@ -119,6 +125,7 @@ impl Datapath {
             programs,
             hooks: BTreeMap::new(),
             attached: BTreeSet::new(),
+            takeover: takeover::Takeover::default(),
         };
         let recovered = datapath.recover();
         Ok((datapath, recovered))

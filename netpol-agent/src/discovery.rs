@@ -8,7 +8,7 @@ pub mod cni;
 pub mod links;
 pub mod local;
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use netpol_policy::model::Key;
 
@@ -56,6 +56,8 @@ pub struct LocalPod {
     pub hardware: Option<[u8; 6]>,
     /// The bridge that the host's end is a port of.
     pub bridge: Option<u32>,
+    /// The file of its network namespace, where it was said.
+    pub namespace: Option<PathBuf>,
 }
 
 /// A bridge of the host.

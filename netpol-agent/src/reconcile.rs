@@ -22,7 +22,7 @@ use tracing::{debug, error, info, warn};
 pub use self::input::{Input, drive};
 use crate::{
     config::TrustTag,
-    datapath::{Counters, Sizes},
+    datapath::{Counters, Sizes, Surroundings, TakenOver},
     discovery::Discovered,
     sources::{Located, SourceUpdate, appeared},
 };
@@ -50,6 +50,13 @@ pub trait Datapath {
     fn counters(&self) -> Result<Counters, String>;
     /// Sets of backends that some flow was judged by.
     fn referenced_backends(&self) -> BTreeSet<u32>;
+    /// Says where pods hang, by the index of the host's interface.
+    fn set_surroundings(&mut self, surroundings: BTreeMap<u32, Surroundings>);
+    /// What became of the connections that a pod had open when it was hooked first, by its slot; `None` when nobody
+    /// had to ask.
+    fn taken_over(&self, slot: u32) -> Option<TakenOver>;
+    /// Why open connections could not be read.
+    fn takeover_fault(&self) -> Option<String>;
 }
 
 impl Datapath for crate::datapath::Datapath {
@@ -68,6 +75,18 @@ impl Datapath for crate::datapath::Datapath {
 
     fn referenced_backends(&self) -> BTreeSet<u32> {
         Self::referenced_backends(self)
+    }
+
+    fn set_surroundings(&mut self, surroundings: BTreeMap<u32, Surroundings>) {
+        Self::set_surroundings(self, surroundings);
+    }
+
+    fn taken_over(&self, slot: u32) -> Option<TakenOver> {
+        Self::taken_over(self, slot).cloned()
+    }
+
+    fn takeover_fault(&self) -> Option<String> {
+        Self::takeover_fault(self).map(str::to_owned)
     }
 }
 

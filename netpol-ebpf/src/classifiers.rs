@@ -94,6 +94,12 @@ fn speaks_for_itself(skb: Skb, slot: u32) -> bool {
     }
 }
 
+/// The time as the classifiers have it. Never attached: the agent runs it to date what it takes over.
+#[classifier]
+fn clock(_ctx: TcContext) -> i32 {
+    now() as i32
+}
+
 /// Where the ethertype is, in a frame.
 const ETHERTYPE: usize = 12;
 /// Where the source is, in a frame without a VLAN tag in its bytes.

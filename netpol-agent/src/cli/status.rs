@@ -12,7 +12,7 @@ use super::{Ask, Format, output};
 use crate::{
     control::{
         client::{AskError, ask_one},
-        protocol::{Request, Response, Status},
+        protocol::{EndpointLine, Request, Response, Status},
     },
     text::{Columns, escape},
 };
@@ -85,6 +85,7 @@ fn render(status: &Status) -> String {
         ]);
     }
     table(&mut out, &pods);
+    list(&mut out, "Connections that were open before", &taken_over(status));
     list(&mut out, "Not hooked", &status.unhooked);
 
     let mut policies = Columns::new(&["POLICY", "ISOLATES", "LOCAL PODS", "IN FORCE"]);
@@ -123,6 +124,28 @@ fn render(status: &Status) -> String {
     }
     table(&mut out, &tables);
     out
+}
+
+/// What became of connections that were open before their pod was hooked, where there were any or nobody knows.
+fn taken_over(status: &Status) -> Vec<String> {
+    let line = |endpoint: &EndpointLine| {
+        let taken = endpoint.taken_over.as_ref()?;
+        let mut parts = Vec::new();
+        for (number, what) in [
+            (taken.conntrack, "taken over from conntrack"),
+            (taken.sockets, "taken over from its sockets"),
+            (taken.refused, "beyond its quota must reopen"),
+        ] {
+            if number != 0 {
+                parts.push(format!("{number} {what}"));
+            }
+        }
+        if !taken.unknown.is_empty() {
+            parts.push(format!("others must reopen: {}", taken.unknown));
+        }
+        (!parts.is_empty()).then(|| format!("{}: {}", endpoint.pod, parts.join("; ")))
+    };
+    status.endpoints.iter().filter_map(line).collect()
 }
 
 fn counts(counts: &std::collections::BTreeMap<String, usize>) -> String {

@@ -5,7 +5,9 @@ mod status;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::status::{BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, Status, TableLine};
+pub use self::status::{
+    BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, Status, TableLine, TakenOverLine,
+};
 
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

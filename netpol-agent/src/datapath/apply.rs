@@ -1,5 +1,7 @@
 //! Table operations become writes.
 
+use std::collections::BTreeMap;
+
 use aya::maps::{HashMap, MapData, MapError, lpm_trie::Key};
 use netpol_common::{
     Addr, Pod,
@@ -7,7 +9,7 @@ use netpol_common::{
         Endpoint, GENERATIONS, InternedKey, PORTS_NONE, PolicySet, PortSet, SourceKey, generation_cell,
     },
 };
-use netpol_policy::engine::{Cidr, TableOp};
+use netpol_policy::engine::{Cidr, HookLevel, TableOp};
 
 use super::{Datapath, Error, raw::Raw};
 
@@ -56,10 +58,22 @@ impl Datapath {
     /// applied: the engine then closes what depends on it.
     pub fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, Error)> {
         let mut failed = Vec::new();
+        let mut first = BTreeMap::new();
         for operation in operations {
+            if let TableOp::Hook { slot, ifindex, level: HookLevel::Full } = operation
+                && !self.has_flow_tables(*slot)
+            {
+                if first.is_empty() {
+                    self.read_open(operations);
+                }
+                first.insert(*slot, *ifindex);
+            }
             if let Err(error) = self.apply_one(operation) {
                 failed.push((operation.clone(), error));
             }
+        }
+        if !first.is_empty() {
+            self.finish_takeover(&first, operations);
         }
         failed
     }

@@ -1,13 +1,90 @@
 //! The two tables of flows of each hooked endpoint: made with it, gone with it.
 
+use std::borrow::BorrowMut;
+
 use aya::maps::{HashMap, Map, MapData, MapError};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LRU_HASH;
-use netpol_common::flow::{Flow, FlowKey};
+use netpol_common::{
+    decide::Table,
+    flow::{Flow, FlowKey, Origin},
+};
 
-use super::{Datapath, Error, raw::Raw, sys};
+use super::{Datapath, Error, Sizes, raw::Raw, sys, tables::Tables, takeover::OpenFlow};
 
 /// Opens a table of flows.
-type Flows = HashMap<MapData, Raw<FlowKey>, Raw<Flow>>;
+type Flows = FlowsIn<MapData>;
+type FlowsIn<T> = HashMap<T, Raw<FlowKey>, Raw<Flow>>;
+
+/// `BPF_NOEXIST`: what is there stays.
+const ONLY_NEW: u64 = 1;
+
+/// Both tables of one endpoint, to write what was open before it was hooked.
+pub(super) struct FlowTables {
+    flows: Flows,
+    openings: Flows,
+    /// How many more each of them may take over. A table that is full would forget others for them, so that the rest
+    /// stays for what opens later.
+    room: [usize; 2],
+}
+
+/// How many of so many entries may be taken over.
+const fn room(entries: u32) -> usize {
+    entries as usize / 4 * 3
+}
+
+impl FlowTables {
+    /// Those of a slot that has them.
+    pub(super) fn open(tables: &Tables, sizes: &Sizes, slot: u32) -> Result<Self, MapError> {
+        let table = |outer: &aya::maps::ArrayOfMaps<MapData>| {
+            outer.get(&slot, 0).and_then(|inner| Flows::try_from(Map::LruHashMap(inner)))
+        };
+        Ok(Self {
+            flows: table(&tables.flows)?,
+            openings: table(&tables.openings)?,
+            room: [room(sizes.flows_per_pod), room(sizes.openings_per_pod)],
+        })
+    }
+
+    /// Who opened a flow that is known already.
+    fn origin(&self, key: &FlowKey) -> Option<u8> {
+        let known = self.flows.get(&Raw(*key), 0).or_else(|_| self.openings.get(&Raw(*key), 0));
+        known.ok().map(|flow| flow.0.origin)
+    }
+
+    /// Sees to it that a flow is known with the origin that it has; says whether there was room for it.
+    pub(super) fn take_over(&mut self, open: &OpenFlow) -> bool {
+        let room = &mut self.room[usize::from(open.table == Table::Opening)];
+        let Some(left) = room.checked_sub(1) else { return false };
+        *room = left;
+        match self.origin(&open.key) {
+            Some(known) if !opposite(known, open.flow.origin) => return true,
+            Some(_) => {
+                // What is not in one of them is in the other.
+                let _absent = self.flows.remove(&Raw(open.key));
+                let _absent = self.openings.remove(&Raw(open.key));
+            }
+            None => {}
+        }
+        let table = if open.table == Table::Opening { &mut self.openings } else { &mut self.flows };
+        fill(table, open)
+    }
+}
+
+/// Whether one end has opened a flow, and the other is said to have done so.
+const fn opposite(known: u8, origin: u8) -> bool {
+    known == Origin::Pod as u8 && origin != Origin::Pod as u8
+        || known == Origin::Peer as u8 && origin == Origin::Pod as u8
+}
+
+/// Writes a flow unless there is one.
+fn fill<T: BorrowMut<MapData>>(table: &mut FlowsIn<T>, open: &OpenFlow) -> bool {
+    match table.insert(Raw(open.key), Raw(open.flow), ONLY_NEW) {
+        Ok(()) => true,
+        // A packet was faster.
+        Err(MapError::SyscallError(error)) => error.io_error.raw_os_error() == Some(libc::EEXIST),
+        Err(_) => false,
+    }
+}
 
 fn create(entries: u32, name: &str) -> Result<MapData, MapError> {
     let shape = aya_obj::Map::new_from_params(
@@ -21,23 +98,38 @@ fn create(entries: u32, name: &str) -> Result<MapData, MapError> {
 }
 
 impl Datapath {
-    /// Makes the tables of a slot unless they are there: flows outlive a restart of the agent.
+    /// Whether a slot has its tables.
+    pub(super) fn has_flow_tables(&self, slot: u32) -> bool {
+        self.tables.flows.get(&slot, 0).is_ok()
+    }
+
+    /// Makes the tables of a slot unless they are there: flows outlive a restart of the agent. New ones hold what was
+    /// found open from the first moment on.
     ///
     /// # Errors
     ///
     /// When the kernel refuses them, most often for memory.
     pub fn make_flow_tables(&mut self, slot: u32) -> Result<(), Error> {
+        let open = self.open_flows(slot);
         let sizes = &self.sizes;
-        for (outer, entries, name) in [
-            (&mut self.tables.flows, sizes.flows_per_pod, "FLOWS"),
-            (&mut self.tables.openings, sizes.openings_per_pod, "OPENINGS"),
+        // The established ones last: by them an endpoint is known to have both.
+        for (outer, entries, name, kind) in [
+            (&mut self.tables.openings, sizes.openings_per_pod, "OPENINGS", Table::Opening),
+            (&mut self.tables.flows, sizes.flows_per_pod, "FLOWS", Table::Established),
         ] {
             if outer.get(&slot, 0).is_ok() {
                 continue;
             }
             let failed = |source| Error::NamedMap { name: name.to_owned(), source };
             let inner = create(entries, &format!("np_{}", name.to_lowercase())).map_err(failed)?;
-            outer.set(slot, &inner, 0).map_err(failed)?;
+            let mut inner = Map::LruHashMap(inner);
+            let mut table = FlowsIn::try_from(&mut inner).map_err(failed)?;
+            for flow in open.iter().filter(|flow| flow.table == kind).take(room(entries)) {
+                // What finds no place is looked at again, and counted, when everything is hooked.
+                let _full = fill(&mut table, flow);
+            }
+            let Map::LruHashMap(inner) = &inner else { continue };
+            outer.set(slot, inner, 0).map_err(failed)?;
         }
         Ok(())
     }

@@ -143,6 +143,7 @@ impl Datapath {
             entry.flags &= !ENDPOINT_LIVE;
             self.tables.endpoints.set_identity(slot, &entry);
         }
+        self.forget_takeover(slot);
         self.drop_flow_tables(slot)
     }
 

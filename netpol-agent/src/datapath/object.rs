@@ -25,6 +25,9 @@ pub(super) const CYCLE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 /// The classifiers in the object.
 pub(super) const PROGRAMS: [&str; 3] = ["from_pod", "to_pod", "source_check"];
 
+/// The program that returns the classifiers' time.
+pub(super) const CLOCK: &str = "clock";
+
 /// Maps that are pinned: all but one packet's working memory.
 pub(super) const PINNED: &[&str] = &[
     "ENDPOINTS",

@@ -25,7 +25,7 @@ pub struct Verified {
 pub fn verify_programs() -> Result<Vec<Verified>, Error> {
     let mut object = object::load(None, &Sizes::small(), Timeouts::DEFAULT)?;
     let mut verified = Vec::new();
-    for name in object::PROGRAMS {
+    for name in object::PROGRAMS.into_iter().chain([object::CLOCK]) {
         verified.push(verify(&mut object, name)?);
     }
     let mut entry = EbpfLoader::new().load(object::ENTRY).map_err(|source| Error::Load { source })?;

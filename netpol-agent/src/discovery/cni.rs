@@ -30,6 +30,8 @@ pub struct Entry {
     pub addresses: Vec<IpAddr>,
     /// The hardware address of the pod's end.
     pub hardware: Option<[u8; 6]>,
+    /// The file of the pod's network namespace.
+    pub namespace: Option<PathBuf>,
 }
 
 /// What keeps an entry from being used.
@@ -128,6 +130,7 @@ pub fn parse(text: &[u8]) -> Result<Entry, CacheError> {
             .filter_map(|ip| address_of(&ip.address))
             .collect(),
         hardware: outcome.interfaces.iter().find(|i| !i.sandbox.is_empty()).and_then(|i| hardware_of(&i.mac)),
+        namespace: outcome.interfaces.iter().map(|i| &i.sandbox).find(|s| !s.is_empty()).map(PathBuf::from),
     })
 }
 

@@ -92,6 +92,7 @@ impl CniCache {
                         addresses: entry.addresses.clone(),
                         hardware: entry.hardware,
                         bridge: link.master.filter(|master| discovered.bridges.contains_key(master)),
+                        namespace: entry.namespace.clone(),
                     };
                     if let Some(other) = discovered.pods.insert(link.ifindex, pod)
                         && other.pod != entry.pod

@@ -8,6 +8,7 @@ use tracing::{info, warn};
 use super::{Datapath, Reconciler};
 use crate::{
     config::TrustTag,
+    datapath::Surroundings,
     discovery::{Discovered, LocalPod},
 };
 
@@ -100,6 +101,11 @@ impl<D: Datapath> Reconciler<D> {
         for local in wanted {
             self.tell_endpoint(local);
         }
+        let surroundings = discovered.pods.values().map(|local| {
+            let around = Surroundings { namespace: local.namespace.clone(), bridged: local.bridge.is_some() };
+            (local.ifindex, around)
+        });
+        self.datapath.set_surroundings(surroundings.collect());
         self.discovered = Some(discovered);
     }
 

@@ -16,7 +16,9 @@ use super::{Datapath, Reconciler};
 use crate::{
     control::protocol::{
         BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, Question, Request, Response, Status,
+        TakenOverLine,
     },
+    datapath::TakenOver,
     explain,
     policy_text::{rule_text, selector_text},
     sources::Located,
@@ -133,7 +135,11 @@ impl<D: Datapath> Reconciler<D> {
                 ("NetworkPolicy".to_owned(), store.policies().count()),
             ]),
             skipped: self.report.skipped.clone(),
-            endpoints: self.engine.endpoints().map(|e| endpoint_line(&e)).collect(),
+            endpoints: self
+                .engine
+                .endpoints()
+                .map(|e| endpoint_line(&e, self.datapath.taken_over(e.slot)))
+                .collect(),
             unhooked: self.unhooked(),
             bridges: self.bridges(),
             policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
@@ -142,6 +148,7 @@ impl<D: Datapath> Reconciler<D> {
             tables: self.usage.lines(&self.options.sizes),
             ..Status::default()
         };
+        status.faults.extend(self.datapath.takeover_fault());
         if let Some(discovered) = &self.discovered {
             status.faults.extend(discovered.problems.iter().cloned());
         }
@@ -245,7 +252,7 @@ impl<D: Datapath> Reconciler<D> {
     }
 }
 
-fn endpoint_line(endpoint: &EndpointView<'_>) -> EndpointLine {
+fn endpoint_line(endpoint: &EndpointView<'_>, taken_over: Option<TakenOver>) -> EndpointLine {
     EndpointLine {
         pod: endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
         interface: endpoint.local.ifname.to_string(),
@@ -255,5 +262,11 @@ fn endpoint_line(endpoint: &EndpointView<'_>) -> EndpointLine {
         ingress: set_name(endpoint.sets[Direction::Ingress.index()]).to_owned(),
         egress: set_name(endpoint.sets[Direction::Egress.index()]).to_owned(),
         tag_trusted: endpoint.local.tag_trusted,
+        taken_over: taken_over.map(|taken| TakenOverLine {
+            conntrack: taken.conntrack,
+            sockets: taken.sockets,
+            refused: taken.refused,
+            unknown: taken.unknown.unwrap_or_default(),
+        }),
     }
 }

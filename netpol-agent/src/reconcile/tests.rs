@@ -16,6 +16,9 @@ struct Kernel {
     applied: Vec<TableOp>,
     bridges: Vec<(u32, bool)>,
     refuses: Option<fn(&TableOp) -> bool>,
+    surroundings: BTreeMap<u32, Surroundings>,
+    taken_over: BTreeMap<u32, TakenOver>,
+    takeover_fault: Option<String>,
 }
 
 #[derive(Clone, Default)]
@@ -41,6 +44,18 @@ impl Datapath for Fake {
 
     fn referenced_backends(&self) -> BTreeSet<u32> {
         BTreeSet::new()
+    }
+
+    fn set_surroundings(&mut self, surroundings: BTreeMap<u32, Surroundings>) {
+        self.0.borrow_mut().surroundings = surroundings;
+    }
+
+    fn taken_over(&self, slot: u32) -> Option<TakenOver> {
+        self.0.borrow().taken_over.get(&slot).cloned()
+    }
+
+    fn takeover_fault(&self) -> Option<String> {
+        self.0.borrow().takeover_fault.clone()
     }
 }
 
@@ -99,6 +114,7 @@ impl Given {
                 addresses: vec![format!("10.0.0.{ifindex}").parse().unwrap()],
                 hardware: None,
                 bridge: Some(1),
+                namespace: None,
             };
             discovered.pods.insert(*ifindex, local);
         }

@@ -12,4 +12,5 @@ mod protocols;
 mod services;
 mod setup;
 mod switches;
+mod takeover;
 mod verdicts;

@@ -75,6 +75,25 @@ pub struct EndpointLine {
     pub egress: String,
     /// Whether its packets are recognised at other pods of the node.
     pub tag_trusted: bool,
+    /// What became of the connections that it had open when it was hooked first; nothing when an earlier agent did so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOverLine>,
+}
+
+/// Connections that were open before their pod was hooked. They live on as far as the policies allow them, by who has
+/// opened them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TakenOverLine {
+    /// Taken from the kernel's conntrack.
+    pub conntrack: usize,
+    /// Taken from the pod's sockets.
+    pub sockets: usize,
+    /// Beyond the pod's quota: these must reopen.
+    pub refused: usize,
+    /// Why there may be others, which must reopen.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unknown: String,
 }
 
 /// A bridge.

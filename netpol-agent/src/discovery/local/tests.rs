@@ -13,6 +13,7 @@ fn entry(pod: &str, interfaces: &[&str]) -> Entry {
         host_interfaces: interfaces.iter().map(ToString::to_string).collect(),
         addresses: Vec::new(),
         hardware: None,
+        namespace: None,
     }
 }
 
@@ -84,6 +85,7 @@ fn a_pod_is_enforced_as_long_as_its_interface_is_there() {
         addresses: Vec::new(),
         hardware: None,
         bridge: None,
+        namespace: None,
     };
     let known = BTreeMap::from([(2, pod)]);
     let discovered = discovery.join(&Cache::default(), &links, &known, Vec::new());

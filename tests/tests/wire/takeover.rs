@@ -1,0 +1,270 @@
+//! A pod's first policy meets connections that were open before it: what it allows lives on, what it denies stops,
+//! judged by who has opened them, whoever speaks first.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE};
+use netpol_tests::{Link, Namespace, Outcome, Pod, command};
+use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
+
+use crate::setup::{Three, app, egress_of_client, ingress_of_server, ports};
+
+/// The server's port that policies allow here, and another one: none that [`Three`] serves.
+const OPEN: u16 = 7100;
+const SHUT: u16 = 7101;
+
+/// An open exchange, both of its ends in hand.
+struct Exchange {
+    name: String,
+    client: End,
+    server: End,
+}
+
+enum End {
+    Tcp(TcpStream),
+    /// A socket, and whom it answers when that is not fixed.
+    Udp(UdpSocket, Option<SocketAddr>),
+}
+
+impl End {
+    fn say(&mut self, word: &[u8]) -> std::io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.write_all(word),
+            Self::Udp(socket, None) => socket.send(word).map(drop),
+            Self::Udp(socket, Some(to)) => socket.send_to(word, *to).map(drop),
+        }
+    }
+
+    /// Whether a word arrives in time; older ones are passed over.
+    fn hears(&mut self, word: &[u8], patience: Duration) -> Outcome {
+        let mut buffer = vec![0; word.len()];
+        loop {
+            let read = match self {
+                Self::Tcp(stream) => {
+                    stream.set_read_timeout(Some(patience)).and_then(|()| stream.read_exact(&mut buffer))
+                }
+                Self::Udp(socket, _) => {
+                    socket.set_read_timeout(Some(patience)).and_then(|()| socket.recv(&mut buffer).map(drop))
+                }
+            };
+            match read {
+                Ok(()) if buffer == word => return Outcome::Reached,
+                Ok(()) => {}
+                Err(error) => return error.into(),
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speaker {
+    Client,
+    Server,
+}
+
+impl Exchange {
+    /// One end says a word to the other.
+    fn word(&mut self, speaker: Speaker, word: &str, patience: Duration) -> Result<Outcome> {
+        let (from, to) = match speaker {
+            Speaker::Client => (&mut self.client, &mut self.server),
+            Speaker::Server => (&mut self.server, &mut self.client),
+        };
+        from.say(word.as_bytes()).with_context(|| format!("cannot speak over {}", self.name))?;
+        Ok(to.hears(word.as_bytes(), patience))
+    }
+
+    /// Both ends are heard, one of them first.
+    fn lives(&mut self, first: Speaker) -> Result<()> {
+        for speaker in order(first) {
+            let heard = self.word(speaker, "alive", ARRIVAL_PATIENCE)?;
+            anyhow::ensure!(heard == Outcome::Reached, "{}: {speaker:?} is not heard: {heard:?}", self.name);
+        }
+        Ok(())
+    }
+
+    /// Neither end is heard any more.
+    fn has_stopped(&mut self, first: Speaker) -> Result<()> {
+        for speaker in order(first) {
+            let heard = self.word(speaker, "after", DROP_PATIENCE)?;
+            anyhow::ensure!(
+                heard == Outcome::TimedOut,
+                "{}, {first:?} first: {speaker:?} is heard: {heard:?}",
+                self.name
+            );
+        }
+        Ok(())
+    }
+}
+
+const fn order(first: Speaker) -> [Speaker; 2] {
+    match first {
+        Speaker::Client => [Speaker::Client, Speaker::Server],
+        Speaker::Server => [Speaker::Server, Speaker::Client],
+    }
+}
+
+/// A listener on every address of a pod.
+fn listen(pod: &Namespace, port: u16) -> Result<TcpListener> {
+    let open = || -> std::io::Result<TcpListener> {
+        let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
+        socket.set_only_v6(false)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).into())?;
+        socket.listen(64)?;
+        Ok(socket.into())
+    };
+    pod.run(open)?.context("cannot listen")
+}
+
+/// Opens a TCP connection to what `listener` answers for, by its own address or a Service's.
+fn tcp(name: &str, client: &Namespace, to: SocketAddr, listener: &TcpListener) -> Result<Exchange> {
+    let stream = client
+        .connect(to, ARRIVAL_PATIENCE)
+        .map_err(|outcome| anyhow!("{name} cannot connect to {to}: {outcome:?}"))?;
+    let (accepted, _) = listener.accept()?;
+    Ok(Exchange {
+        name: format!("{name} to {to}, TCP"),
+        client: End::Tcp(stream),
+        server: End::Tcp(accepted),
+    })
+}
+
+/// Opens an exchange of datagrams with a server's socket at `at`, asked for by `to`.
+fn udp(name: &str, client: &Namespace, to: SocketAddr, server: &UdpSocket) -> Result<Exchange> {
+    let unspecified = if to.is_ipv4() { IpAddr::from([0; 4]) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = client.run(|| -> std::io::Result<UdpSocket> {
+        let socket = UdpSocket::bind(SocketAddr::new(unspecified, 0))?;
+        socket.connect(to)?;
+        Ok(socket)
+    })??;
+    socket.send(b"hello")?;
+    server.set_read_timeout(Some(ARRIVAL_PATIENCE))?;
+    let mut buffer = [0; 16];
+    let (_, from) = server.recv_from(&mut buffer).with_context(|| format!("{name} is not heard at {to}"))?;
+    Ok(Exchange {
+        name: format!("{name} to {to}, UDP"),
+        client: End::Udp(socket, None),
+        server: End::Udp(server.try_clone()?, Some(from)),
+    })
+}
+
+/// The server's sockets on a port: one listener, and a datagram socket for each of its addresses.
+struct Port {
+    listener: TcpListener,
+    datagrams: [UdpSocket; 2],
+}
+
+impl Port {
+    fn of(pod: &Pod, port: u16) -> Result<Self> {
+        let [v4, v6] = pod.sockets(port);
+        let bind = |at: SocketAddr| pod.run(move || UdpSocket::bind(at))?.context("cannot bind");
+        Ok(Self { listener: listen(pod, port)?, datagrams: [bind(v4)?, bind(v6)?] })
+    }
+
+    /// A connection of each protocol and family to this port.
+    fn all(&self, name: &str, client: &Namespace, to: [SocketAddr; 2]) -> Result<Vec<Exchange>> {
+        let mut all = Vec::new();
+        for (to, socket) in to.into_iter().zip(&self.datagrams) {
+            all.push(tcp(name, client, to, &self.listener)?);
+            all.push(udp(name, client, to, socket)?);
+        }
+        Ok(all)
+    }
+}
+
+/// Lets the node's conntrack see what it forwards, as kube-proxy's rules do.
+fn track(three: &Three) -> Result<()> {
+    let rules = "table inet tracked { chain forward { type filter hook forward priority 0;
+        ct state established accept; }; chain output { type filter hook output priority 0; ct state established accept; };
+        chain input { type filter hook input priority 0; ct state established accept; }; }";
+    let namespace = format!("--net={}", three.lab.node.path().display());
+    command::feed("nsenter", &[namespace.as_str(), "nft", "-f", "-"], rules).map(drop)
+}
+
+/// Connections for one that speaks first each; both directions work.
+fn opened(open: impl Fn() -> Result<Vec<Exchange>>) -> Result<Vec<(Speaker, Exchange)>> {
+    let mut all = Vec::new();
+    for first in [Speaker::Client, Speaker::Server] {
+        for mut exchange in open()? {
+            exchange.lives(first)?;
+            all.push((first, exchange));
+        }
+    }
+    Ok(all)
+}
+
+fn live_on(exchanges: &mut [(Speaker, Exchange)]) -> Result<()> {
+    exchanges.iter_mut().try_for_each(|(first, exchange)| exchange.lives(*first))
+}
+
+fn have_stopped(exchanges: &mut [(Speaker, Exchange)]) -> Result<()> {
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = exchanges
+            .iter_mut()
+            .map(|(first, exchange)| scope.spawn(move || exchange.has_stopped(*first)))
+            .collect();
+        asked
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| anyhow!("a test's thread failed"))?)
+    })
+}
+
+/// What `netpol status` says of a pod's open connections.
+fn taken_over(three: &Three, pod: &str) -> Result<Value> {
+    let status = three.lab.agent()?.status()?;
+    let lines = status["endpoints"].as_array().context("no endpoints")?;
+    let line = lines.iter().find(|line| line["pod"] == pod).context("no such endpoint")?;
+    Ok(line["takenOver"].clone())
+}
+
+fn from_client() -> Value {
+    json!([{"from": app("client"), "ports": ports(OPEN)}])
+}
+
+/// The server becomes isolated; the client's connections are allowed, the stranger's are not.
+fn a_server(three: &mut Three) -> Result<()> {
+    let open = Port::of(&three.server, OPEN)?;
+    let (client, stranger) = (three.client.clone(), three.stranger.clone());
+    let to = three.server.sockets(OPEN);
+    let mut kept = opened(|| open.all("the client", &client, to))?;
+    let mut cut = opened(|| open.all("the stranger", &stranger, to))?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    have_stopped(&mut cut)?;
+    live_on(&mut kept)
+}
+
+/// The client becomes isolated; its connections to one port are allowed, those to the other are not.
+fn a_client(three: &mut Three, to: impl Fn(u16) -> [SocketAddr; 2]) -> Result<()> {
+    let (open, shut) = (Port::of(&three.server, OPEN)?, Port::of(&three.server, SHUT)?);
+    let client = three.client.clone();
+    let mut kept = opened(|| open.all("the client", &client, to(OPEN)))?;
+    let mut cut = opened(|| shut.all("the client", &client, to(SHUT)))?;
+    let rules = json!([{"to": app("server"), "ports": ports(OPEN)}]);
+    three.policy("client", &egress_of_client(&rules))?;
+    have_stopped(&mut cut)?;
+    live_on(&mut kept)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_servers_open_connections_are_judged_by_who_opened_them_by_routes() -> Result<()> {
+    let mut three = Three::start(Link::Routed)?;
+    track(&three)?;
+    a_server(&mut three)?;
+    let taken = taken_over(&three, "shop/server")?;
+    assert!(taken["conntrack"].as_u64() >= Some(16), "{taken}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_clients_open_connections_are_judged_by_who_opened_them_by_routes() -> Result<()> {
+    let mut three = Three::start(Link::Routed)?;
+    track(&three)?;
+    let server = three.server.clone();
+    a_client(&mut three, |port| server.sockets(port))
+}
