@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE};
-use netpol_tests::{Link, Namespace, Outcome, Pod, command};
+use netpol_tests::{Link, Namespace, Outcome, Pod, ServiceSpec, command};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
@@ -267,4 +267,127 @@ fn a_clients_open_connections_are_judged_by_who_opened_them_by_routes() -> Resul
     track(&three)?;
     let server = three.server.clone();
     a_client(&mut three, |port| server.sockets(port))
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn open_connections_over_a_bridge_that_is_filtered_come_from_conntrack() -> Result<()> {
+    let mut three = Three::start(Link::Bridge)?;
+    track(&three)?;
+    a_server(&mut three)?;
+    let taken = taken_over(&three, "shop/server")?;
+    assert!(taken["conntrack"].as_u64() >= Some(16) && taken["sockets"] == 0, "{taken}");
+    Ok(())
+}
+
+/// Packets between pods of the bridge pass no netfilter, and so no conntrack.
+fn unfiltered() -> Result<Three> {
+    let three = Three::start(Link::Bridge)?;
+    for name in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+        three.lab.node.sysctl(&format!("net/bridge/{name}"), "0")?;
+    }
+    track(&three)?;
+    Ok(three)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn open_connections_within_a_bridge_come_from_the_pods_sockets() -> Result<()> {
+    let mut three = unfiltered()?;
+    let open = listen(&three.server, OPEN)?;
+    let connect = |name: &'static str, from: &Pod| {
+        let (from, to) = (from.clone(), three.server.sockets(OPEN));
+        let open = &open;
+        opened(move || to.into_iter().map(|to| tcp(name, &from, to, open)).collect())
+    };
+    let mut kept = connect("the client", &three.client)?;
+    let mut cut = connect("the stranger", &three.stranger)?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    have_stopped(&mut cut)?;
+    live_on(&mut kept)?;
+    let taken = taken_over(&three, "shop/server")?;
+    assert!(taken["sockets"].as_u64() >= Some(8) && taken["unknown"].is_null(), "{taken}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_clients_datagrams_and_connections_within_a_bridge_come_from_its_sockets() -> Result<()> {
+    let mut three = unfiltered()?;
+    let server = three.server.clone();
+    a_client(&mut three, |port| server.sockets(port))?;
+    let taken = taken_over(&three, "shop/client")?;
+    assert!(taken["sockets"].as_u64() >= Some(16), "{taken}");
+    Ok(())
+}
+
+/// Backends behind Services whose ports are not their own.
+fn through_services(link: Link) -> Result<()> {
+    let mut three = Three::start(link)?;
+    let service = ServiceSpec::new("shop", "server", 90, "app", "server")
+        .port("TCP", 80, OPEN)
+        .port("UDP", 80, OPEN)
+        .port("TCP", 81, SHUT)
+        .port("UDP", 81, SHUT);
+    three.lab.add_service(service.clone())?;
+    three.lab.settle()?;
+    a_client(&mut three, |port| service.sockets(if port == OPEN { 80 } else { 81 }))?;
+    let taken = taken_over(&three, "shop/client")?;
+    assert!(taken["conntrack"].as_u64() >= Some(16), "{taken}");
+    three.no_policy("client")?;
+
+    // The same, as the backend sees it.
+    let mut three = Three::start(link)?;
+    three.lab.add_service(service.clone())?;
+    three.lab.settle()?;
+    let open = Port::of(&three.server, OPEN)?;
+    let (client, stranger) = (three.client.clone(), three.stranger.clone());
+    let mut kept = opened(|| open.all("the client", &client, service.sockets(80)))?;
+    let mut cut = opened(|| open.all("the stranger", &stranger, service.sockets(80)))?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    have_stopped(&mut cut)?;
+    live_on(&mut kept)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn open_connections_through_a_service_are_judged_by_what_stands_behind_it_by_routes() -> Result<()> {
+    through_services(Link::Routed)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn open_connections_through_a_service_are_judged_by_what_stands_behind_it_over_a_bridge() -> Result<()> {
+    through_services(Link::Bridge)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn the_nodes_open_connections_live_on() -> Result<()> {
+    let mut three = Three::start(Link::Routed)?;
+    track(&three)?;
+    let open = listen(&three.server, OPEN)?;
+    let node = three.lab.node.clone();
+    let to = three.server.sockets(OPEN);
+    let mut kept = opened(|| to.into_iter().map(|to| tcp("the node", &node, to, &open)).collect())?;
+    three.policy("all", &json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}))?;
+    live_on(&mut kept)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_restarted_agent_takes_nothing_over_and_keeps_what_it_finds() -> Result<()> {
+    let mut three = Three::start(Link::Routed)?;
+    track(&three)?;
+    let open = Port::of(&three.server, OPEN)?;
+    let (client, stranger) = (three.client.clone(), three.stranger.clone());
+    let to = three.server.sockets(OPEN);
+    let mut kept = opened(|| open.all("the client", &client, to))?;
+    let mut cut = opened(|| open.all("the stranger", &stranger, to))?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    three.lab.kill_agent();
+    three.lab.start_agent()?;
+    assert!(taken_over(&three, "shop/server")?.is_null());
+    have_stopped(&mut cut)?;
+    live_on(&mut kept)
 }
