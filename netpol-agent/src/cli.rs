@@ -1,10 +1,12 @@
 //! The command line: what can be typed. Each command is a file here.
 //!
-//! Exit codes: 0 when it worked, 2 when it did not; `explain` says 1 when the flow does not pass.
+//! Exit codes: 0 when it worked, 2 when it did not; `explain` says 1 when the flow does not pass, `lint` when it found
+//! what is denied.
 
 mod agent;
 mod completions;
 mod explain;
+mod lint;
 mod observe;
 mod output;
 mod policy;
@@ -24,7 +26,7 @@ const FAILURE: u8 = 2;
     name = "netpol",
     version,
     about = "Enforces Kubernetes NetworkPolicy on a node with eBPF",
-    after_help = "Exit codes: 0 it worked; 1 `explain`: the flow does not pass; 2 it failed.",
+    after_help = "Exit codes: 0 it worked; 1 `explain`: the flow does not pass, `lint`: something was found; 2 it failed.",
     arg_required_else_help = true
 )]
 struct Cli {
@@ -40,6 +42,8 @@ enum Command {
     Observe(observe::Arguments),
     /// Say whether a flow would pass, and why
     Explain(explain::Arguments),
+    /// Find mistakes in manifests: rules that never match, DNS forgotten, half-open pairs
+    Lint(lint::Arguments),
     /// Show the agent's pods, policies, problems and counters
     Status(status::Arguments),
     /// List policies, or show one
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Agent(arguments) => agent::run(*arguments),
         Command::Observe(arguments) => observe::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Lint(arguments) => lint::run(&arguments),
         Command::Status(arguments) => status::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, &mut Cli::command()),

@@ -2,7 +2,8 @@
 //!
 //! [`sources`] says which objects there are, [`discovery`] which interfaces the local pods have; [`reconcile`] owns
 //! the compiled state and brings it to the [`datapath`]; [`verdicts`] names what the kernel reports; [`control`] lets
-//! the command line ([`cli`]) ask. [`agent`] wires them together, each named once.
+//! the command line ([`cli`]) ask; [`lint`] judges manifests without any of them. [`agent`] wires them together, each
+//! named once.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests"))]
 
 pub mod agent;
@@ -12,7 +13,8 @@ pub mod control;
 pub mod datapath;
 pub mod discovery;
 pub mod explain;
-pub mod policy_text;
+pub mod lint;
+pub use netpol_policy::policy_text;
 pub mod reconcile;
 pub mod sources;
 pub mod text;

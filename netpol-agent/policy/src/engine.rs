@@ -54,7 +54,7 @@ mod services;
 mod sets;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 use std::time::Duration;

@@ -1,11 +1,14 @@
 //! Objects from a folder of manifests, its subfolders included: `*.yaml`, `*.yml` and `*.json`, in the order of their
 //! paths. Hidden files and folders (a leading dot) are left out.
 //!
-//! [`document`] takes a file apart, [`folder`] keeps what each file holds and says what has changed, [`watch`] hears
-//! of changes. A file counts when it is closed after writing, or moved there: one that is being written is not read.
+//! `listing` says which files count, [`file`] reads one, [`document`] takes it apart, [`folder`] keeps what each file
+//! holds and says what has changed, [`watch`] hears of changes. A file counts when it is closed after writing, or moved
+//! there: one that is being written is not read.
 
 pub mod document;
+pub mod file;
 pub mod folder;
+mod listing;
 pub mod watch;
 
 use std::{

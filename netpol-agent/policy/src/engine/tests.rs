@@ -1,12 +1,12 @@
 //! Tests of the whole engine: objects go in, operations are applied to tables of their own, and the decision function
 //! is asked.
 
-mod build;
+pub(crate) mod build;
 mod history;
 mod isolation;
 mod lab;
 mod life;
 mod order;
-mod random;
+pub(crate) mod random;
 mod scale;
 mod services;

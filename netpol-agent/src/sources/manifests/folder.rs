@@ -4,11 +4,9 @@
 //! before the first whole list it holds everything back; an object that cannot be read keeps its previous version;
 //! of an object that stands in two places the first one counts, in the order of paths and then of lines.
 
-mod listing;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -17,12 +15,12 @@ use netpol_policy::{
     read::{Read, read_document},
 };
 
-use self::listing::{Stamp, is_manifest, list};
-use super::document::{self, Document};
+use super::{
+    document::{Document, Unreadable},
+    file,
+    listing::{Stamp, is_manifest, list},
+};
 use crate::sources::{Located, SourceUpdate};
-
-/// Bytes beyond which a file is not read: something else was put there.
-const MAX_FILE: u64 = 256 << 20;
 
 const KEPT: &str = "correct the file; until then what it held before stays in force";
 
@@ -161,13 +159,7 @@ impl Folder {
     }
 
     fn read(&mut self, path: &Path) {
-        let outcome = Stamp::of(path).and_then(|stamp| {
-            if stamp.size() > MAX_FILE {
-                return Err(io::Error::other(format!("larger than {} MiB", MAX_FILE >> 20)));
-            }
-            Ok((stamp, fs::read(path)?))
-        });
-        let (stamp, bytes) = match outcome {
+        let (stamp, bytes) = match file::load(path) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.remove(path),
             Err(error) => {
@@ -178,17 +170,9 @@ impl Folder {
                 );
             }
         };
-        let parsed = std::str::from_utf8(&bytes)
-            .map_err(|error| {
-                let line = bytes.iter().take(error.valid_up_to()).filter(|b| **b == b'\n').count() as u64 + 1;
-                (line, "the file is no UTF-8 text".to_owned())
-            })
-            .and_then(|text| {
-                document::parse(text).map_err(|error| (error.line, format!("the file is no YAML: {error}")))
-            });
-        match parsed {
+        match file::parse(&bytes) {
             Ok(documents) => self.replace(path, stamp, &documents),
-            Err((line, message)) => {
+            Err(Unreadable { line, message }) => {
                 self.broken(path, Some(stamp), Located::of_file(path.to_owned(), Some(line), message, KEPT));
             }
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::model::{NamespaceScope, PolicyPeer, PolicyPort, Requirement, Rule, Selector};
 use netpol_common::Direction;
-use netpol_policy::model::{NamespaceScope, PolicyPeer, PolicyPort, Requirement, Rule, Selector};
 
 /// A selector as `kubectl` writes it; `(all)` for one that matches everything.
 #[must_use]
@@ -45,7 +45,9 @@ pub fn rule_text(rule: &Rule, direction: Direction) -> String {
     format!("{word} {peers}: {ports}")
 }
 
-fn peer_text(peer: &PolicyPeer) -> String {
+/// An item of `from` or `to`.
+#[must_use]
+pub fn peer_text(peer: &PolicyPeer) -> String {
     match peer {
         PolicyPeer::Pods { namespaces: NamespaceScope::Own, pods } => {
             format!("pods {} of this namespace", selector_text(pods))
@@ -62,7 +64,9 @@ fn peer_text(peer: &PolicyPeer) -> String {
     }
 }
 
-fn port_text(port: &PolicyPort) -> String {
+/// An item of `ports`.
+#[must_use]
+pub fn port_text(port: &PolicyPort) -> String {
     match port {
         PolicyPort::All(protocol) => format!("all {}", protocol.name()),
         PolicyPort::Range(protocol, low, high) if low == high => format!("{low}/{}", protocol.name()),
@@ -74,7 +78,7 @@ fn port_text(port: &PolicyPort) -> String {
 
 #[cfg(test)]
 mod tests {
-    use netpol_policy::model::Protocol;
+    use crate::model::Protocol;
 
     use super::*;
 
