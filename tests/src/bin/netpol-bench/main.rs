@@ -29,7 +29,7 @@ use measure::Effort;
 ///
 /// Every figure is the median of rounds in which everything is measured in turn, so that what disturbs the machine
 /// disturbs all alike. Exits with 0 when everything could be measured, also where it was too noisy to tell, which is
-/// said; with 2 when it could not. Needs root.
+/// said; with 1 when compiling missed what is aimed at; with 2 when something could not be measured. Needs root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     /// Fewer and shorter rounds
@@ -59,7 +59,11 @@ enum Output {
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("netpol-bench: compiling missed what is aimed at");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("netpol-bench: {error:#}");
             ExitCode::from(2)
@@ -67,7 +71,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments) -> Result<()> {
+/// Says whether every aim is met.
+fn run(arguments: &Arguments) -> Result<bool> {
     let wanted = |name: &str| is_wanted(name, &arguments.only);
     let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
     let compiles: Vec<_> = compile::all().filter(|(name, _)| wanted(name)).collect();
@@ -75,7 +80,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         for (name, what) in cases.iter().map(|case| (case.name, case.what)).chain(compiles) {
             println!("{name:28} {what}");
         }
-        return Ok(());
+        return Ok(true);
     }
     if cases.is_empty() && compiles.is_empty() {
         bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
@@ -98,7 +103,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Output::Text => report::text(packets.as_ref(), &compiled, &load),
         Output::Json => println!("{:#}", report::json(&machine, &load, packets.as_ref(), &compiled)),
     }
-    Ok(())
+    Ok(compiled.iter().all(compile::Compiled::is_met))
 }
 
 /// Runs packets through the programs.

@@ -4,7 +4,7 @@ use netpol_agent::datapath::ProgramSize;
 use serde_json::{Value, json};
 
 use crate::cluster;
-use crate::compile::Compiled;
+use crate::compile::{Aim, Compiled, Cost};
 use crate::machine::{Load, Machine};
 use crate::measure::{Line, Outcome};
 use crate::statistics::{Figure, TOO_NOISY};
@@ -38,29 +38,7 @@ pub(crate) fn text(packets: Option<&Outcome>, compiled: &[Compiled], load: &Load
         figures(outcome);
     }
     if !compiled.is_empty() {
-        println!(
-            "{:54} {:>10} {:>7} {:>10}",
-            format!(
-                "compiling {} pods, {} policies, {} of the pods here",
-                cluster::PODS,
-                cluster::POLICIES,
-                cluster::LOCAL
-            ),
-            "us",
-            "spread",
-            "operations"
-        );
-        for line in compiled {
-            println!(
-                "{:54} {:>10.1} {:>7} {:>10}{}",
-                line.what,
-                line.took.median,
-                percent(&line.took),
-                line.operations,
-                note(&line.took)
-            );
-        }
-        println!();
+        compiles(compiled);
     }
     println!(
         "The processor was busy with other programs for {:.0} % of the time, taken by the hypervisor for {:.0} %.",
@@ -117,6 +95,34 @@ fn figures(outcome: &Outcome) {
     );
 }
 
+/// What compiling costs, beside what is aimed at.
+fn compiles(compiled: &[Compiled]) {
+    let head = format!(
+        "compiling {} pods, {} policies, {} of the pods here",
+        cluster::PODS,
+        cluster::POLICIES,
+        cluster::LOCAL
+    );
+    println!(
+        "{head:54} {:>10} {:>7} {:>10} {:>7} {:>11} {:>7}",
+        "us", "spread", "aim", "writes", "generations", "aim"
+    );
+    for line in compiled {
+        let (Cost { writes, generations }, Aim { microseconds, writes: most }) = (line.cost, line.aim);
+        println!(
+            "{:54} {:>10.1} {:>7} {:>10} {writes:>7} {generations:>11} {:>7}{}{}",
+            line.what,
+            line.took.median,
+            percent(&line.took),
+            microseconds.map_or_else(String::new, |most| format!("< {most}")),
+            most.map_or_else(String::new, |most| most.to_string()),
+            if line.is_met() { "" } else { "  MISSED" },
+            note(&line.took)
+        );
+    }
+    println!();
+}
+
 fn percent(figure: &Figure) -> String {
     format!("{:.1} %", figure.spread * 100.0)
 }
@@ -135,8 +141,15 @@ pub(crate) fn json(
     let compiled: Vec<Value> = compiled
         .iter()
         .map(|line| {
-            let (name, what, operations) = (line.name, line.what, line.operations);
-            json!({ "name": name, "what": what, "microseconds": number(&line.took), "operations": operations })
+            json!({
+                "name": line.name,
+                "what": line.what,
+                "microseconds": number(&line.took),
+                "writes": line.cost.writes,
+                "generations": line.cost.generations,
+                "aim": { "microseconds": line.aim.microseconds, "writes": line.aim.writes },
+                "met": line.is_met(),
+            })
         })
         .collect();
     json!({

@@ -1,6 +1,6 @@
 //! A large cluster: how many operations a change costs. The bench says how long it takes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     build::{block, namespace, pod, pods, pods_of, policy, rule, service, tcp},
@@ -13,6 +13,8 @@ use crate::{
 
 /// Namespaces, pods of each, policies of each, pods of this node of each.
 const SMALL: [usize; 4] = [20, 25, 5, 1];
+/// The same with three times as many namespaces.
+const LARGER: [usize; 4] = [60, 25, 5, 1];
 
 fn replica(n: usize, i: usize) -> Pod {
     let app = i % 5;
@@ -86,6 +88,45 @@ fn a_replica_of_this_node_that_joins_costs_its_entry_and_no_rows() {
         .map(|op| format!("{op:?}").split([' ', '(']).next().unwrap().to_owned())
         .collect();
     assert_eq!(kinds, ["Peer", "Intern", "Endpoint", "Judgement", "Judgement", "Hook"]);
+}
+
+/// What a change costs in a small cluster and in a larger one: their kinds, with how many there are.
+fn costs(change: fn(&mut Lab)) -> [Vec<(String, usize)>; 2] {
+    [SMALL, LARGER].map(|size| {
+        let mut lab = Lab::new();
+        fill(&mut lab, size);
+        lab.settle();
+        change(&mut lab);
+        let mut kinds = BTreeMap::new();
+        for op in writes(&lab.compile()) {
+            let kind = format!("{op:?}").split([' ', '(']).next().unwrap().to_owned();
+            *kinds.entry(kind).or_default() += 1;
+        }
+        kinds.into_iter().collect()
+    })
+}
+
+#[test]
+fn a_policy_that_changes_costs_its_own_rows_however_large_the_cluster_is() {
+    let [small, larger] = costs(|lab| {
+        let peers = [pods("app=a0"), pods_of("team=t0", "app=a1")];
+        let ingress = vec![rule(&peers, &[tcp(9000)])];
+        lab.put(policy("ns3/p0", "app=a0", Some(ingress), None));
+    });
+    assert_eq!(small, larger);
+    let writes: usize = small.iter().map(|(_, count)| count).sum();
+    assert!(writes > 0 && writes < 20, "{small:?}");
+}
+
+#[test]
+fn a_namespace_whose_label_changes_costs_one_write_for_each_address_that_a_policy_asks_for() {
+    let [small, larger] = costs(|lab| {
+        // The pods of this node are of app 0, whose policies ask for app 1 of this namespace's team: one pod in five.
+        lab.put(namespace("ns10", "team=t9"));
+    });
+    assert_eq!(small, larger);
+    // Nobody asks for them any more; and one Service leads to pods of another class.
+    assert_eq!(small, [("Backends".to_owned(), 1), ("RemovePeer".to_owned(), SMALL[1] / 5)]);
 }
 
 #[test]
