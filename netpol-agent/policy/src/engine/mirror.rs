@@ -1,6 +1,8 @@
 //! The tables as the kernel holds them after the operations so far: what the next ones are compared with, and what
 //! `explain` decides over.
 
+mod content;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use netpol_common::{

@@ -109,6 +109,10 @@ impl Engine {
         for set in state.sets {
             self.sets.leave(set, slot, work.batch);
         }
+        // Members of a set of backends say which endpoint they are.
+        for addr in state.pod.and_then(|pod| self.pods.get(pod)).into_iter().flat_map(|pod| &pod.addresses) {
+            self.backends.dirty.extend(self.addresses.sets_of(addr));
+        }
         work.hooks = true;
         work.egress_moved = true;
         if self.endpoints.states.contains_key(&slot) {

@@ -1,13 +1,13 @@
 //! Random histories: after every step the tables say what the specification says, are what a compiler that starts
 //! from nothing makes, and at no moment in between did any packet meet something that is neither old nor new.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use netpol_common::{
     Addr, Direction, Reason,
     decide::{Judged, Tables, judge},
     flow::FlowKey,
-    tables::{Digest, Endpoint, revision_of, set_of},
+    tables::{Endpoint, revision_of, set_of},
 };
 
 use super::{
@@ -138,51 +138,6 @@ fn ip_in_services(peer: IpAddr) -> bool {
     settings().service_cidrs.iter().any(|c| c.contains(&peer))
 }
 
-/// The tables by what their ids stand for.
-fn content(m: &Mirror) -> BTreeSet<String> {
-    let digest = |kind: u32, id: u32| -> Option<Digest> { m.interned.get(&(kind, id)).copied() };
-    let (class, set, ports, backends, slot) =
-        (|id| digest(1, id), |id| digest(2, id), |id| digest(3, id), |id| digest(4, id), |id| digest(5, id));
-    let special = |id: u32, digest: Option<Digest>| (digest.is_none().then_some(id), digest);
-    let mut all = BTreeSet::new();
-    all.extend(m.interned.iter().map(|((kind, _), d)| format!("interned {kind} {d:?}")));
-    all.extend(m.peers.values().map(|p| format!("peer {:?} {:?} {}", p.addr, class(p.class), p.flags)));
-    all.extend(m.prefixes.iter().map(|(c, p)| format!("prefix {c} {:?} {}", class(p.class), p.flags)));
-    all.extend(
-        m.policy_sets
-            .iter()
-            .map(|(id, s)| format!("set {:?} {:?}", set(*id), special(s.any_peer, ports(s.any_peer)))),
-    );
-    all.extend(m.rules.values().map(|r| {
-        let of = (set(r.key.set).unwrap(), class(r.key.class).unwrap());
-        format!("rule {of:?} {:?}", special(r.port_set, ports(r.port_set)))
-    }));
-    all.extend(m.port_sets.iter().map(|(id, p)| format!("ports {:?} {p:?}", ports(*id).unwrap())));
-    all.extend(
-        m.port_chunks.values().map(|c| format!("chunk {:?} {:?}", ports(c.key.port_set).unwrap(), c.ports)),
-    );
-    all.extend(m.frontends.iter().map(|(k, id)| format!("frontend {k:?} {:?}", backends(*id).unwrap())));
-    all.extend(
-        m.members
-            .iter()
-            .map(|k| format!("member {:?} {:?}", backends(k.backends).unwrap(), slot(k.slot).unwrap())),
-    );
-    for s in m.backends.values() {
-        let kinds: BTreeSet<_> = s.backends[..s.count as usize]
-            .iter()
-            .map(|b| (special(b.class, class(b.class)), b.port, b.flags))
-            .collect();
-        all.insert(format!("backends {:?} {} {kinds:?}", backends(s.id).unwrap(), s.flags));
-    }
-    for (id, e) in m.endpoints.iter().filter(|(_, e)| e.flags != 0) {
-        let sets: Vec<_> = e.judgements.iter().map(|j| special(set_of(*j), set(set_of(*j)))).collect();
-        all.insert(format!("endpoint {:?} {:?} {} {} {sets:?}", slot(*id).unwrap(), e.v6, e.v4, e.flags));
-    }
-    all.extend(m.sources.iter().map(|(id, s)| format!("sources {:?} {s:?}", slot(*id).unwrap())));
-    all.extend(m.hooks.iter().map(|(id, h)| format!("hook {:?} {h:?}", slot(*id).unwrap())));
-    all
-}
-
 /// The operations that would write what the tables hold.
 pub(crate) fn dump(m: &Mirror) -> Vec<TableOp> {
     let mut all = Vec::new();
@@ -283,7 +238,7 @@ fn step(lab: &mut Lab, dice: &mut Dice) -> String {
 fn compile_watched(lab: &mut Lab, slots: &[u32], what: &str) {
     let ops = lab.engine.compile(lab.now);
     apply_watched(&mut lab.kernel, &ops, slots, true, what);
-    assert_eq!(content(&lab.kernel), content(lab.engine.tables()));
+    assert_eq!(lab.kernel.content(), lab.engine.tables().content());
     lab.engine.applied(lab.now, &[]);
 }
 
@@ -354,7 +309,7 @@ fn compare_with_nothing(lab: &mut Lab, what: &str) {
     come_to_rest(lab);
     let mut fresh = fresh(lab, &[]);
     come_to_rest(&mut fresh);
-    let (kept, new) = (content(&lab.kernel), content(&fresh.kernel));
+    let (kept, new) = (lab.kernel.content(), fresh.kernel.content());
     let left: Vec<_> = kept.difference(&new).collect();
     let missing: Vec<_> = new.difference(&kept).collect();
     assert!(left.is_empty() && missing.is_empty(), "{what}: left {left:#?} missing {missing:#?}");
@@ -446,7 +401,7 @@ fn full_tables_never_allow_more() {
             lab.engine.applied(lab.now, &[]);
         }
         compare_with_the_specification(&lab, &slots, false, &format!("seed {seed} in the end"));
-        assert_eq!(content(&lab.kernel), content(lab.engine.tables()), "seed {seed}");
+        assert_eq!(lab.kernel.content(), lab.engine.tables().content(), "seed {seed}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use netpol_common::{
     Direction, Reason,
+    decide::Tables as _,
     tables::{BACKENDS_OVERFLOW, FrontendKey},
 };
 
@@ -247,4 +248,17 @@ fn too_many_kinds_of_backends_are_closed_and_said() {
     assert_eq!(lab.reason(client, Direction::Egress, VIP, 80), Reason::BackendsDiffer);
     assert_eq!(lab.kernel.backends[&backends_of(&lab, VIP, 80)].flags, BACKENDS_OVERFLOW);
     assert_eq!(lab.engine.problems().len(), 1);
+}
+
+#[test]
+fn an_interface_that_goes_before_its_pod_is_a_backend_no_more() {
+    let mut lab = Lab::new();
+    let web = lab.local(pod("a/web", "app=web", &["10.0.0.1"]));
+    lab.put(Object::Service(service("a/s", "app=web", &[VIP], 80, 8080))).compile();
+    let backends = backends_of(&lab, VIP, 80);
+    assert!(lab.kernel.member(backends, web));
+    lab.engine.remove_endpoint(&local(&Key::new("a", "web")).ifname);
+    lab.settle();
+    // The slot is the next pod's.
+    assert!(!lab.kernel.member(backends, web));
 }
