@@ -19,10 +19,11 @@ use std::sync::{Mutex, MutexGuard};
 
 use netpol_agent::datapath::{Datapath, Events, Options, Sizes, TestRun};
 use netpol_common::{
-    Direction, Reason,
+    Addr, Direction, Reason,
     decide::Table,
     event::Event,
-    tables::{INTERFACE_ENDPOINT, Interface},
+    flow::FlowKey,
+    tables::{Endpoint, INTERFACE_ENDPOINT, Interface},
 };
 use netpol_policy::engine::{HookLevel, TableOp};
 
@@ -144,11 +145,16 @@ impl Kernel {
     }
 
     /// Applies what the engine says. Instead of hooking an interface, it gives the slot its tables of flows, and tells
-    /// the interface whose it is: frames come by [`Kernel::passes`] only.
+    /// the interface whose it is: frames come by [`Kernel::passes`] only. The tables of a slot that is given up are
+    /// emptied and kept, since the kernel waits for all its readers whenever one is taken away or put in.
     pub fn apply(&mut self, operations: &[TableOp]) {
-        let failed = self.datapath.apply(&without_hooks(operations));
+        let written: Vec<TableOp> = operations.iter().filter_map(without_hooks).collect();
+        let failed = self.datapath.apply(&written);
         assert!(failed.is_empty(), "{failed:?}");
         for operation in operations {
+            if let TableOp::RemoveEndpoint { slot } = operation {
+                self.forget_flows(*slot);
+            }
             let TableOp::Hook { slot, ifindex, level } = operation else { continue };
             if *level == HookLevel::None {
                 self.pins.remove_interface(*ifindex);
@@ -169,6 +175,13 @@ impl Kernel {
     pub fn forget_flows(&self, slot: u32) {
         for table in [Table::Established, Table::Opening] {
             self.pins.remove_flows(slot, table);
+        }
+    }
+
+    /// Forgets one flow of a slot.
+    pub fn forget_flow(&self, slot: u32, key: &FlowKey) {
+        for table in [Table::Established, Table::Opening] {
+            self.pins.remove_flow(slot, table, key);
         }
     }
 
@@ -226,8 +239,23 @@ impl Kernel {
     }
 }
 
-fn without_hooks(operations: &[TableOp]) -> Vec<TableOp> {
-    operations.iter().filter(|operation| !matches!(operation, TableOp::Hook { .. })).cloned().collect()
+/// An operation as it is written to the tables alone.
+fn without_hooks(operation: &TableOp) -> Option<TableOp> {
+    match operation {
+        TableOp::Hook { .. } => None,
+        TableOp::RemoveEndpoint { slot } => {
+            let value = Endpoint {
+                judgements: [0; 2],
+                v6: Addr::NONE,
+                v4: 0,
+                flags: 0,
+                hardware: [0; 6],
+                reserved: [0; 2],
+            };
+            Some(TableOp::Endpoint { slot: *slot, value })
+        }
+        other => Some(other.clone()),
+    }
 }
 
 /// An error with all its causes: the verifier's words are the last of them.

@@ -110,6 +110,11 @@ impl Pins {
         }
     }
 
+    pub(super) fn remove_flow(&self, slot: u32, table: Table, key: &FlowKey) {
+        // One that is not there is what was wanted.
+        let _gone = self.table(slot, table).map(|mut flows| flows.remove(&Plain(*key)));
+    }
+
     fn table(&self, slot: u32, table: Table) -> Option<FlowTable> {
         let name = match table {
             Table::Established => "FLOWS",

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use fastrand::Rng;
-use netpol_common::packet::{ICMP, ICMP_QUERY, ICMPV6, Packet, SCTP, TCP, TCP_SYN, UDP};
+use netpol_common::{
+    flow::FlowKey,
+    packet::{ICMP, ICMP_QUERY, ICMP_REPLY, ICMPV6, Packet, SCTP, TCP, TCP_ACK, TCP_SYN, UDP},
+};
 use netpol_policy::{
     model::Protocol,
     spec::{Payload, Sender, Traffic},
@@ -22,14 +25,22 @@ pub(crate) struct Case {
     pub(crate) port: u16,
 }
 
+/// A packet as the parser would leave it, and as bytes.
+pub(crate) struct Sent {
+    pub(crate) packet: Packet,
+    pub(crate) frame: Vec<u8>,
+}
+
 /// Protocols without ports that are no extension header of IPv6.
 const OTHERS: [u8; 6] = [4, 41, 47, 50, 88, 103];
 
 impl Case {
     pub(crate) fn random(rng: &mut Rng, cluster: &Cluster, port: u16) -> Self {
+        // Those of interfaces whose pods are not there are among them.
         let of = |local: bool| -> Vec<IpAddr> {
             let pods = cluster.pods().filter(|pod| !local || &*pod.node == NODE);
-            pods.flat_map(|pod| pod.addresses.clone()).collect()
+            let interfaces = cluster.interfaces.iter().flat_map(|interface| &interface.addresses);
+            pods.flat_map(|pod| &pod.addresses).chain(interfaces).copied().collect()
         };
         let from = |rng: &mut Rng, list: &[&str]| list[rng.usize(..list.len())].parse::<IpAddr>().unwrap();
         let pod = |rng: &mut Rng, local: bool| rng.choice(&of(local)).copied().unwrap_or(from(rng, &WORLD));
@@ -79,7 +90,69 @@ impl Case {
         Self { dst, payload, ..self }
     }
 
-    pub(crate) fn packet(&self) -> Packet {
+    /// What opens the flow.
+    pub(crate) fn opens(&self) -> Sent {
+        let frame = self.frame(if self.is_tcp() { TCP_SYN } else { 0 });
+        Sent { packet: self.packet(frame.len()), frame }
+    }
+
+    /// Another packet in the direction in which the flow was opened.
+    pub(crate) fn follows(&self) -> Sent {
+        let frame = self.frame(TCP_ACK);
+        let mut packet = self.packet(frame.len());
+        packet.tcp_flags = if self.is_tcp() { TCP_ACK } else { 0 };
+        Sent { packet, frame }
+    }
+
+    /// A packet in the other direction.
+    pub(crate) fn answers(&self) -> Sent {
+        let (src, dst) = (self.dst, self.src);
+        let frame = match self.payload {
+            Payload::Port(protocol, port) => {
+                let (src, dst) = (craft::at(src, port), craft::at(dst, self.port));
+                match protocol {
+                    Protocol::Tcp => craft::tcp(src, dst, TCP_SYN | TCP_ACK),
+                    Protocol::Udp => craft::udp(src, dst),
+                    Protocol::Sctp => craft::sctp(src, dst),
+                }
+            }
+            Payload::Other(ICMP | ICMPV6) => craft::echo_reply(src, dst, self.port),
+            Payload::Other(protocol) => craft::other(src, dst, protocol),
+        };
+        let opened = self.packet(frame.len());
+        let mut packet = Packet {
+            src: opened.dst,
+            dst: opened.src,
+            src_port: opened.dst_port,
+            dst_port: opened.src_port,
+            ..opened
+        };
+        packet.tcp_flags = if self.is_tcp() { TCP_SYN | TCP_ACK } else { 0 };
+        if packet.icmp_kind != 0 {
+            packet.icmp_kind = ICMP_REPLY;
+            packet.icmp_type = if src.is_ipv4() { 0 } else { 129 };
+        }
+        Sent { packet, frame }
+    }
+
+    /// Whether no other case is of the same flow.
+    pub(crate) const fn is_one_flow(&self) -> bool {
+        matches!(self.payload, Payload::Port(..) | Payload::Other(ICMP | ICMPV6))
+    }
+
+    const fn is_tcp(&self) -> bool {
+        matches!(self.payload, Payload::Port(Protocol::Tcp, _))
+    }
+
+    /// The flow as the endpoint at an end of it knows it.
+    pub(crate) fn key(&self, at_its_source: bool) -> FlowKey {
+        let Packet { src, dst, src_port, dst_port, proto, .. } = self.packet(0);
+        let (pod, peer, pod_port, peer_port) =
+            if at_its_source { (src, dst, src_port, dst_port) } else { (dst, src, dst_port, src_port) };
+        FlowKey { pod, peer, pod_port, peer_port, proto, reserved: [0; 3] }
+    }
+
+    fn packet(&self, length: usize) -> Packet {
         let mut packet = Packet { src: self.src.into(), dst: self.dst.into(), ..Packet::default() };
         match self.payload {
             Payload::Port(protocol, port) => {
@@ -97,11 +170,11 @@ impl Case {
                 }
             }
         }
-        packet.length = self.frame().len() as u32;
+        packet.length = length as u32;
         packet
     }
 
-    pub(crate) fn frame(&self) -> Vec<u8> {
+    fn frame(&self, tcp_flags: u8) -> Vec<u8> {
         let Payload::Port(protocol, port) = self.payload else {
             let Payload::Other(protocol) = self.payload else { unreachable!() };
             return if protocol == ICMP || protocol == ICMPV6 {
@@ -112,7 +185,7 @@ impl Case {
         };
         let (src, dst) = (craft::at(self.src, self.port), craft::at(self.dst, port));
         match protocol.number() {
-            TCP => craft::tcp(src, dst, TCP_SYN),
+            TCP => craft::tcp(src, dst, tcp_flags),
             UDP => craft::udp(src, dst),
             SCTP => craft::sctp(src, dst),
             other => unreachable!("{other}"),

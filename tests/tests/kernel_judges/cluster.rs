@@ -1,13 +1,23 @@
 //! Random clusters: small, so that everything meets everything, and full of what engines get wrong.
 
+mod change;
+mod documents;
 mod policies;
 mod services;
+mod step;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use fastrand::Rng;
-use netpol_policy::model::{Key, Labels, NamedPort, Namespace, Node, Object, Pod, Protocol};
+use netpol_policy::{
+    engine::LocalEndpoint,
+    model::{Key, Labels, NamedPort, Namespace, Node, Object, Pod, Policy, Protocol},
+};
 
+pub(crate) use self::{
+    change::{Change, Told},
+    step::{KINDS, random_change},
+};
 use self::{
     policies::policy,
     services::{service, slice},
@@ -44,8 +54,12 @@ const VALUES: [&str; 3] = ["a", "b", ""];
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     pub(crate) objects: Vec<Object>,
+    /// The interfaces of this node that are some pod's.
+    pub(crate) interfaces: Vec<LocalEndpoint>,
     /// Whether local interfaces can be recognised at other pods.
     pub(crate) tag_trusted: bool,
+    /// What the authors of the policies meant that were read from documents, and whether nothing was wrong in them.
+    pub(crate) meant: Vec<(Policy, bool)>,
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -118,6 +132,36 @@ fn pod(rng: &mut Rng, n: u8) -> Pod {
     pod
 }
 
+/// The host's end of a local pod's interface; a pod can have had others before.
+fn interface(pod: &Pod, turn: u32, tag_trusted: bool) -> LocalEndpoint {
+    LocalEndpoint {
+        ifname: ifname(&pod.key),
+        ifindex: ifindex(&pod.key, turn),
+        pod: Some(pod.key.clone()),
+        uid: pod.uid.clone(),
+        addresses: pod.addresses.clone(),
+        hardware: None,
+        sources: Vec::new(),
+        tag_trusted,
+        tags_allowed: false,
+    }
+}
+
+fn ifname(pod: &Key) -> Arc<str> {
+    format!("veth-{}-{}", pod.namespace, pod.name).into()
+}
+
+/// No two pods ever share one.
+fn ifindex(pod: &Key, turn: u32) -> u32 {
+    let other = if pod.name.starts_with('q') { 16 } else { 0 };
+    100 + 32 * turn + other + number(pod)
+}
+
+/// The number in the name of a pod or of a Service.
+fn number(pod: &Key) -> u32 {
+    pod.name[1..].parse().unwrap()
+}
+
 impl Cluster {
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let mut objects = vec![
@@ -148,7 +192,34 @@ impl Cluster {
             }
             objects.push(Object::Service(service));
         }
-        Self { objects, tag_trusted: rng.bool() }
+        let tag_trusted = rng.bool();
+        let interfaces = pods.iter().filter(|pod| is_local(pod)).map(|pod| interface(pod, 0, tag_trusted));
+        let interfaces = interfaces.collect();
+        Self { objects, interfaces, tag_trusted, meant: Vec::new() }
+    }
+
+    /// The interface of a pod, when it is the one of this very pod.
+    pub(crate) fn interface_of(&self, pod: &Pod) -> Option<&LocalEndpoint> {
+        let interface = self.interfaces.iter().find(|one| one.pod.as_ref() == Some(&pod.key))?;
+        (pod.counts() && interface.uid == pod.uid).then_some(interface)
+    }
+
+    /// Whether the pod of an interface is there.
+    pub(crate) fn knows(&self, interface: &LocalEndpoint) -> bool {
+        self.pods().any(|pod| self.interface_of(pod).is_some_and(|one| one.ifname == interface.ifname))
+    }
+
+    /// The same cluster, with what was meant in the place of what was read.
+    pub(crate) fn as_meant(&self) -> Vec<Object> {
+        let mut objects = self.objects.clone();
+        for object in &mut objects {
+            if let Object::Policy(policy) = object
+                && let Some((meant, _)) = self.meant.iter().find(|(meant, _)| meant.key == policy.key)
+            {
+                *policy = meant.clone();
+            }
+        }
+        objects
     }
 
     pub(crate) fn pods(&self) -> impl Iterator<Item = &Pod> {
@@ -177,9 +248,8 @@ impl Cluster {
         }
         all
     }
+}
 
-    /// The pods that have an interface here.
-    pub(crate) fn local(&self) -> impl Iterator<Item = &Pod> {
-        self.pods().filter(|pod| &*pod.node == NODE && pod.counts())
-    }
+fn is_local(pod: &Pod) -> bool {
+    &*pod.node == NODE && pod.counts()
 }

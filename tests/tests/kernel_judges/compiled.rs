@@ -13,16 +13,16 @@ use netpol_common::{
     tables::TAG_DEFERRED,
 };
 use netpol_policy::{
-    engine::{Engine, HookLevel, LocalEndpoint, Recovered, Settings},
-    model::{Key, SourceEvent},
-    spec::Payload,
+    engine::{Engine, HookLevel, Mirror, Recovered, Settings, TableOp},
+    model::SourceEvent,
 };
 use netpol_tests::kernel::{Came, Kernel, UPLINK};
 
 use crate::{
-    case::Case,
-    cluster::{Cluster, NODE, SERVICE_RANGES},
-    view::{NoFlows, WithInterfaces},
+    case::{Case, Sent},
+    cluster::{Cluster, NODE, SERVICE_RANGES, Told},
+    memory::Memory,
+    walk::Loses,
 };
 
 /// How a packet comes to where it is judged.
@@ -39,13 +39,13 @@ pub(crate) enum Way {
 }
 
 impl Way {
-    const fn slot(self) -> u32 {
+    pub(crate) const fn slot(self) -> u32 {
         match self {
             Self::From(slot) | Self::To(slot) | Self::Between(slot, _) | Self::FromNode(slot) => slot,
         }
     }
 
-    const fn direction(self) -> Direction {
+    pub(crate) const fn direction(self) -> Direction {
         if matches!(self, Self::From(_)) { Direction::Egress } else { Direction::Ingress }
     }
 }
@@ -76,27 +76,44 @@ impl Said {
     }
 }
 
-/// A compiler with its tables; perhaps those of a kernel too.
+/// How long a frontend or a backend that is gone still counts.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// A compiler, and tables that its operations alone have made; perhaps those of a kernel too.
 pub(crate) struct Compiled {
     engine: Engine,
-    now: Duration,
-    slots: BTreeMap<Key, u32>,
+    pub(crate) tables: Mirror,
+    pub(crate) memory: Memory,
+    pub(crate) now: Duration,
+    /// The slot of each interface.
+    slots: BTreeMap<Arc<str>, u32>,
+    /// The index of the interface that each slot is or was.
+    ifindexes: BTreeMap<u32, u32>,
+    /// Slots whose flows are gone since somebody has last asked.
+    pub(crate) emptied: BTreeSet<u32>,
     pub(crate) kernel: Option<Kernel>,
+    /// Operations that get lost on their way, when it is tried whether anybody notices.
+    pub(crate) loses: Option<Loses<TableOp>>,
 }
 
 fn settings() -> Settings {
     let service_cidrs = SERVICE_RANGES.iter().map(|range| range.parse().unwrap()).collect();
-    Settings { node: NODE.into(), service_cidrs, slots: 64, ..Settings::default() }
-}
-
-fn ifname(pod: &Key) -> Arc<str> {
-    format!("veth-{}-{}", pod.namespace, pod.name).into()
+    Settings { node: NODE.into(), service_cidrs, frontend_grace: GRACE, slots: 64, ..Settings::default() }
 }
 
 impl Compiled {
     pub(crate) fn new(kernel: Option<Kernel>) -> Self {
-        let engine = Engine::new(settings(), Recovered::default());
-        Self { engine, now: Duration::from_secs(1000), slots: BTreeMap::new(), kernel }
+        Self {
+            engine: Engine::new(settings(), Recovered::default()),
+            tables: Mirror::default(),
+            memory: Memory::default(),
+            now: Duration::from_secs(1000),
+            slots: BTreeMap::new(),
+            ifindexes: BTreeMap::new(),
+            emptied: BTreeSet::new(),
+            kernel,
+            loses: None,
+        }
     }
 
     /// A cluster compiled from nothing.
@@ -108,59 +125,120 @@ impl Compiled {
 
     /// The cluster becomes another one, and everything that takes its time has passed.
     pub(crate) fn turn_into(&mut self, cluster: &Cluster) {
-        let local: BTreeSet<&Key> = cluster.local().map(|pod| &pod.key).collect();
-        self.slots.retain(|key, _| {
-            let stays = local.contains(key);
-            if !stays {
-                self.engine.remove_endpoint(&ifname(key));
+        self.replace(cluster);
+        // No flow of the last cluster is asked about any more.
+        self.rest(true);
+        for slot in self.slots.values() {
+            self.memory.forget_all(*slot);
+            if let Some(kernel) = &self.kernel {
+                kernel.forget_flows(*slot);
             }
-            stays
-        });
-        self.engine.apply(SourceEvent::Reset(cluster.objects.clone()));
-        for pod in cluster.local() {
-            let number: u32 = pod.key.name.trim_start_matches('p').parse().unwrap();
-            let endpoint = LocalEndpoint {
-                ifname: ifname(&pod.key),
-                ifindex: 100 + number,
-                pod: Some(pod.key.clone()),
-                uid: pod.uid.clone(),
-                addresses: pod.addresses.clone(),
-                hardware: None,
-                sources: Vec::new(),
-                tag_trusted: cluster.tag_trusted,
-                tags_allowed: false,
-            };
-            let slot = self.engine.set_endpoint(endpoint).expect("a slot");
-            self.slots.insert(pod.key.clone(), slot);
         }
-        self.compile();
-        let end = self.now + Duration::from_secs(600);
-        while let Some(at) = self.engine.next_deadline().filter(|at| *at < end) {
+    }
+
+    /// All that there is now.
+    pub(crate) fn replace(&mut self, cluster: &Cluster) {
+        let stays = |ifname: &Arc<str>| cluster.interfaces.iter().any(|one| one.ifname == *ifname);
+        let gone: Vec<Arc<str>> = self.slots.keys().filter(|ifname| !stays(ifname)).cloned().collect();
+        gone.into_iter().for_each(|ifname| self.hear(Told::Gone(ifname)));
+        self.hear(Told::Event(SourceEvent::Reset(cluster.objects.clone())));
+        cluster.interfaces.iter().for_each(|one| self.hear(Told::There(one.clone())));
+    }
+
+    pub(crate) fn hear(&mut self, told: Told) {
+        match told {
+            Told::Event(event) => self.engine.apply(event),
+            Told::There(interface) => {
+                let (ifname, ifindex) = (interface.ifname.clone(), interface.ifindex);
+                let slot = self.engine.set_endpoint(interface).expect("a slot");
+                self.slots.insert(ifname, slot);
+                self.ifindexes.insert(slot, ifindex);
+            }
+            Told::Gone(ifname) => {
+                self.slots.remove(&ifname);
+                self.engine.remove_endpoint(&ifname);
+            }
+        }
+    }
+
+    /// The operations that lead to where the tables are to be; [`Compiled::write`] is to be called with each.
+    pub(crate) fn operations(&mut self) -> Vec<TableOp> {
+        self.engine.compile(self.now)
+    }
+
+    /// Writes operations, to the kernel too.
+    pub(crate) fn write(&mut self, operations: &[TableOp]) {
+        let lost = |op: &&TableOp| self.loses.is_none_or(|loses| !loses(op));
+        let operations: Vec<TableOp> = operations.iter().filter(lost).cloned().collect();
+        for op in &operations {
+            self.tables.apply(op);
+            if let TableOp::RemoveEndpoint { slot } = op {
+                self.memory.forget_all(*slot);
+                self.emptied.insert(*slot);
+            }
+        }
+        self.write_to_kernel(&operations);
+    }
+
+    pub(crate) fn write_to_kernel(&mut self, operations: &[TableOp]) {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.apply(operations);
+        }
+    }
+
+    /// All of the operations are written.
+    pub(crate) fn written(&mut self) {
+        self.engine.applied(self.now, &[]);
+        if self.loses.is_none() {
+            assert_eq!(self.tables.content(), self.engine.tables().content());
+        }
+    }
+
+    pub(crate) fn compile(&mut self) {
+        let operations = self.operations();
+        self.write(&operations);
+        self.written();
+    }
+
+    /// So much time passes.
+    pub(crate) fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.engine.next_deadline().filter(|at| *at <= end) {
             self.now = self.now.max(at);
             self.compile();
         }
-        // No flow of the last cluster is asked about any more.
-        self.engine.release_backends(&|_| false);
+        self.now = end;
+    }
+
+    /// Everything that takes its time has passed. Sets of backends that no frontend leads to are let go of: all of them,
+    /// or those that no flow refers to.
+    pub(crate) fn rest(&mut self, all: bool) {
         self.compile();
-        if let Some(kernel) = &self.kernel {
-            self.slots.values().for_each(|slot| kernel.forget_flows(*slot));
-        }
+        self.wait(Duration::from_secs(600));
+        self.compile();
+        let memory = &self.memory;
+        self.engine.release_backends(&|id| !all && memory.refers_to(id));
+        self.compile();
+        self.wait(Duration::from_secs(600));
     }
 
-    fn compile(&mut self) {
-        let operations = self.engine.compile(self.now);
-        if let Some(kernel) = &mut self.kernel {
-            kernel.apply(&operations);
+    /// Everything goes, so that the kernel's tables are as if nobody had ever heard of anything.
+    pub(crate) fn clear(&mut self) {
+        if self.kernel.is_none() {
+            return;
         }
-        self.engine.applied(self.now, &[]);
+        let nothing =
+            Cluster { objects: Vec::new(), interfaces: Vec::new(), tag_trusted: false, meant: Vec::new() };
+        self.turn_into(&nothing);
     }
 
-    pub(crate) fn slot(&self, pod: &Key) -> Option<u32> {
-        self.slots.get(pod).copied()
+    /// The slot of an interface.
+    pub(crate) fn slot(&self, ifname: &str) -> Option<u32> {
+        self.slots.get(ifname).copied()
     }
 
     pub(crate) fn hook(&self, slot: u32) -> HookLevel {
-        self.engine.tables().hook(slot)
+        self.tables.hook(slot)
     }
 
     fn arrival(&self, way: Way) -> Arrival {
@@ -176,24 +254,25 @@ impl Compiled {
     }
 
     fn ifindex(&self, slot: u32) -> u32 {
-        self.engine.endpoint(slot).expect("an endpoint").local.ifindex
+        self.ifindexes[&slot]
     }
 
     /// What the decision function says.
-    pub(crate) fn decides(&self, way: Way, case: &Case) -> Said {
-        let mirror = self.engine.tables();
-        match mirror.hook(way.slot()) {
+    pub(crate) fn decides(&mut self, way: Way, sent: &Sent) -> Said {
+        let arrival = self.arrival(way);
+        match self.tables.hook(way.slot()) {
             HookLevel::None => return Said::FREE,
             HookLevel::SourceCheck if way.direction() == Direction::Ingress => return Said::FREE,
             HookLevel::SourceCheck => {
-                let reason = netpol_common::decide::source_check(mirror, way.slot(), &case.src.into(), false);
+                let reason =
+                    netpol_common::decide::source_check(&self.tables, way.slot(), &sent.packet.src, false);
                 return Said { passes: !reason.is_drop(), by: None };
             }
             HookLevel::Full => {}
         }
-        let tables = WithInterfaces { mirror, engine: &self.engine };
         let mut decision = Decision::default();
-        decide(&tables, &mut NoFlows, &case.packet(), &self.arrival(way), way.direction(), &mut decision);
+        let (tables, memory) = (&self.tables, &mut self.memory);
+        decide(tables, memory, &sent.packet, &arrival, way.direction(), &mut decision);
         let by = By {
             reason: Reason::from_number(decision.reason).expect("a reason"),
             set: decision.set,
@@ -205,7 +284,7 @@ impl Compiled {
     }
 
     /// What the programs in the kernel say.
-    pub(crate) fn runs(&mut self, way: Way, case: &Case) -> Option<Said> {
+    pub(crate) fn runs(&mut self, way: Way, sent: &Sent) -> Option<Said> {
         let level = self.hook(way.slot());
         let arrival = self.arrival(way);
         let kernel = self.kernel.as_mut()?;
@@ -215,15 +294,27 @@ impl Compiled {
             (HookLevel::Full, Direction::Egress) => "from_pod",
             (HookLevel::Full, Direction::Ingress) => "to_pod",
         };
-        if matches!(case.payload, Payload::Other(_)) {
-            // Without ports there is nothing by which the next packet would be another flow.
-            kernel.forget_flows(arrival.slot);
-        }
         kernel.forget_events();
         let came = Came { by: arrival.ingress_ifindex, tag: arrival.tag };
-        let passes = kernel.passes(program, arrival.slot, came, &case.frame());
+        let passes = kernel.passes(program, arrival.slot, came, &sent.frame);
         let by = kernel.take_events().first().map(by_of);
         Some(Said { passes, by })
+    }
+
+    /// A flow is forgotten, if there is one.
+    pub(crate) fn forget(&mut self, way: Way, case: &Case) {
+        let key = case.key(way.direction() == Direction::Egress);
+        if self.memory.forget(way.slot(), &key)
+            && let Some(kernel) = &self.kernel
+        {
+            kernel.forget_flow(way.slot(), &key);
+        }
+    }
+
+    /// The set of backends that a flow was judged by.
+    pub(crate) fn backends_of(&self, way: Way, case: &Case) -> Option<u32> {
+        let key = case.key(way.direction() == Direction::Egress);
+        self.memory.flow(way.slot(), &key).map(|flow| flow.backends)
     }
 }
 

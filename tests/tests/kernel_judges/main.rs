@@ -1,22 +1,33 @@
-//! Three judges of one packet, on random clusters: the literal evaluator of the specification, the decision function
-//! over the compiler's mirror of the tables, and the programs in the kernel. They must agree on each side of the way.
+//! Three judges of one packet: the literal evaluator of the specification, the decision function over the tables that
+//! the compiler's operations make and ordinary flows, and the programs in the kernel. They must agree on each side of
+//! the way: on random clusters, and on every step of random histories of them.
 //!
-//! One compiler goes from cluster to cluster, so that what it changes is tried too; beside it a new one starts from
-//! nothing on each, and must say the same. `NETPOL_SEED` repeats a run, `NETPOL_CASES` changes its length.
+//! On clusters one compiler goes from one to the other, so that what it changes is tried too; beside it a new one starts
+//! from nothing on each, and must say the same. In histories everything changes in small steps, flows stay open, and the
+//! tables are looked at between two operations as well.
+//!
+//! `NETPOL_SEED` repeats a run, `NETPOL_CASES` and `NETPOL_HISTORIES` change its length, `NETPOL_LONG` makes it a long one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod case;
 mod cluster;
 mod compiled;
 mod expected;
+mod flows;
+mod histories;
+mod history;
+mod memory;
+mod prefixes;
 mod run;
 mod shrink;
-mod view;
+mod sight;
+mod tally;
+mod walk;
 
 use std::{io::Write as _, time::Instant};
 
 use netpol_policy::model::Object;
-use netpol_tests::kernel::in_virtual_machine;
+use netpol_tests::{counted, kernel::in_virtual_machine};
 
 use run::Run;
 
@@ -25,20 +36,27 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
 }
 
+/// Not by `println!`, which is only heard of a test that fails.
+fn say(text: &str) {
+    let mut out = std::io::stdout();
+    writeln!(out, "{text}").unwrap();
+}
+
 fn agree(cases: u64, with_kernel: bool, judges: &str) {
     let seed = number("NETPOL_SEED").unwrap_or_else(|| fastrand::u64(0..1_000_000));
     let cases = number("NETPOL_CASES").unwrap_or(cases);
     let start = Instant::now();
     let mut run = Run::new(seed, with_kernel);
-    while run.cases < cases {
+    while run.tally.cases < cases {
         run.next_cluster();
     }
-    let seconds = start.elapsed().as_secs_f64();
-    // Not by `println!`, which is only heard of a test that fails.
-    let mut out = std::io::stdout();
-    writeln!(out, "NETPOL_SEED={seed}: {judges} agree on {run}, {seconds:.1} s").unwrap();
+    let (seconds, tally) = (start.elapsed().as_secs_f64(), &run.tally);
+    say(&format!("NETPOL_SEED={seed}: {judges} agree on {tally}, {seconds:.1} s"));
+    if with_kernel {
+        counted(&[(tally.cases, "cases judged by all three"), (tally.clusters, "clusters")]);
+    }
     if cases >= 3000 {
-        assert_eq!(run.unmet(), [""; 0], "NETPOL_SEED={seed}: reasons that no case met");
+        assert_eq!(tally.unmet(), [""; 0], "NETPOL_SEED={seed}: reasons that no case met");
     }
 }
 

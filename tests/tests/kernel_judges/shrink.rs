@@ -1,14 +1,16 @@
 //! The smallest cluster on which two judges still disagree.
 
-use netpol_policy::{model::Object, spec};
+pub(crate) mod history;
+
+use netpol_policy::model::Object;
 use netpol_tests::kernel::{Kernel, sizes};
 
 use crate::{
     case::Case,
-    cluster::{Cluster, NODE},
+    cluster::Cluster,
     compiled::Compiled,
-    expected::places,
-    run::{Disagreement, judge},
+    sight::Sight,
+    walk::{Disagreement, judge_places},
 };
 
 /// Removes objects, and parts of policies, while a compiler that starts from nothing still disagrees. `None` when it
@@ -45,22 +47,12 @@ fn smallest(
 }
 
 fn disagreement(compiled: &mut Compiled, cluster: &Cluster, case: Case) -> Option<Disagreement> {
-    let spec = spec::Cluster::new(&cluster.objects, NODE);
-    let mut passed = true;
-    for (n, place) in places(cluster, &spec, compiled, case).into_iter().enumerate() {
-        if place.case.dst != case.dst && !passed {
-            continue;
-        }
-        match judge(place, compiled) {
-            Ok(said) => passed = n > 0 && passed || said.passes,
-            Err(disagreement) => return Some(disagreement),
-        }
-    }
-    None
+    let sight = Sight::new(cluster, Vec::new(), compiled);
+    judge_places(&sight, compiled, case).err()
 }
 
 /// The cluster with one thing less.
-fn smaller(cluster: &Cluster) -> Vec<Cluster> {
+pub(crate) fn smaller(cluster: &Cluster) -> Vec<Cluster> {
     let mut all = Vec::new();
     let mut with = |at: usize, object: Option<Object>| {
         let mut smaller = cluster.clone();
