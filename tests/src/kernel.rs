@@ -171,6 +171,11 @@ impl Kernel {
         }
     }
 
+    /// Says whether the tag of packets that come by a bridge can be believed.
+    pub fn trust_bridge(&mut self, ifindex: u32, trusted: bool) {
+        self.datapath.trust_bridge(ifindex, trusted).expect("an interface");
+    }
+
     /// Forgets every flow of a slot.
     pub fn forget_flows(&self, slot: u32) {
         for table in [Table::Established, Table::Opening] {
