@@ -39,7 +39,7 @@ enum Command {
     /// Enforce the policies of a folder on the pods of this node
     Agent(Box<agent::Arguments>),
     /// Show verdicts: who spoke with whom, and which policy decided
-    Observe(observe::Arguments),
+    Observe(Box<observe::Arguments>),
     /// Say whether a flow would pass, and why
     Explain(explain::Arguments),
     /// Find mistakes in manifests: rules that never match, DNS forgotten, half-open pairs

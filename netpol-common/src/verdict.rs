@@ -45,11 +45,11 @@ impl Direction {
 }
 
 macro_rules! reasons {
-    ($($(#[$meta:meta])* $name:ident = $number:literal, $slug:literal;)*) => {
+    ($($(#[doc = $text:literal])+ $name:ident = $number:literal, $slug:literal;)*) => {
         /// Why a packet was allowed or dropped. Numbers are stable: they are never reused or renumbered.
         #[repr(u8)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Reason { $($(#[$meta])* $name = $number,)* }
+        pub enum Reason { $($(#[doc = $text])+ $name = $number,)* }
 
         impl Reason {
             /// Every reason, in the order of its number.
@@ -59,6 +59,12 @@ macro_rules! reasons {
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $slug,)* }
+            }
+
+            /// What it means, in a sentence for people.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self { $(Self::$name => concat!($($text),+).trim_ascii(),)* }
             }
 
             /// The reason of that number, if there is one.

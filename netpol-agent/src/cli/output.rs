@@ -4,6 +4,8 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
+use crate::text::escape_json;
+
 /// Writes a text.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
@@ -14,12 +16,12 @@ pub(super) fn text(text: &str) -> anyhow::Result<()> {
 
 /// Writes a value as JSON on several lines.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    text(&format!("{}\n", serde_json::to_string_pretty(value)?))
+    text(&format!("{}\n", escape_json(&serde_json::to_string_pretty(value)?)))
 }
 
 /// Writes a value as JSON on one line.
 pub(super) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
-    text(&format!("{}\n", serde_json::to_string(value)?))
+    text(&format!("{}\n", escape_json(&serde_json::to_string(value)?)))
 }
 
 /// Whether somebody has just stopped reading, as `head` does.

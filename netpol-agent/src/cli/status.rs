@@ -118,6 +118,9 @@ fn render(status: &Status) -> String {
         "Verdicts lost: {}; beyond a pod's rate: {}; flows without room: {}",
         status.lost_events, status.limited_events, status.flows_refused
     );
+    let since = status.verdicts_since.map(|since| format!(", since {since}")).unwrap_or_default();
+    let _ =
+        writeln!(out, "Verdicts kept: {} of at most {}{since}", status.verdicts_kept, status.verdicts_room);
     let mut tables = Columns::new(&["TABLE", "USED", "SIZE"]);
     for (name, line) in &status.tables {
         tables.row([name.as_str(), &line.used.to_string(), &line.size.to_string()]);

@@ -1,5 +1,7 @@
 //! The agent's side of the socket: mode 0600, one task for each client.
 
+mod observe;
+
 use std::{
     fs, io,
     os::unix::{fs::PermissionsExt as _, net::UnixListener as StdListener},
@@ -12,11 +14,11 @@ use anyhow::Context as _;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, BufWriter},
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
-    sync::{broadcast::error::RecvError, oneshot},
+    sync::oneshot,
 };
 use tracing::{debug, warn};
 
-use super::protocol::{Filter, Request, Response};
+use super::protocol::{Request, Response};
 use crate::{reconcile::Input, verdicts::log::Log};
 
 /// Bytes of a request.
@@ -125,8 +127,9 @@ async fn answer(stream: UnixStream, inputs: &mpsc::Sender<Input>, log: &Log) -> 
         return Ok(());
     }
     let response = match serde_json::from_str(&line) {
-        Ok(Request::Observe { follow, last, filter }) => {
-            observe(&mut client, &mut reader, log, follow, last, &filter).await?;
+        Ok(Request::Observe { follow, last, each, filter }) => {
+            let wanted = observe::Wanted { follow, last, each, filter };
+            observe::observe(&mut client, &mut reader, log, &wanted).await?;
             Response::End
         }
         Ok(request) => {
@@ -136,7 +139,12 @@ async fn answer(stream: UnixStream, inputs: &mpsc::Sender<Input>, log: &Log) -> 
                 Ok(()) => answer.await.ok(),
                 Err(_stopped) => None,
             };
-            response.unwrap_or_else(|| Response::Error { message: "the agent is stopping".to_owned() })
+            let mut response =
+                response.unwrap_or_else(|| Response::Error { message: "the agent is stopping".to_owned() });
+            if let Response::Status(status) = &mut response {
+                (status.verdicts_kept, status.verdicts_room, status.verdicts_since) = log.kept();
+            }
+            response
         }
         Err(error) => Response::Error {
             message: format!(
@@ -150,47 +158,6 @@ async fn answer(stream: UnixStream, inputs: &mpsc::Sender<Input>, log: &Log) -> 
         client.say(&Response::End).await?;
     }
     client.writer.flush().await
-}
-
-async fn observe<R: tokio::io::AsyncBufRead + Unpin>(
-    client: &mut Client,
-    reader: &mut R,
-    log: &Log,
-    follow: bool,
-    last: usize,
-    filter: &Filter,
-) -> io::Result<()> {
-    // Subscribed together with the look at the past: nothing is missed or told twice.
-    let (past, mut coming) = log.follow();
-    let mut wanted: Vec<_> = past.iter().rev().filter(|v| filter.admits(v)).take(last).cloned().collect();
-    wanted.reverse();
-    for verdict in wanted {
-        client.say(&Response::Verdict(Box::new((*verdict).clone()))).await?;
-    }
-    client.writer.flush().await?;
-    let mut rest = String::new();
-    if !follow {
-        return Ok(());
-    }
-    loop {
-        tokio::select! {
-            // The client says nothing more; when it goes, this ends.
-            _ = reader.read_line(&mut rest) => break,
-            next = coming.recv() => match next {
-                Ok(verdict) => {
-                    if filter.admits(&verdict) {
-                        client.say(&Response::Verdict(Box::new((*verdict).clone()))).await?;
-                    }
-                    if coming.is_empty() {
-                        client.writer.flush().await?;
-                    }
-                }
-                Err(RecvError::Lagged(count)) => client.say(&Response::Missed { count }).await?,
-                Err(RecvError::Closed) => break,
-            },
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

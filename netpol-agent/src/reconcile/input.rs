@@ -9,13 +9,19 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+use tracing::debug;
 
 use super::{Datapath, Reconciler};
 use crate::{
-    control::protocol::{Request, Response},
+    control::protocol::{Moment, Request, Response},
     discovery::Discovered,
     sources::SourceUpdate,
-    verdicts::{log::Log, naming, rings::Batch},
+    verdicts::{
+        gaps::Gaps,
+        log::{Flow, Log},
+        naming,
+        rings::Batch,
+    },
 };
 
 /// How long to sleep when there is no deadline.
@@ -52,9 +58,15 @@ pub fn drive<D: Datapath>(
     let start = Instant::now();
     let mut clock = (naming::Clock::now(), Instant::now());
     let mut memory = naming::Memory::default();
+    let mut gaps = Gaps::default();
+    tell_gaps(reconciler, &mut gaps, Duration::ZERO, log);
     loop {
         let now = start.elapsed();
-        let wait = reconciler.deadline().map_or(IDLE, |at| at.saturating_sub(now));
+        if gaps.deadline().is_some_and(|at| at <= now) {
+            tell_gaps(reconciler, &mut gaps, now, log);
+        }
+        let deadline = reconciler.deadline().into_iter().chain(gaps.deadline()).min();
+        let wait = deadline.map_or(IDLE, |at| at.saturating_sub(now));
         let first = match inputs.recv_timeout(wait) {
             Ok(input) => Some(input),
             Err(RecvTimeoutError::Timeout) => None,
@@ -75,14 +87,18 @@ pub fn drive<D: Datapath>(
                     if clock.1.elapsed() > CLOCK {
                         clock = (naming::Clock::now(), Instant::now());
                     }
+                    // Objects that have come before are in the tables before anything is named by them: they are
+                    // compared with what the kernel says it has judged by.
+                    let before = reconciler.revision;
+                    reconciler.settle(start.elapsed());
+                    if reconciler.revision != before {
+                        memory.forget();
+                    }
                     for event in &batch.events {
-                        log.add(naming::name(
-                            reconciler.engine(),
-                            &mut memory,
-                            &reconciler.options.node,
-                            clock.0,
-                            event,
-                        ));
+                        let node = &reconciler.options.node;
+                        let verdict = naming::name(reconciler.engine(), &mut memory, node, clock.0, event);
+                        gaps.heard(verdict.time, start.elapsed());
+                        log.add(verdict, Flow::of_drop(event));
                     }
                     // A flood of these holds up no change.
                     break;
@@ -100,6 +116,22 @@ pub fn drive<D: Datapath>(
         reconciler.settle(start.elapsed());
         if reconciler.revision != before {
             memory.forget();
+        }
+    }
+}
+
+/// Looks at what the kernel could not report.
+fn tell_gaps<D: Datapath>(reconciler: &Reconciler<D>, gaps: &mut Gaps, now: Duration, log: &Log) {
+    match reconciler.datapath.counters() {
+        Ok(counters) => {
+            for gap in gaps.look(&counters, Moment::now(), now) {
+                log.add_gap(gap);
+            }
+        }
+        // `status` says it, whenever it is asked.
+        Err(error) => {
+            debug!("cannot read the counters: {error}");
+            gaps.put_off(now);
         }
     }
 }

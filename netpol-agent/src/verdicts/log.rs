@@ -1,49 +1,192 @@
 //! The last verdicts, and those that come: a reader that is too slow misses some and is told how many; it never holds
 //! anybody up.
+//!
+//! Denials of one flow that repeat are one verdict, which tells how many packets there were and when the first one and
+//! the last one came. It stands where the last one stands.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use netpol_common::{Addr, event::Event, verdict::FIRST_DROP};
 use tokio::sync::broadcast;
 
-use crate::control::protocol::Verdict;
+use crate::control::protocol::{Gap, Moment, Outcome, Verdict};
 
 /// Verdicts that wait for a follower before it misses some.
 const WAITING: usize = 4096;
+/// A denial that comes so many milliseconds after the last one of its flow begins anew: longer than a TCP handshake waits
+/// between two tries.
+const APART: i64 = 120_000;
+
+/// What makes packets one flow to whoever reads of their denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    slot: u32,
+    revision: u32,
+    src: Addr,
+    dst: Addr,
+    ports: (u16, u16),
+    proto: u8,
+    direction: u8,
+    reason: u8,
+    icmp: (u8, u8),
+}
+
+impl Flow {
+    /// That of a dropped packet: allowed ones are told of once for each flow anyway.
+    #[must_use]
+    pub fn of_drop(event: &Event) -> Option<Self> {
+        (event.reason >= FIRST_DROP).then_some(Self {
+            slot: event.slot,
+            revision: event.revision,
+            src: event.src,
+            dst: event.dst,
+            ports: (event.src_port, event.dst_port),
+            proto: event.proto,
+            direction: event.direction,
+            reason: event.reason,
+            icmp: (event.icmp_type, event.icmp_code),
+        })
+    }
+}
+
+/// What the log holds.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// A verdict; with its flow where others can follow that are the same.
+    Verdict(Arc<Verdict>, Option<Flow>),
+    /// Some are missing.
+    Gap(Arc<Gap>),
+}
+
+impl Record {
+    fn time(&self) -> Moment {
+        match self {
+            Self::Verdict(verdict, _) => verdict.time,
+            Self::Gap(gap) => gap.time,
+        }
+    }
+}
 
 /// The log.
 #[derive(Debug)]
 pub struct Log {
-    past: Mutex<VecDeque<Arc<Verdict>>>,
+    past: Mutex<Past>,
+    coming: broadcast::Sender<Record>,
+}
+
+#[derive(Debug)]
+struct Past {
     size: usize,
-    coming: broadcast::Sender<Arc<Verdict>>,
+    next: u64,
+    /// By the order in which they came.
+    records: BTreeMap<u64, Record>,
+    /// Where the verdict of a flow stands.
+    flows: HashMap<Flow, u64>,
 }
 
 impl Log {
     /// Keeps the last `size`.
     #[must_use]
     pub fn new(size: usize) -> Self {
-        Self { past: Mutex::new(VecDeque::new()), size: size.max(1), coming: broadcast::Sender::new(WAITING) }
+        let past = Past { size: size.max(1), next: 0, records: BTreeMap::new(), flows: HashMap::new() };
+        Self { past: Mutex::new(past), coming: broadcast::Sender::new(WAITING) }
     }
 
-    /// Adds a verdict.
-    pub fn add(&self, verdict: Verdict) {
-        let verdict = Arc::new(verdict);
+    /// Adds a verdict; with its flow, if those that are the same are to be one.
+    pub fn add(&self, mut verdict: Verdict, flow: Option<Flow>) {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        if past.len() == self.size {
-            past.pop_front();
+        if let Some(flow) = flow {
+            past.fold(&mut verdict, flow);
         }
-        past.push_back(verdict.clone());
+        let record = Record::Verdict(Arc::new(verdict), flow);
+        past.push(record.clone());
         // Under the lock, so that `follow` sees each verdict once. Without followers nobody hears it.
-        let _heard = self.coming.send(verdict);
+        let _heard = self.coming.send(record);
+    }
+
+    /// Says that some are missing: what was counted meanwhile may have been more.
+    pub fn add_gap(&self, gap: Gap) {
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.doubt(&gap);
+        let record = Record::Gap(Arc::new(gap));
+        past.push(record.clone());
+        let _heard = self.coming.send(record);
     }
 
     /// What there was, the oldest first, and what comes after it.
     #[must_use]
-    pub fn follow(&self) -> (Vec<Arc<Verdict>>, broadcast::Receiver<Arc<Verdict>>) {
+    pub fn follow(&self) -> (Vec<Record>, broadcast::Receiver<Record>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        (past.iter().cloned().collect(), self.coming.subscribe())
+        (past.records.values().cloned().collect(), self.coming.subscribe())
+    }
+
+    /// How many are kept, how many can be, and of when the oldest is.
+    #[must_use]
+    pub fn kept(&self) -> (usize, usize, Option<Moment>) {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        (past.records.len(), past.size, past.records.values().next().map(Record::time))
     }
 }
+
+impl Past {
+    fn push(&mut self, record: Record) {
+        if let Record::Verdict(_, Some(flow)) = &record {
+            self.flows.insert(*flow, self.next);
+        }
+        self.records.insert(self.next, record);
+        self.next += 1;
+        if self.records.len() > self.size
+            && let Some((id, Record::Verdict(_, Some(flow)))) = self.records.pop_first()
+            && self.flows.get(&flow) == Some(&id)
+        {
+            self.flows.remove(&flow);
+        }
+    }
+
+    /// Takes over what was counted of a flow so far.
+    fn fold(&mut self, verdict: &mut Verdict, flow: Flow) {
+        let Some(id) = self.flows.get(&flow) else { return };
+        let Some(Record::Verdict(before, _)) = self.records.get(id) else { return };
+        if !is_same(before, verdict) {
+            return;
+        }
+        verdict.count += before.count;
+        verdict.first = Some(before.first.unwrap_or(before.time));
+        verdict.at_least = before.at_least;
+        self.records.remove(id);
+    }
+
+    fn doubt(&mut self, gap: &Gap) {
+        for record in self.records.values_mut().rev().take_while(|record| record.time() >= gap.since) {
+            if let Record::Verdict(verdict, Some(_)) = record
+                && concerns(gap, verdict)
+            {
+                Arc::make_mut(verdict).at_least = true;
+            }
+        }
+    }
+}
+
+/// Whether the verdict's count may be too small for what is missing.
+#[must_use]
+pub fn concerns(gap: &Gap, verdict: &Verdict) -> bool {
+    verdict.verdict == Outcome::Dropped && (gap.endpoint.is_empty() || gap.endpoint == verdict.endpoint)
+}
+
+/// Whether two verdicts of a flow say the same: names and labels may have changed meanwhile.
+fn is_same(before: &Verdict, now: &Verdict) -> bool {
+    now.time.milliseconds() - before.time.milliseconds() < APART
+        && before.endpoint == now.endpoint
+        && before.source == now.source
+        && before.destination == now.destination
+        && before.isolated_by == now.isolated_by
+        && before.nearest == now.nearest
+        && before.changed_since == now.changed_since
+        && before.reply == now.reply
+}
+
+#[cfg(test)]
+mod tests;

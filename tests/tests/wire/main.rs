@@ -7,6 +7,7 @@ mod forged;
 mod fragments;
 mod laboratory;
 mod node;
+mod observing;
 mod pods;
 mod protocols;
 mod services;

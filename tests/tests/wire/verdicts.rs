@@ -57,6 +57,12 @@ fn verdicts_name_both_ends_and_who_decided() -> Result<()> {
     let seen = verdict(lab, "ingress", "pod shop/stranger", "pod shop/server", ALLOWED)?;
     assert_eq!((&seen["verdict"], &seen["reason"]), (&json!("dropped"), &json!("policy-denied")), "{seen}");
     assert_eq!(names(&seen, "isolatedBy"), ["shop/server"], "{seen}");
+    let nearest = &seen["nearest"][0];
+    assert_eq!(
+        (&nearest["policy"], &nearest["number"], &nearest["miss"]),
+        (&json!("shop/server"), &json!(1), &json!("peer"))
+    );
+    assert_eq!(seen["source"]["labels"], json!({"app": "stranger"}), "{seen}");
 
     expect_dropped(&Probe::all(client, Kind::Udp, &three.server.sockets(OTHER)))?;
     let seen = verdict(lab, "egress", "pod shop/client", "pod shop/server", OTHER)?;

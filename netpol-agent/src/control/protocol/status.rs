@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Moment;
 use crate::sources::Located;
 
 /// How the agent is.
@@ -49,6 +50,15 @@ pub struct Status {
     pub lost_events: u64,
     /// Verdicts beyond a pod's rate, not sent.
     pub limited_events: u64,
+    /// Verdicts that the agent keeps, repeated denials as one, and where some are missing.
+    #[serde(default)]
+    pub verdicts_kept: usize,
+    /// How many it can keep.
+    #[serde(default)]
+    pub verdicts_room: usize,
+    /// Of when the oldest of them is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdicts_since: Option<Moment>,
     /// Flows that found no room.
     pub flows_refused: u64,
     /// Entries of the tables, and how many fit.

@@ -1,10 +1,16 @@
-use std::{os::unix::fs::PermissionsExt as _, sync::mpsc::Receiver, thread};
+use std::{
+    io::{BufRead as _, Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+    sync::mpsc::Receiver,
+    thread,
+};
 
 use super::*;
 use crate::control::{
     client::{AskError, ask, ask_one},
-    protocol::{End, EndKind, Outcome, Question, Status, Verdict},
+    protocol::{Cause, Filter, Outcome, Question, Status, Verdict},
 };
+use crate::verdicts::text::tests::denied;
 
 struct Given {
     dir: tempfile::TempDir,
@@ -37,7 +43,7 @@ impl Given {
 
     fn observe(&self, last: usize, filter: Filter) -> Vec<String> {
         let mut names = Vec::new();
-        let request = Request::Observe { follow: false, last, filter };
+        let request = Request::Observe { follow: false, last, each: false, filter };
         ask(&self.socket(), &request, &mut |response| {
             if let Response::Verdict(verdict) = response {
                 names.push(verdict.endpoint);
@@ -50,27 +56,11 @@ impl Given {
 }
 
 fn verdict(endpoint: &str, outcome: Outcome) -> Verdict {
-    let end = End { kind: EndKind::World, name: String::new(), address: "192.0.2.1".to_owned(), port: None };
-    Verdict {
-        time: String::new(),
-        verdict: outcome,
-        reason: String::new(),
-        direction: String::new(),
-        endpoint: endpoint.to_owned(),
-        protocol: String::new(),
-        source: end.clone(),
-        destination: end,
-        allowed_by: Vec::new(),
-        isolated_by: Vec::new(),
-        nearest: Vec::new(),
-        backends: Vec::new(),
-        reply: false,
-        tcp_flags: String::new(),
-        icmp: None,
-        length: 0,
-        slot: 0,
-        revision: 0,
-    }
+    Verdict { endpoint: endpoint.to_owned(), verdict: outcome, ..denied() }
+}
+
+fn only(tests: &[&str]) -> Filter {
+    Filter { wanted: tests.iter().map(|test| test.parse().unwrap()).collect(), ..Filter::default() }
 }
 
 #[test]
@@ -117,27 +107,27 @@ fn the_past_is_bounded_and_filtered_before_it_is_counted() {
         ("n/b", Outcome::Allowed),
         ("m/c", Outcome::Dropped),
     ] {
-        given.log.add(verdict(name, outcome));
+        given.log.add(verdict(name, outcome), None);
     }
     assert_eq!(given.observe(usize::MAX, Filter::default()), ["n/a", "n/b", "m/c"]);
-    let dropped = Filter { verdict: Some(Outcome::Dropped), pod: None };
-    assert_eq!(given.observe(1, dropped), ["m/c"]);
-    assert_eq!(given.observe(9, Filter { verdict: None, pod: Some("n/".to_owned()) }), ["n/a", "n/b"]);
-    assert_eq!(given.observe(9, Filter { verdict: None, pod: Some("n/b".to_owned()) }), ["n/b"]);
+    assert_eq!(given.observe(1, only(&["verdict=dropped"])), ["m/c"]);
+    // The ends of all of them are of n.
+    assert_eq!(given.observe(9, only(&["pod=m/"])), ["m/c"]);
+    assert_eq!(given.observe(2, only(&["verdict=dropped", "namespace=n"])), ["n/a", "m/c"]);
 }
 
 #[test]
 fn a_follower_hears_what_comes() {
     let given = Given::agent(|_| Response::End);
-    given.log.add(verdict("n/past", Outcome::Dropped));
+    given.log.add(verdict("n/past", Outcome::Dropped), None);
     let mut names = Vec::new();
-    let request = Request::Observe { follow: true, last: 1, filter: Filter::default() };
+    let request = Request::Observe { follow: true, last: 1, each: false, filter: Filter::default() };
     ask(&given.socket(), &request, &mut |response| {
         let Response::Verdict(heard) = response else { return false };
         names.push(heard.endpoint);
         // Only after the first one is it certain that we are heard.
         if names.len() == 1 {
-            given.log.add(verdict("n/coming", Outcome::Dropped));
+            given.log.add(verdict("n/coming", Outcome::Dropped), None);
         }
         names.len() < 2
     })
@@ -146,20 +136,61 @@ fn a_follower_hears_what_comes() {
 }
 
 #[test]
-fn a_slow_follower_holds_nobody_up_and_is_told_what_it_missed() {
-    let log = Log::new(1);
-    let (_, mut coming) = log.follow();
-    for _ in 0..10_000 {
-        log.add(verdict("n/a", Outcome::Dropped));
+fn a_client_that_does_not_read_holds_nobody_up_and_is_told_what_it_missed() {
+    const ALL: u64 = 100_000;
+    let given = Given::agent(|_| Response::End);
+    let mut stream = std::os::unix::net::UnixStream::connect(given.socket()).unwrap();
+    let request = Request::Observe { follow: true, last: 0, each: true, filter: Filter::default() };
+    writeln!(stream, "{}", serde_json::to_string(&request).unwrap()).unwrap();
+    let mut heard = 0;
+    let mut lines = io::BufReader::new(stream).lines();
+    let mut next = || serde_json::from_str::<Response>(&lines.next().unwrap().unwrap()).unwrap();
+    // Only after the first one is it certain that it is heard.
+    given.log.add(verdict("n/first", Outcome::Dropped), None);
+    let mut firsts = 1;
+    let first = thread::scope(|scope| {
+        let first = scope.spawn(&mut next);
+        while !first.is_finished() {
+            given.log.add(verdict("n/first", Outcome::Dropped), None);
+            firsts += 1;
+            thread::sleep(Duration::from_millis(10));
+        }
+        first.join().unwrap()
+    });
+    assert!(matches!(first, Response::Verdict(_)));
+    let start = std::time::Instant::now();
+    for _ in 0..ALL {
+        given.log.add(verdict("n/flood", Outcome::Dropped), None);
     }
-    assert!(
-        matches!(coming.try_recv(), Err(tokio::sync::broadcast::error::TryRecvError::Lagged(n)) if n > 5000)
-    );
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert_eq!(given.log.kept().0, 3);
+    // Another one is served meanwhile.
+    assert_eq!(given.observe(1, Filter::default()), ["n/flood"]);
+    while heard < ALL {
+        match next() {
+            Response::Verdict(verdict) => heard += u64::from(verdict.endpoint == "n/flood"),
+            Response::Gap(gap) => {
+                assert_eq!(gap.cause, Cause::SlowReader);
+                heard += gap.count;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // Every one was told of, or counted as missing; some of those from before the flood may be among these.
+    assert!(heard <= ALL + firsts, "{heard}");
+}
+
+#[test]
+fn status_says_how_many_verdicts_are_kept_and_since_when() {
+    let given = Given::agent(|_| Response::Status(Box::default()));
+    given.log.add(verdict("n/a", Outcome::Dropped), None);
+    let Ok(Response::Status(status)) = ask_one(&given.socket(), &Request::Status) else { panic!() };
+    assert_eq!((status.verdicts_kept, status.verdicts_room), (1, 3));
+    assert_eq!(status.verdicts_since, Some(denied().time));
 }
 
 #[test]
 fn a_request_that_is_none_is_answered_with_an_error() {
-    use std::io::{Read as _, Write as _};
     let given = Given::agent(|_| Response::End);
     let mut stream = std::os::unix::net::UnixStream::connect(given.socket()).unwrap();
     stream.write_all(b"{\"request\":\"dance\"}\n").unwrap();

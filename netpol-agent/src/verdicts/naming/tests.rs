@@ -1,13 +1,22 @@
+mod random;
+
 use std::{net::Ipv4Addr, time::Duration};
 
+use netpol_common::{
+    decide::{Judged, Tables as _, judge},
+    flow::FlowKey,
+    packet::ICMP,
+    tables::{SET_CLOSED, revision_of, set_of},
+};
 use netpol_policy::{
     engine::{LocalEndpoint, Recovered, Settings},
-    model::SourceEvent,
+    model::{Key, Kind, Object, SourceEvent},
     read::{Read, read_document},
 };
 use serde_json::{Value, json};
 
-use super::*;
+use super::{attribution::REMEMBERED, *};
+use crate::control::protocol::PolicyPart;
 
 fn object(document: &Value) -> Object {
     match read_document(document).remove(0) {
@@ -28,6 +37,20 @@ fn policy(name: &str, spec: &Value) -> Value {
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
         "metadata": {"name": name, "namespace": "n"}, "spec": spec
     })
+}
+
+fn endpoint(ifname: &str, pod: &str) -> LocalEndpoint {
+    LocalEndpoint {
+        ifname: ifname.into(),
+        ifindex: u32::from(ifname.bytes().last().unwrap()),
+        pod: Some(Key::new("n", pod)),
+        uid: "".into(),
+        addresses: Vec::new(),
+        hardware: None,
+        sources: Vec::new(),
+        tag_trusted: true,
+        tags_allowed: false,
+    }
 }
 
 /// Pod `a` (10.0.0.1) is local; only `b` (10.0.0.2) reaches its port 80; it reaches the Service `s` (10.1.0.1:80, behind
@@ -61,19 +84,7 @@ impl Given {
             ),
         ];
         engine.apply(SourceEvent::Reset(documents.iter().map(object).collect()));
-        let slot = engine
-            .set_endpoint(LocalEndpoint {
-                ifname: "veth1".into(),
-                ifindex: 1,
-                pod: Some(Key::new("n", "a")),
-                uid: "".into(),
-                addresses: vec!["10.0.0.1".parse().unwrap()],
-                hardware: None,
-                sources: Vec::new(),
-                tag_trusted: true,
-                tags_allowed: false,
-            })
-            .unwrap();
+        let slot = engine.set_endpoint(endpoint("veth1", "a")).unwrap();
         let mut given = Self { engine, slot, now: Duration::from_secs(1) };
         given.compile();
         given
@@ -85,38 +96,56 @@ impl Given {
         self.now += Duration::from_secs(1);
     }
 
-    fn revision(&self, direction: Direction) -> u32 {
-        use netpol_common::decide::Tables as _;
-        netpol_common::tables::revision_of(self.engine.tables().judgement(self.slot, direction))
-    }
-
+    /// As the kernel would report it, had it decided so.
     fn event(&self, src: [u8; 4], dst: [u8; 4], port: u16, direction: Direction, reason: Reason) -> Event {
-        Event {
-            at: 0,
-            src: Ipv4Addr::from(src).into(),
-            dst: Ipv4Addr::from(dst).into(),
-            src_port: 40_000,
-            dst_port: port,
-            slot: self.slot,
-            revision: self.revision(direction),
-            set: 0,
-            class: 0,
-            port_set: 0,
-            backends: 0,
-            length: 60,
-            proto: TCP,
-            direction: direction as u8,
-            reason: reason as u8,
-            tcp_flags: 2,
-            icmp_type: 0,
-            icmp_code: 0,
-            reply: 0,
-            reserved: 0,
-        }
+        let (src, dst) = (Ipv4Addr::from(src).into(), Ipv4Addr::from(dst).into());
+        let event = judged(&self.engine, self.slot, direction, (src, dst), (TCP, port));
+        Event { reason: reason as u8, ..event }
     }
 
     fn name(&self, event: &Event) -> Verdict {
         name(&self.engine, &mut Memory::default(), "n1", Clock::now(), event)
+    }
+}
+
+/// What the kernel reports of a new flow: the decision function over the engine's tables makes it.
+fn judged(
+    engine: &Engine,
+    slot: u32,
+    direction: Direction,
+    (src, dst): (Addr, Addr),
+    (proto, port): (u8, u16),
+) -> Event {
+    let tables = engine.tables();
+    let (pod, peer, pod_port, peer_port) = match direction {
+        Direction::Ingress => (dst, src, port, 40_000),
+        Direction::Egress => (src, dst, 40_000, port),
+    };
+    let key = FlowKey { pod, peer, pod_port, peer_port, proto, reserved: [0; 3] };
+    let word = tables.judgement(slot, direction);
+    let mut judged = Judged::default();
+    judge(tables, slot, direction, set_of(word), &key, BACKENDS_NONE, &mut judged);
+    Event {
+        at: 0,
+        src,
+        dst,
+        src_port: 40_000,
+        dst_port: port,
+        slot,
+        revision: revision_of(word),
+        set: set_of(word),
+        class: judged.class,
+        port_set: judged.port_set,
+        backends: judged.backends,
+        length: 60,
+        proto,
+        direction: direction as u8,
+        reason: judged.reason,
+        tcp_flags: 2,
+        icmp_type: 8,
+        icmp_code: 0,
+        reply: 0,
+        reserved: 0,
     }
 }
 
@@ -130,7 +159,7 @@ fn an_allowed_packet_names_both_pods_and_the_rule() {
     assert_eq!((verdict.source.name.as_str(), verdict.destination.name.as_str()), ("n/b", "n/a"));
     assert_eq!(
         verdict.allowed_by,
-        [PolicyPart { policy: "n/in".to_owned(), rule: "spec.ingress[0]".to_owned() }]
+        [PolicyPart { policy: "n/in".to_owned(), number: 1, rule: "spec.ingress[0]".to_owned() }]
     );
     assert_eq!((verdict.verdict, verdict.tcp_flags.as_str()), (Outcome::Allowed, "S"));
 }
@@ -140,8 +169,14 @@ fn a_denied_packet_names_who_isolates_and_what_came_nearest() {
     let given = Given::cluster();
     let verdict = given.name(&given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied));
     assert_eq!((verdict.verdict, verdict.isolated_by), (Outcome::Dropped, vec!["n/in".to_owned()]));
-    assert_eq!(verdict.nearest.len(), 1);
-    assert!(verdict.allowed_by.is_empty());
+    assert!(verdict.allowed_by.is_empty() && !verdict.changed_since);
+    let [nearest] = verdict.nearest.as_slice() else { panic!("{:?}", verdict.nearest) };
+    assert_eq!((nearest.policy.as_str(), nearest.number, nearest.miss.as_str()), ("n/in", Some(1), "port"));
+    assert_eq!(nearest.rule, "spec.ingress[0].ports");
+    assert_eq!(
+        nearest.text,
+        "rule 1 of n/in matches the peer, not the port: 80/TCP allowed, 81/TCP asked (spec.ingress[0].ports)"
+    );
 }
 
 #[test]
@@ -159,15 +194,13 @@ fn a_policy_that_has_changed_since_is_not_blamed() {
 #[test]
 fn a_flow_to_a_service_names_it_and_its_backends_and_the_rule_at_their_port() {
     let given = Given::cluster();
-    let mut event = given.event(A, [10, 1, 0, 1], 80, Direction::Egress, Reason::Policy);
-    let key = FrontendKey { addr: event.dst, port: 80, proto: TCP, reserved: 0 };
-    event.backends = netpol_common::decide::Tables::frontend(given.engine.tables(), &key);
+    let event = given.event(A, [10, 1, 0, 1], 80, Direction::Egress, Reason::Policy);
     let verdict = given.name(&event);
     assert_eq!((verdict.destination.kind, verdict.destination.name.as_str()), (EndKind::Service, "n/s"));
     assert_eq!(verdict.backends, ["n/b (10.0.0.2:8080)"]);
     assert_eq!(
         verdict.allowed_by,
-        [PolicyPart { policy: "n/out".to_owned(), rule: "spec.egress[0]".to_owned() }]
+        [PolicyPart { policy: "n/out".to_owned(), number: 1, rule: "spec.egress[0]".to_owned() }]
     );
 }
 
@@ -175,9 +208,10 @@ fn a_flow_to_a_service_names_it_and_its_backends_and_the_rule_at_their_port() {
 fn a_reply_is_judged_as_the_flow_it_belongs_to() {
     let given = Given::cluster();
     // a answers b: it leaves a, but ingress rules judged it.
-    let mut event = given.event(A, B, 40_000, Direction::Ingress, Reason::FlowDenied);
+    let mut event = given.event(B, A, 81, Direction::Ingress, Reason::FlowDenied);
     event.direction = Direction::Egress as u8;
-    event.src_port = 81;
+    (event.src, event.dst) = (event.dst, event.src);
+    (event.src_port, event.dst_port) = (81, 40_000);
     event.reply = 1;
     let verdict = given.name(&event);
     assert_eq!((verdict.direction.as_str(), verdict.reply), ("egress", true));
@@ -210,7 +244,110 @@ fn an_unknown_reason_is_shown_as_its_number() {
     let given = Given::cluster();
     let mut event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
     event.reason = 127;
-    assert_eq!(given.name(&event).reason, "127");
+    assert_eq!(given.name(&event).reason, "reason-127");
+}
+
+#[test]
+fn ends_carry_the_labels_of_their_pods() {
+    let given = Given::cluster();
+    let verdict = given.name(&given.event(B, [203, 0, 113, 9], 80, Direction::Ingress, Reason::Policy));
+    assert_eq!(verdict.source.labels["app"], "b");
+    assert!(verdict.destination.labels.is_empty());
+}
+
+fn relabelled(name: &str, address: &str) -> SourceEvent {
+    let mut document = pod(name, address);
+    document["metadata"]["labels"]["app"] = json!("else");
+    SourceEvent::Apply(object(&document))
+}
+
+#[test]
+fn a_peer_relabelled_since_is_neither_said_to_be_allowed_nor_how_it_failed() {
+    let mut given = Given::cluster();
+    let allowed = given.event(B, A, 80, Direction::Ingress, Reason::Policy);
+    let denied = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
+    given.engine.apply(relabelled("b", "10.0.0.2"));
+    given.compile();
+    let verdict = given.name(&allowed);
+    assert!(verdict.changed_since && verdict.allowed_by.is_empty() && verdict.nearest.is_empty());
+    let verdict = given.name(&denied);
+    assert!(verdict.changed_since && verdict.allowed_by.is_empty() && verdict.nearest.is_empty());
+    assert_eq!(verdict.isolated_by, ["n/in"], "which policies there were is known by the revision");
+    // What is judged now is named as it is now.
+    let verdict = given.name(&given.event(B, A, 80, Direction::Ingress, Reason::PolicyDenied));
+    assert!(!verdict.changed_since && verdict.nearest.len() == 1);
+}
+
+#[test]
+fn a_pod_relabelled_since_was_still_isolated_by_what_isolated_it() {
+    let mut given = Given::cluster();
+    let event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
+    given.engine.apply(relabelled("a", "10.0.0.1"));
+    given.compile();
+    let verdict = given.name(&event);
+    assert_eq!((verdict.isolated_by, verdict.allowed_by), (vec!["n/in".to_owned()], Vec::new()));
+}
+
+#[test]
+fn a_policy_that_is_gone_is_still_named() {
+    let mut given = Given::cluster();
+    let event = given.event(B, A, 80, Direction::Ingress, Reason::Policy);
+    given.engine.apply(SourceEvent::Delete(Kind::NetworkPolicy, Key::new("n", "in")));
+    given.compile();
+    let verdict = given.name(&event);
+    assert!(verdict.changed_since || verdict.allowed_by[0].policy == "n/in", "{verdict:?}");
+}
+
+#[test]
+fn a_revision_that_nobody_knows_any_more_blames_nobody() {
+    let given = Given::cluster();
+    let event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
+    let verdict = given.name(&Event { revision: 999_999, ..event });
+    assert!(verdict.changed_since && verdict.isolated_by.is_empty() && verdict.nearest.is_empty());
+}
+
+#[test]
+fn a_reason_that_the_policies_contradict_is_not_explained_by_them() {
+    let given = Given::cluster();
+    let verdict = given.name(&given.event(B, A, 80, Direction::Ingress, Reason::PolicyDenied));
+    assert!(verdict.changed_since && verdict.allowed_by.is_empty() && verdict.nearest.is_empty());
+    let verdict = given.name(&given.event(B, A, 81, Direction::Ingress, Reason::Policy));
+    assert!(verdict.changed_since && verdict.allowed_by.is_empty() && verdict.isolated_by.is_empty());
+}
+
+#[test]
+fn a_closed_endpoint_is_said_to_be_closed() {
+    let given = Given::cluster();
+    let event = given.event(B, A, 80, Direction::Ingress, Reason::PolicyDenied);
+    let verdict = given.name(&Event { set: SET_CLOSED, ..event });
+    assert!(verdict.closed && !verdict.changed_since && verdict.isolated_by.is_empty());
+}
+
+#[test]
+fn an_error_that_quotes_a_denied_flow_names_the_policies_only() {
+    let given = Given::cluster();
+    let event = given.event(B, A, 81, Direction::Ingress, Reason::FlowDenied);
+    let verdict = given.name(&Event { proto: ICMP, icmp_type: 3, icmp_code: 3, ..event });
+    assert_eq!((verdict.isolated_by, verdict.icmp.as_str()), (vec!["n/in".to_owned()], "port-unreachable"));
+    assert!(verdict.nearest.is_empty() && !verdict.changed_since);
+}
+
+#[test]
+fn a_flow_that_its_senders_policies_deny_names_those() {
+    let mut given = Given::cluster();
+    let open = policy("in", &json!({"podSelector": {"matchLabels": {"app": "a"}}, "ingress": [{}]}));
+    given.engine.apply(SourceEvent::Apply(object(&open)));
+    let deny =
+        policy("b-out", &json!({"podSelector": {"matchLabels": {"app": "b"}}, "policyTypes": ["Egress"]}));
+    given.engine.apply(SourceEvent::Apply(object(&deny)));
+    given.engine.set_endpoint(endpoint("veth2", "b")).unwrap();
+    given.compile();
+    for reason in [Reason::SenderDenied, Reason::FlowDenied] {
+        let verdict = given.name(&given.event(B, A, 80, Direction::Ingress, reason));
+        assert_eq!(verdict.isolated_by, ["n/b-out"], "{reason:?}");
+        assert_eq!(verdict.nearest[0].text, "n/b-out has no rule in this direction");
+        assert!(!verdict.changed_since);
+    }
 }
 
 #[test]

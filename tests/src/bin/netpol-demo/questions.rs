@@ -10,15 +10,24 @@ use crate::cluster::Cluster;
 pub(crate) fn ask(cluster: &Cluster) -> Result<bool> {
     let mut right = true;
     for (verdict, from) in [("dropped", "production/debug"), ("allowed", "production/frontend")] {
-        let question = ["observe", "--verdict", verdict, "--pod", from];
+        let question =
+            ["observe", "--verdict", verdict, "--from", from, "--to", "production/api", "-o", "wide"];
         println!("\n$ netpol {}", question.join(" "));
         let output = run(cluster, &question)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        // The last one of the flow that the matrix speaks of, with the policy that decided.
-        let line = text.lines().rev().find(|line| {
-            line.contains(&format!("{from} ("))
-                && line.contains("production/api (")
-                && (line.contains("allowed by production/") || line.contains("isolated by production/"))
+        // The last one in which a policy decided, with what is said below it.
+        let lines: Vec<&str> = text.lines().collect();
+        let names = |line: &&str| {
+            line.contains("allowed by rule") && line.contains("of production/")
+                || line.contains("isolated by production/")
+        };
+        let first = lines
+            .iter()
+            .rposition(names)
+            .and_then(|at| lines[..at].iter().rposition(|l| !l.starts_with(' ')));
+        let line = first.map(|first| {
+            let more = lines[first + 1..].iter().take_while(|line| line.starts_with(' ')).count();
+            lines[first..=first + more].join("\n")
         });
         if let Some(line) = line {
             println!("...\n{line}");

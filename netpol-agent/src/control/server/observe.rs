@@ -1,0 +1,131 @@
+//! Verdicts for one client, as fast as it reads them. Nobody else waits for it.
+
+use std::{io, time::Instant};
+
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _},
+    sync::broadcast::error::RecvError,
+};
+
+use super::Client;
+use crate::{
+    control::protocol::{Cause, Filter, Gap, Moment, Response, Verdict},
+    verdicts::{
+        log::{Log, Record},
+        pace::Pace,
+    },
+};
+
+/// What a client wants to see.
+pub(super) struct Wanted {
+    pub(super) follow: bool,
+    pub(super) last: usize,
+    pub(super) each: bool,
+    pub(super) filter: Filter,
+}
+
+impl Wanted {
+    /// Of the past, oldest first: so many verdicts, and what is missing among them.
+    fn of_the_past(&self, past: &[Record]) -> Vec<Response> {
+        let mut left = self.last;
+        let mut responses = Vec::new();
+        for record in past.iter().rev() {
+            if left == 0 {
+                break;
+            }
+            match record {
+                Record::Verdict(verdict, _) if self.filter.admits(verdict) => {
+                    left -= 1;
+                    responses.push(Response::Verdict(Box::new(Verdict::clone(verdict))));
+                }
+                Record::Gap(gap) if self.filter.admits_gap(gap) => {
+                    responses.push(Response::Gap(Box::new(Gap::clone(gap))));
+                }
+                Record::Verdict(..) | Record::Gap(_) => {}
+            }
+        }
+        responses.reverse();
+        responses
+    }
+
+    /// Of what comes: what is to be told now.
+    fn coming(&self, record: Record, pace: &mut Pace) -> Option<Response> {
+        match record {
+            Record::Verdict(verdict, _) if !self.filter.admits(&verdict) => None,
+            Record::Verdict(verdict, flow) => match flow {
+                Some(_) if self.each => {
+                    let mut alone = Verdict::clone(&verdict);
+                    (alone.count, alone.first, alone.at_least) = (1, None, false);
+                    Some(Response::Verdict(Box::new(alone)))
+                }
+                Some(flow) => pace.take(flow, verdict, Instant::now()).map(|now| told(&now)),
+                None => Some(told(&verdict)),
+            },
+            Record::Gap(gap) => {
+                pace.doubt(&gap);
+                self.filter.admits_gap(&gap).then(|| Response::Gap(Box::new(Gap::clone(&gap))))
+            }
+        }
+    }
+}
+
+fn told(verdict: &Verdict) -> Response {
+    Response::Verdict(Box::new(verdict.clone()))
+}
+
+pub(super) async fn observe<R: AsyncBufRead + Unpin>(
+    client: &mut Client,
+    reader: &mut R,
+    log: &Log,
+    wanted: &Wanted,
+) -> io::Result<()> {
+    // Subscribed together with the look at the past: nothing is missed or told twice.
+    let (past, mut coming) = log.follow();
+    for response in wanted.of_the_past(&past) {
+        client.say(&response).await?;
+    }
+    drop(past);
+    client.writer.flush().await?;
+    if !wanted.follow {
+        return Ok(());
+    }
+    let mut rest = String::new();
+    let mut pace = Pace::default();
+    let mut heard = Moment::now();
+    loop {
+        let due = pace.due().map(tokio::time::Instant::from_std);
+        tokio::select! {
+            // The client says nothing more; when it goes, this ends.
+            _ = reader.read_line(&mut rest) => break,
+            () = async { tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)).await }, if due.is_some() => {
+                for verdict in pace.ripe(Instant::now()) {
+                    client.say(&told(&verdict)).await?;
+                }
+                client.writer.flush().await?;
+            }
+            next = coming.recv() => match next {
+                Ok(record) => {
+                    if let Some(response) = wanted.coming(record, &mut pace) {
+                        client.say(&response).await?;
+                    }
+                    if coming.is_empty() {
+                        heard = Moment::now();
+                        client.writer.flush().await?;
+                    }
+                }
+                Err(RecvError::Lagged(count)) => {
+                    let gap = Gap {
+                        time: Moment::now(),
+                        since: heard,
+                        cause: Cause::SlowReader,
+                        count,
+                        endpoint: String::new(),
+                    };
+                    client.say(&Response::Gap(Box::new(gap))).await?;
+                }
+                Err(RecvError::Closed) => break,
+            },
+        }
+    }
+    Ok(())
+}
