@@ -290,7 +290,8 @@ pub fn decide<T: Tables, F: Flows>(
             flow.generation = generation;
             flow.sender_revision = revision_of(sender_word);
             flow.denied = u8::from(!allowed);
-            if allowed {
+            // Kept while nothing asks for them and while they are denied: translation has pinned the flow to one of them.
+            if backends != BACKENDS_NONE {
                 flow.backends = backends;
             }
             flows.put(slot, table, &key, &flow);

@@ -145,8 +145,12 @@ impl Prefixes {
     }
 }
 
+/// A neighbour that carries no classifier yet cannot be told from a stranger, and what it opens then is a stranger's: it
+/// is asked about when its own classifier is there.
 fn judges(walk: &Walk<'_>, probe: &Probe) -> bool {
-    !probe.left_to_it || walk.compiled.hook(probe.way.slot()) == HookLevel::Full
+    let Way::Between(to, from) = probe.way else { return true };
+    walk.compiled.hook(from) != HookLevel::None
+        && (!probe.left_to_it || walk.compiled.hook(to) == HookLevel::Full)
 }
 
 /// What was judged in the middle of the change is judged by its end now.

@@ -133,3 +133,26 @@ fn ingress_never_looks_at_frontends() {
     one.peer(IP, FRIENDS, PEER_FRONTEND | PEER_SERVICE_ONLY);
     assert_eq!(one.to(&tcp("10.96.0.1:8000", "10.1.0.16:80", SYN)).why(), Reason::Policy);
 }
+
+/// Translation has pinned it to one of them.
+#[test]
+fn a_flow_keeps_its_backends_while_nothing_asks_for_them_and_while_it_is_denied() {
+    let follows = |world: &mut World| world.from(&tcp(A, SERVICE, ACK)).why();
+    let mut world = world(&[(FRIENDS, 80, 0)]);
+    assert_eq!(why(&mut world), Reason::Policy);
+    // Nothing isolates the pod for a while, and the Service leads to others meanwhile.
+    world.judge_by(POD, Direction::Egress, SET_NONE);
+    assert_eq!(follows(&mut world), Reason::Flow);
+    world.frontend((IP, 8000), 2, &[(STRANGERS, 80, 0)]);
+    world.judge_by(POD, Direction::Egress, TO_FRIENDS);
+    assert_eq!(follows(&mut world), Reason::Flow);
+
+    // One that is judged by its backends for the first time, and denied.
+    world.judge_by(POD, Direction::Egress, EVERYTHING);
+    assert_eq!(why(&mut world), Reason::Policy);
+    world.judge_by(POD, Direction::Egress, TO_FRIENDS);
+    assert_eq!(follows(&mut world), Reason::FlowDenied);
+    world.frontend((IP, 8000), 3, &[(FRIENDS, 80, 0)]);
+    world.judge_by(POD, Direction::Egress, TO_FRIENDS);
+    assert_eq!(follows(&mut world), Reason::FlowDenied);
+}
