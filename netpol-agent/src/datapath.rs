@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod flow_tables;
 mod hooks;
+mod live;
 #[cfg(feature = "bpf-log")]
 mod log;
 mod mapped;
@@ -37,6 +38,7 @@ pub use self::{
     error::Error,
     events::{Counters, Events},
     hooks::Attach,
+    live::{Entry, Hook, Meeting, Met, first_packet},
     sizes::Sizes,
     takeover::{Surroundings, TakenOver},
     test_run::{Cycle, Measured, ProgramSize, Ran, TestRun, test_run},

@@ -1,30 +1,73 @@
-//! What would become of a flow, from the objects alone: the same for a running agent and for a folder.
+//! What would become of a flow: from the objects, for a running agent and for a folder; and, where an agent runs, what
+//! the first packet of it meets in the kernel's tables.
 
+mod text;
+
+use anyhow::Context as _;
 use netpol_common::packet;
 use netpol_policy::{
     model::Protocol,
     spec::{Cluster, Payload},
-    why::{self, End, Outcome},
+    why::{self, End, FlowExplanation, Outcome},
 };
+use serde_json::{Value, json};
 
-use crate::control::protocol::{Explanation, Question};
+use crate::control::protocol::{Explanation, LivePath, MatrixQuestion, Question};
+
+/// What the live tables say of each address of a flow; nothing, where no agent runs.
+pub type Live<'a> = dyn Fn(&FlowExplanation) -> Vec<LivePath> + 'a;
 
 /// Answers a question.
 ///
 /// # Errors
 /// When an end or the port is not written as they are, or an end does not exist.
-pub fn answer(cluster: &Cluster, question: &Question) -> anyhow::Result<Explanation> {
+pub fn answer(
+    cluster: &Cluster,
+    live: Option<&Live<'_>>,
+    question: &Question,
+) -> anyhow::Result<Explanation> {
     let question = why::Question {
         source: question.source.parse::<End>()?,
         destination: question.destination.parse::<End>()?,
         payload: payload(&question.port)?,
     };
     let explanation = why::explain(cluster, &question)?;
+    let mut value = serde_json::to_value(&explanation)?;
+    let allowed = explanation.outcome == Outcome::Allowed;
+    let Some(live) = live else {
+        return Ok(Explanation { passes: allowed, text: explanation.to_string(), explanation: value });
+    };
+    let paths: Vec<Vec<LivePath>> = explanation.flows.iter().map(live).collect();
+    let all = || paths.iter().flatten();
+    value["liveDiffers"] = Value::Bool(all().any(|path| !path.differences.is_empty()));
+    if let Some(flows) = value["flows"].as_array_mut() {
+        for (flow, paths) in flows.iter_mut().zip(&paths) {
+            flow["live"] = serde_json::to_value(paths).context("cannot write what the live tables say")?;
+        }
+    }
     Ok(Explanation {
-        passes: explanation.outcome == Outcome::Allowed,
-        text: explanation.to_string(),
-        explanation: serde_json::to_value(&explanation)?,
+        passes: allowed && !all().any(LivePath::is_dropped),
+        text: explanation.text(&text::remarks(&explanation, &paths)),
+        explanation: value,
     })
+}
+
+/// Answers a question about every pair of a namespace.
+///
+/// # Errors
+/// When the port is not written as one, or there are no pods.
+pub fn matrix(
+    cluster: &Cluster,
+    live: Option<&Live<'_>>,
+    question: &MatrixQuestion,
+) -> anyhow::Result<Explanation> {
+    let port = question.port.as_deref().map(payload).transpose()?;
+    let mut differs = |flow: &FlowExplanation| {
+        live.is_some_and(|live| live(flow).iter().any(|path| !path.differences.is_empty()))
+    };
+    let matrix = why::matrix(cluster, &question.namespace, port, &mut differs)?;
+    let explanation = json!({"matrix": matrix});
+    Ok(Explanation { passes: true, text: matrix.to_string(), explanation })
 }
 
 /// `PORT/PROTOCOL` (TCP without one), `ICMP`, `ICMPv6`, or `proto/NUMBER`.

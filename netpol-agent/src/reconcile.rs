@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod input;
+mod live;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ use tracing::{debug, error, info, warn};
 pub use self::input::{Input, drive};
 use crate::{
     config::TrustTag,
-    datapath::{Counters, Sizes, Surroundings, TakenOver},
+    datapath::{Counters, Meeting, Met, Sizes, Surroundings, TakenOver},
     discovery::Discovered,
     sources::{Located, SourceUpdate, appeared},
 };
@@ -57,6 +58,11 @@ pub trait Datapath {
     fn taken_over(&self, slot: u32) -> Option<TakenOver>;
     /// Why open connections could not be read.
     fn takeover_fault(&self) -> Option<String>;
+    /// What the first packet of a flow meets in the tables as they are now.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn meet(&self, meeting: &Meeting) -> Result<Met, String>;
 }
 
 impl Datapath for crate::datapath::Datapath {
@@ -87,6 +93,10 @@ impl Datapath for crate::datapath::Datapath {
 
     fn takeover_fault(&self) -> Option<String> {
         Self::takeover_fault(self).map(str::to_owned)
+    }
+
+    fn meet(&self, meeting: &Meeting) -> Result<Met, String> {
+        Self::meet(self, meeting).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
     }
 }
 

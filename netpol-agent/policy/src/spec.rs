@@ -12,6 +12,7 @@ pub(crate) mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use netpol_common::Direction;
 
 use crate::model::{
@@ -34,6 +35,8 @@ pub struct Cluster {
     pub(crate) services: Vec<Service>,
     pub(crate) slices: Vec<EndpointSlice>,
     pub(crate) policies: Vec<Policy>,
+    /// Ranges in which only Services have addresses, as far as they are known.
+    pub(crate) service_ranges: Vec<IpNet>,
 }
 
 /// Who sends.
@@ -127,6 +130,18 @@ impl Cluster {
     pub fn with_templates(mut self, templates: Vec<Pod>) -> Self {
         self.templates = templates;
         self
+    }
+
+    /// Says in which ranges only Services have addresses, for [`why`](crate::why): what no Service has there is nobody's.
+    #[must_use]
+    pub fn with_service_ranges(mut self, ranges: Vec<IpNet>) -> Self {
+        self.service_ranges = ranges;
+        self
+    }
+
+    /// Whether an address is in a range in which only Services have addresses.
+    pub(crate) fn is_of_services(&self, address: IpAddr) -> bool {
+        self.owner(address).is_none() && self.service_ranges.iter().any(|range| range.contains(&address))
     }
 
     /// What the specification says of a flow, its destination taken as it is: where it is a Service's, ask

@@ -8,14 +8,18 @@
 //! `spec.ingress[0]`, which counts from 0 as the API does. Every text is safe to print: control characters of names
 //! are escaped where a text is made, so the values of the structs are too.
 
+mod destination;
 mod end;
 mod escape;
+mod flow;
+mod matrix;
 mod miss;
 mod party;
 mod side;
 #[cfg(test)]
 mod tests;
 mod text;
+mod world;
 
 use std::net::IpAddr;
 
@@ -25,15 +29,16 @@ use serde::Serialize;
 use crate::{
     model::Key,
     spec::{Cluster, Payload},
-    why::{
-        escape::key_text,
-        party::{Parties, Party},
-    },
+    why::escape::key_text,
 };
 
+pub use destination::Frontend;
 pub use end::{End, InvalidEnd};
 pub use escape::escaped;
+pub use flow::{Ends, FlowExplanation, Path, Who};
+pub use matrix::{Cell, CellVerdict, Column, Matrix, Row, matrix};
 pub use side::{AlwaysReason, Granted, IsolatingPolicy, Miss, NearestRule, Side};
+pub use text::{Remarks, payload as payload_text};
 
 /// A question: may this reach that?
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,24 +83,6 @@ pub enum Outcome {
     Nowhere,
 }
 
-/// One flow of an [`Explanation`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FlowExplanation {
-    /// Who sends, in words.
-    pub source: String,
-    /// Who receives, in words; a backend when the question is about a Service.
-    pub destination: String,
-    /// What is sent there: a backend's own port.
-    pub payload: String,
-    /// Whether both sides allow it.
-    pub allowed: bool,
-    /// What the policies of the source say.
-    pub egress: Side,
-    /// What the policies of the destination say.
-    pub ingress: Side,
-}
-
 /// One side of a flow that was seen, as far as an event says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,6 +101,12 @@ pub enum Unanswerable {
     /// There is no such object.
     #[error("there is no pod, workload or Service {0}")]
     Unknown(String),
+    /// There is no such node.
+    #[error("there is no node {0}; its Node object is not among the objects")]
+    UnknownNode(String),
+    /// There is no pod to ask about.
+    #[error("there are no pods in the namespace {0}")]
+    NoPods(String),
     /// A Service does not send.
     #[error("the Service {0} receives only: name a pod as the source")]
     ServiceAsSource(String),
@@ -127,12 +120,10 @@ pub enum Unanswerable {
 pub fn explain(cluster: &Cluster, question: &Question) -> Result<Explanation, Unanswerable> {
     let Question { source, destination, payload } = question;
     let from = party::resolve_source(cluster, source)?;
-    let to = party::resolve_destination(cluster, destination, *payload)?;
+    let to = destination::resolve(cluster, destination, *payload)?;
 
-    let mut flows: Vec<FlowExplanation> = Vec::new();
-    for (party, payload) in &to.parties {
-        flows.extend(explain_families(cluster, &from, party, *payload));
-    }
+    let flows: Vec<FlowExplanation> =
+        to.targets.iter().flat_map(|target| flow::explain_families(cluster, &from, target)).collect();
     let allowed = flows.iter().filter(|flow| flow.allowed).count();
     let outcome = match (allowed, flows.len()) {
         (_, 0) => Outcome::Nowhere,
@@ -140,7 +131,8 @@ pub fn explain(cluster: &Cluster, question: &Question) -> Result<Explanation, Un
         (allowed, all) if allowed == all => Outcome::Allowed,
         _ => Outcome::Differs,
     };
-    let mut notes = to.notes;
+    let mut notes = from.notes();
+    notes.extend(to.notes);
     if outcome == Outcome::Nowhere && notes.is_empty() {
         notes.push("the ends have no family of addresses in common".into());
     }
@@ -152,64 +144,6 @@ pub fn explain(cluster: &Cluster, question: &Question) -> Result<Explanation, Un
         flows,
         notes,
     })
-}
-
-/// The flows between two ends: one, unless the answers for their addresses differ, which then stand beside the names.
-fn explain_families(
-    cluster: &Cluster,
-    from: &Parties,
-    to: &Parties,
-    payload: Payload,
-) -> Vec<FlowExplanation> {
-    let mut different: Vec<(Party, Party, FlowExplanation)> = Vec::new();
-    for (from, to) in party::pairs(from, to) {
-        let flow = explain_flow(cluster, &from, &to, payload);
-        let same = |a: &Side, b: &Side| a == b || !a.allows() && !b.allows();
-        let said = different
-            .iter()
-            .any(|(_, _, one)| same(&one.egress, &flow.egress) && same(&one.ingress, &flow.ingress));
-        if !said {
-            different.push((from, to, flow));
-        }
-    }
-    let several = different.len() > 1;
-    let named = |(from, to, mut flow): (Party, Party, FlowExplanation)| {
-        if several {
-            flow.source = from.name_and_place();
-            flow.destination = to.name_and_place();
-        }
-        flow
-    };
-    different.into_iter().map(named).collect()
-}
-
-fn explain_flow(cluster: &Cluster, from: &Party, to: &Party, payload: Payload) -> FlowExplanation {
-    let itself = match (&from.pod, &to.pod) {
-        (Some(from), Some(to)) => from.key == to.key && !from.addresses.is_empty(),
-        _ => false,
-    };
-    let own_node =
-        from.own_node && to.pod.as_ref().is_some_and(|pod| pod.node == cluster.node || pod.node.is_empty());
-    let egress = if itself {
-        Side::Always { reason: AlwaysReason::Itself }
-    } else {
-        side::side(cluster, from, Direction::Egress, to, to, payload)
-    };
-    let ingress = if itself {
-        Side::Always { reason: AlwaysReason::Itself }
-    } else if own_node {
-        Side::Always { reason: AlwaysReason::OwnNode }
-    } else {
-        side::side(cluster, to, Direction::Ingress, from, to, payload)
-    };
-    FlowExplanation {
-        source: from.name.clone(),
-        destination: to.name.clone(),
-        payload: text::payload(payload),
-        allowed: egress.allows() && ingress.allows(),
-        egress,
-        ingress,
-    }
 }
 
 /// Which policies judged one side of a flow that was seen: that of a local pod towards or from an address. Several

@@ -13,34 +13,33 @@ use crate::{
     config,
     control::{
         client::ask_one,
-        protocol::{Explanation, Question, Request, Response},
+        protocol::{Explanation, MatrixQuestion, Question, Request, Response},
     },
-    explain, sources,
+    explain::{answer, matrix},
+    sources,
 };
 
 /// What `explain` exits with when the flow does not pass.
 const DENIED: u8 = 1;
 
 #[derive(Args, Debug)]
-#[command(after_long_help = "An end is one of:\n  \
-        production/api              a pod, else a Service of that name (`default/` is meant without a namespace)\n  \
-        production/app=api,tier=x   a pod with these labels, which need not exist\n  \
-        production/deployment/api   the pods that a workload will have\n  \
-        svc/production/api          a Service: by everything that stands behind it\n  \
-        10.0.0.7, fd00::7           whoever has this address\n  \
-        node                        this node itself\n  \
-        world                       any address outside of the cluster\n\n\
-        Exit codes: 0 it passes; 1 it does not, or not with every backend of the Service; 2 the question cannot be answered.")]
+#[command(after_long_help = HELP)]
 pub(super) struct Arguments {
     /// Who sends
-    #[arg(value_name = "SRC")]
-    source: String,
+    #[arg(value_name = "SRC", required_unless_present = "all")]
+    source: Option<String>,
     /// Where to
-    #[arg(value_name = "DST")]
-    destination: String,
+    #[arg(value_name = "DST", required_unless_present = "all")]
+    destination: Option<String>,
     /// PORT/TCP, PORT/UDP or PORT/SCTP (a Service's own port); ICMP, ICMPv6, proto/NUMBER
-    #[arg(value_name = "PORT/PROTO")]
-    port: String,
+    #[arg(value_name = "PORT/PROTO", required_unless_present = "all")]
+    port: Option<String>,
+    /// Instead: who may begin a flow with which pod of this namespace
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["source", "destination", "port"])]
+    all: Option<String>,
+    /// With --all: the port that is asked for [default: the ports that the pods name and that Services lead to, else 80/TCP]
+    #[arg(long = "port", value_name = "PORT/PROTO", requires = "all")]
+    matrix_port: Option<String>,
     /// Ask the manifests of this folder instead of a running agent
     #[arg(long, value_name = "DIR")]
     manifests: Option<PathBuf>,
@@ -51,15 +50,48 @@ pub(super) struct Arguments {
     ask: Ask,
 }
 
+const HELP: &str = "An end is one of:\n  \
+    production/api              a pod, else a Service of that name (`default/` is meant without a namespace)\n  \
+    production/app=api,tier=x   a pod with these labels, which need not exist\n  \
+    production/deployment/api   the pods that a workload will have\n  \
+    svc/production/api          a Service: by everything that stands behind it\n  \
+    10.0.0.7, fd00::7           whoever has this address: a pod, a Service, a NodePort, or nobody\n  \
+    node, node/NAME             this node itself, another node\n  \
+    world                       any address outside of the cluster\n\n\
+    A running agent is also asked what the first packet of such a flow meets in the kernel's tables now. That is said \
+    behind \"live:\", and at the top where it is not what the objects say (\"differs:\", with what may be the cause).\n\n\
+    With -o json: `outcome` (allowed, denied, differs, nowhere), `notes`, and for each flow `source`, `destination`, \
+    `payload`, `frontend`, `paths` (addresses), `allowed`, `egress` and `ingress`. A side has a `verdict`; `by` names the \
+    rules that allow, `policies` those that isolate, with the `nearest` rule of each and its `miss`. From an agent also \
+    `liveDiffers`, and for each flow `live`: by addresses, `egress` and `ingress` with their `state`, `verdict`, `reason`, \
+    `policies`, `peer`, `ports`, and the `differences`. With --all: `matrix` of `columns` and `rows`, whose `cells` stand \
+    in the order of the columns.\n\n\
+    Exit codes: 0 it passes, or --all; 1 it does not, or not with every backend of the Service; 2 the question cannot be \
+    answered.";
+
+impl Arguments {
+    /// What is asked.
+    fn request(&self) -> Request {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        match &self.all {
+            Some(namespace) => Request::Matrix(MatrixQuestion {
+                namespace: namespace.clone(),
+                port: self.matrix_port.clone(),
+            }),
+            None => Request::Explain(Question {
+                source: text(&self.source).replacen("svc:", "svc/", 1),
+                destination: text(&self.destination).replacen("svc:", "svc/", 1),
+                port: text(&self.port),
+            }),
+        }
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let question = Question {
-        source: arguments.source.replacen("svc:", "svc/", 1),
-        destination: arguments.destination.replacen("svc:", "svc/", 1),
-        port: arguments.port.clone(),
-    };
+    let request = arguments.request();
     let explanation = match &arguments.manifests {
-        Some(folder) => from_folder(folder, arguments.node.clone(), &question)?,
-        None => match ask_one(&arguments.ask.socket, &Request::Explain(question))? {
+        Some(folder) => from_folder(&cluster_of(folder, arguments.node.clone())?, &request)?,
+        None => match ask_one(&arguments.ask.socket, &request)? {
             Response::Explanation(explanation) => *explanation,
             _ => anyhow::bail!("the agent answered another question"),
         },
@@ -71,11 +103,15 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(if explanation.passes { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
 }
 
-fn from_folder(
-    folder: &std::path::Path,
-    node: Option<String>,
-    question: &Question,
-) -> anyhow::Result<Explanation> {
+fn from_folder(cluster: &Cluster, request: &Request) -> anyhow::Result<Explanation> {
+    match request {
+        Request::Matrix(question) => matrix(cluster, None, question),
+        Request::Explain(question) => answer(cluster, None, question),
+        _ => anyhow::bail!("a folder answers no other question"),
+    }
+}
+
+fn cluster_of(folder: &std::path::Path, node: Option<String>) -> anyhow::Result<Cluster> {
     let update = sources::manifests::read_once(folder)?;
     for problem in &update.problems {
         eprintln!("netpol: {problem}");
@@ -91,7 +127,7 @@ fn from_folder(
         Some(node) => node,
         None => only_node(&objects).map_or_else(config::hostname, Ok)?,
     };
-    explain::answer(&Cluster::new(&objects, &node).with_templates(update.templates), question)
+    Ok(Cluster::new(&objects, &node).with_templates(update.templates))
 }
 
 /// The node of a folder that has only one.

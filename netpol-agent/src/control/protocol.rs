@@ -1,6 +1,7 @@
 //! What crosses the socket: one JSON object a line, a [`Request`] first, then [`Response`]s until [`Response::End`] or
 //! [`Response::Error`]. It is also what `-o json` prints.
 
+mod explain;
 mod filter;
 mod moment;
 mod status;
@@ -9,6 +10,7 @@ mod verdict;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    explain::{Explanation, LivePath, LiveSide, LiveVerdict, MatrixQuestion, Question},
     filter::{Filter, Flag, InvalidTest, Test},
     moment::{InvalidMoment, Moment},
     status::{
@@ -37,6 +39,8 @@ pub enum Request {
     },
     /// What would become of a flow.
     Explain(Question),
+    /// What would become of every flow within a namespace.
+    Matrix(MatrixQuestion),
     /// Every policy.
     Policies,
     /// One policy.
@@ -44,18 +48,6 @@ pub enum Request {
         /// `NAMESPACE/NAME`.
         name: String,
     },
-}
-
-/// A flow to explain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Question {
-    /// Who sends.
-    pub source: String,
-    /// Where to.
-    pub destination: String,
-    /// `PORT/PROTOCOL`.
-    pub port: String,
 }
 
 /// An answer, or a part of one.
@@ -68,7 +60,7 @@ pub enum Response {
     Verdict(Box<Verdict>),
     /// To [`Request::Observe`]: some are missing.
     Gap(Box<Gap>),
-    /// To [`Request::Explain`].
+    /// To [`Request::Explain`] and [`Request::Matrix`].
     Explanation(Box<Explanation>),
     /// To [`Request::Policies`].
     Policies {
@@ -84,16 +76,4 @@ pub enum Response {
         /// What, for people.
         message: String,
     },
-}
-
-/// Why a flow passes or not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Explanation {
-    /// Whether it passes; for a Service: with every backend that may be chosen.
-    pub passes: bool,
-    /// For people.
-    pub text: String,
-    /// The same as data: what [`netpol_policy::why::Explanation`] serializes to.
-    pub explanation: serde_json::Value,
 }

@@ -152,13 +152,20 @@ impl Datapath {
     /// Every flow of the node that is known, by slot. A copy, not at one instant.
     #[must_use]
     pub fn flows(&self) -> Vec<(u32, FlowKey, Flow)> {
+        let of_slot = |slot: &u32| {
+            let slot = *slot;
+            self.flows_of(slot).into_iter().map(move |(key, flow)| (slot, key, flow))
+        };
+        self.hooks.keys().flat_map(of_slot).collect()
+    }
+
+    /// Every flow that an endpoint knows.
+    pub(super) fn flows_of(&self, slot: u32) -> Vec<(FlowKey, Flow)> {
         let mut all = Vec::new();
-        for slot in self.hooks.keys() {
-            for outer in [&self.tables.flows, &self.tables.openings] {
-                let Ok(inner) = outer.get(slot, 0) else { continue };
-                let Ok(flows) = Flows::try_from(Map::LruHashMap(inner)) else { continue };
-                all.extend(flows.iter().flatten().map(|(key, flow)| (*slot, key.0, flow.0)));
-            }
+        for outer in [&self.tables.flows, &self.tables.openings] {
+            let Ok(inner) = outer.get(&slot, 0) else { continue };
+            let Ok(flows) = Flows::try_from(Map::LruHashMap(inner)) else { continue };
+            all.extend(flows.iter().flatten().map(|(key, flow)| (key.0, flow.0)));
         }
         all
     }

@@ -70,7 +70,7 @@ const INTERFACES: &str = "INTERFACES";
 
 impl Attach {
     /// Whether links are used.
-    fn by_links(self) -> bool {
+    pub(super) fn by_links(self) -> bool {
         let has_links =
             || KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(6, 6, 0));
         matches!(self, Self::Auto) && has_links()
@@ -242,7 +242,7 @@ impl Datapath {
     }
 
     /// The name that an interface has now.
-    fn interface_name(&self, ifindex: u32) -> Result<String, Error> {
+    pub(super) fn interface_name(&self, ifindex: u32) -> Result<String, Error> {
         nix::net::if_::if_indextoname(ifindex)
             .ok()
             .and_then(|name| name.into_string().ok())

@@ -1,5 +1,5 @@
-//! The system calls that aya does not offer: deleting an inner map from an array of maps, and detaching a pinned link
-//! at once.
+//! The system calls that aya does not offer: deleting an inner map from an array of maps, looking into an array of
+//! programs, and detaching a pinned link at once.
 
 use std::{
     ffi::CString,
@@ -14,13 +14,14 @@ use std::{
 use aya::maps::MapData;
 
 /// Commands of bpf(2), as in the kernel's `enum bpf_cmd`.
+const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// The parts of `union bpf_attr` that these commands read.
 #[repr(C)]
-struct DeleteElement {
+struct Element {
     map_fd: u32,
     reserved: u32,
     key: u64,
@@ -50,7 +51,19 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
 pub(super) fn delete_inner(outer: &MapData, index: u32) -> io::Result<()> {
     let map_fd = outer.fd().as_fd().as_raw_fd() as u32;
     let key = (&raw const index) as u64;
-    bpf(BPF_MAP_DELETE_ELEM, &DeleteElement { map_fd, reserved: 0, key, value: 0, flags: 0 }).map(drop)
+    bpf(BPF_MAP_DELETE_ELEM, &Element { map_fd, reserved: 0, key, value: 0, flags: 0 }).map(drop)
+}
+
+/// Whether an array of programs holds one at an index.
+pub(super) fn has_element(programs: &MapData, index: u32) -> io::Result<bool> {
+    let map_fd = programs.fd().as_fd().as_raw_fd() as u32;
+    let mut id = 0u32;
+    let (key, value) = ((&raw const index) as u64, (&raw mut id) as u64);
+    match bpf(BPF_MAP_LOOKUP_ELEM, &Element { map_fd, reserved: 0, key, value, flags: 0 }) {
+        Ok(_) => Ok(id != 0),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until

@@ -15,8 +15,8 @@ use netpol_policy::{
 use super::{Datapath, Reconciler};
 use crate::{
     control::protocol::{
-        BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, Question, Request, Response, Status,
-        TakenOverLine,
+        BridgeLine, CounterLine, EndpointLine, Explanation, PolicyDetail, PolicyLine, Request, Response,
+        Status, TakenOverLine,
     },
     datapath::TakenOver,
     explain,
@@ -55,22 +55,28 @@ impl<D: Datapath> Reconciler<D> {
                 policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
             },
             Request::Policy { name } => self.policy(name),
-            Request::Explain(question) => self.explain(question),
+            Request::Explain(question) => {
+                self.explained(|cluster| explain::answer(cluster, Some(&|flow| self.live(flow)), question))
+            }
+            Request::Matrix(question) => {
+                self.explained(|cluster| explain::matrix(cluster, Some(&|flow| self.live(flow)), question))
+            }
             Request::Observe { .. } => {
                 Response::Error { message: "verdicts are not asked for here".to_owned() }
             }
         }
     }
 
-    fn explain(&self, question: &Question) -> Response {
+    fn explained(&self, answer: impl Fn(&Cluster) -> anyhow::Result<Explanation>) -> Response {
         if !self.report.synced {
             return Response::Error {
                 message: "the objects are not all listed yet; see `netpol status`".to_owned(),
             };
         }
         let cluster = Cluster::new(&self.engine.store().objects(), &self.options.node)
-            .with_templates(self.report.templates.clone());
-        match explain::answer(&cluster, question) {
+            .with_templates(self.report.templates.clone())
+            .with_service_ranges(self.engine.service_ranges().to_vec());
+        match answer(&cluster) {
             Ok(explanation) => Response::Explanation(Box::new(explanation)),
             Err(error) => Response::Error { message: format!("{error:#}") },
         }
@@ -100,7 +106,7 @@ impl<D: Datapath> Reconciler<D> {
         reasons
     }
 
-    fn endpoint_name(&self, slot: u32) -> String {
+    pub(super) fn endpoint_name(&self, slot: u32) -> String {
         self.engine.endpoint(slot).map_or_else(
             || format!("slot {slot}"),
             |e| {

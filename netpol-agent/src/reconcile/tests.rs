@@ -2,18 +2,26 @@ use std::{cell::RefCell, rc::Rc};
 
 use netpol_common::tables::{ENDPOINT_LIVE, FIRST_SLOT};
 use netpol_policy::{
+    engine::Mirror,
     model::{Key, Kind, Object, SourceEvent},
     read::{Read, read_document},
 };
 use serde_json::json;
 
 use super::*;
-use crate::discovery::{Bridge, LocalPod};
+use crate::{
+    datapath::{Hook, first_packet},
+    discovery::{Bridge, LocalPod},
+};
+
+mod live;
 
 /// What a fake kernel was told, and what it refuses.
 #[derive(Default)]
 struct Kernel {
     applied: Vec<TableOp>,
+    /// What its tables hold.
+    tables: Mirror,
     bridges: Vec<(u32, bool)>,
     refuses: Option<fn(&TableOp) -> bool>,
     surroundings: BTreeMap<u32, Surroundings>,
@@ -29,7 +37,11 @@ impl Datapath for Fake {
         let mut kernel = self.0.borrow_mut();
         kernel.applied.extend(operations.iter().cloned());
         let refuses = kernel.refuses;
-        let refused = operations.iter().filter(|op| refuses.is_some_and(|f| f(op)));
+        let is_refused = |op: &&TableOp| refuses.is_some_and(|f| f(op));
+        for operation in operations.iter().filter(|op| !is_refused(op)) {
+            kernel.tables.apply(operation);
+        }
+        let refused = operations.iter().filter(is_refused);
         refused.map(|op| (op.clone(), "the table is full".to_owned())).collect()
     }
 
@@ -56,6 +68,17 @@ impl Datapath for Fake {
 
     fn takeover_fault(&self) -> Option<String> {
         self.0.borrow().takeover_fault.clone()
+    }
+
+    fn meet(&self, meeting: &Meeting) -> Result<Met, String> {
+        let tables = &self.0.borrow().tables;
+        let (decision, entries) = first_packet(tables, meeting);
+        let hook = match (tables.hook(meeting.arrival.slot), meeting.direction) {
+            (HookLevel::None, _) | (HookLevel::SourceCheck, netpol_common::Direction::Ingress) => Hook::None,
+            (HookLevel::SourceCheck, netpol_common::Direction::Egress) => Hook::SourceCheck,
+            (HookLevel::Full, _) => Hook::Full,
+        };
+        Ok(Met { hook, decision, entries, known: 0, denied: 0 })
     }
 }
 

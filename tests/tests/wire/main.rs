@@ -3,6 +3,7 @@
 
 mod agent;
 mod changes;
+mod explain;
 mod forged;
 mod fragments;
 mod laboratory;

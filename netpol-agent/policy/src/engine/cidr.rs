@@ -56,7 +56,8 @@ impl Cidr {
     }
 
     /// Whether all addresses of `other` lie in this one.
-    pub(super) fn contains(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
         self.len <= other.len
             && self.is_v4() == other.is_v4()
             && other.shortened(self.len).bytes == self.bytes

@@ -2,12 +2,13 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use ipnet::IpNet;
 use netpol_common::{
     Addr, Direction,
     tables::{FrontendKey, PORTS_ALL, PORTS_NONE, SET_CLOSED},
 };
 
-use super::{Engine, HookLevel, LocalEndpoint, pods::addr, store::Store};
+use super::{Engine, HookLevel, LocalEndpoint, TableOp, pods::addr, store::Store};
 use crate::model::{Key, Kind, Pod, Policy, Problem};
 
 /// What is known of a local endpoint.
@@ -39,6 +40,12 @@ impl Engine {
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Ranges in which only Services have addresses, as far as they are known.
+    #[must_use]
+    pub fn service_ranges(&self) -> &[IpNet] {
+        &self.settings.service_cidrs
     }
 
     /// The pod that has an address.
@@ -143,6 +150,12 @@ impl Engine {
             id if self.ports.knows(id) => self.ports.content(id).text(),
             _ => "not known any more".into(),
         }
+    }
+
+    /// What the kernel has refused, and is tried again.
+    #[must_use]
+    pub fn refused(&self) -> &[TableOp] {
+        &self.refusals.ops
     }
 
     /// What cannot be realized as it is written, and what was done instead.

@@ -8,7 +8,7 @@ use crate::model::{Key, Labels};
 ///
 /// Written as `node`, `world`, an address, `namespace/name` (a pod, or else a Service), `service/namespace/name`,
 /// `namespace/deployment/name` (the pods that a workload will have), or `namespace/key=value,key=value` (a pod with
-/// these labels that need not exist). Without a namespace, `default` is meant.
+/// these labels that need not exist), or `node/name` (another node). Without a namespace, `default` is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// A pod, else a workload's template, else a Service of that name.
@@ -26,6 +26,8 @@ pub enum End {
     Address(IpAddr),
     /// This node itself.
     Node,
+    /// The node of that name.
+    OtherNode(String),
     /// Any address outside of the cluster that no ipBlock names more narrowly than as a whole family.
     World,
 }
@@ -33,7 +35,7 @@ pub enum End {
 /// A text that is no end of a question.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no end of a question: write a pod, service/NAME, NAMESPACE/KEY=VALUE, an address, node or world"
+    "{0:?} is no end of a question: write a pod, service/NAME, NAMESPACE/KEY=VALUE, an address, node, node/NAME or world"
 )]
 pub struct InvalidEnd(String);
 
@@ -72,6 +74,7 @@ impl FromStr for End {
         };
         match *parts.as_slice() {
             [name] => Ok(Self::Named(Key::new("default", name))),
+            ["node", name] => Ok(Self::OtherNode(name.to_owned())),
             [first, name] => {
                 Ok(of_kind(first, "default", name).unwrap_or_else(|| Self::Named(Key::new(first, name))))
             }

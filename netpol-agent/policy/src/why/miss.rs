@@ -202,7 +202,9 @@ impl Asked<'_> {
                     .filter(|one| one.name == *name && one.protocol == *protocol)
                     .map(|one| one.port.to_string())
                     .collect();
-                let meaning = if numbers.is_empty() {
+                let meaning = if self.receiver.hypothetical {
+                    "a name, and only labels are known of that pod".to_owned()
+                } else if numbers.is_empty() {
                     format!("which {} does not declare", self.receiver.name)
                 } else {
                     format!("{} there", text::list(&numbers))

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use super::{
     End, Unanswerable,
     escape::{escaped, key_text},
-    text,
+    world,
 };
 use crate::{
-    model::{Key, Labels, Pod, Service},
-    spec::{Backend, Cluster, Payload},
+    model::{Key, Labels, Node, Pod},
+    spec::Cluster,
 };
 
 /// Where an end is, for blocks.
@@ -41,9 +41,25 @@ pub(super) struct Party {
     pub(super) place: Place,
     /// The node's own traffic.
     pub(super) own_node: bool,
+    /// A pod that is known by its labels alone.
+    pub(super) hypothetical: bool,
 }
 
 impl Party {
+    /// Its address; for the world one that stands for it.
+    pub(super) fn address(&self, cluster: &Cluster) -> Option<IpAddr> {
+        match self.place {
+            Place::Address(address) => Some(address),
+            Place::World { v4 } => world::representative(cluster, v4),
+            Place::Unknown => None,
+        }
+    }
+
+    /// Whether it is a pod that policies know.
+    pub(super) fn counts(&self) -> bool {
+        self.pod.as_ref().is_some_and(Pod::counts)
+    }
+
     /// The name, with the address or family where that is not in the name.
     pub(super) fn name_and_place(&self) -> String {
         let place = match self.place {
@@ -57,38 +73,83 @@ impl Party {
 }
 
 /// An end at all of its places.
+#[derive(Clone, Debug)]
 pub(super) struct Parties {
     pub(super) name: String,
-    pod: Option<Pod>,
-    places: Vec<Place>,
+    pub(super) pod: Option<Pod>,
+    pub(super) places: Vec<Place>,
     own_node: bool,
+    hypothetical: bool,
 }
 
 impl Parties {
-    fn of_pod(name: String, pod: Pod) -> Self {
+    /// A pod at all of its addresses. What a pod of the node's network sends is the node's.
+    pub(super) fn of_pod(cluster: &Cluster, name: String, pod: Pod) -> Self {
+        let own_node = pod.host_network && pod.node == cluster.node;
         let mut places: Vec<Place> = pod.addresses.iter().copied().map(Place::Address).collect();
         if places.is_empty() {
             places.push(Place::Unknown);
         }
-        Self { name, pod: Some(pod), places, own_node: false }
+        Self { name, pod: Some(pod), places, own_node, hypothetical: false }
     }
 
-    fn of_address(cluster: &Cluster, address: IpAddr) -> Self {
-        let Party { name, pod, place, own_node } = party_of_address(cluster, address);
-        Self { name, pod, places: vec![place], own_node }
+    pub(super) fn of_address(cluster: &Cluster, address: IpAddr) -> Self {
+        let Party { name, pod, place, own_node, hypothetical } = party_of_address(cluster, address);
+        Self { name, pod, places: vec![place], own_node, hypothetical }
     }
-}
 
-/// What a destination stands for: parties, each with what is sent there.
-pub(super) struct Destination {
-    pub(super) name: String,
-    pub(super) parties: Vec<(Parties, Payload)>,
-    pub(super) notes: Vec<String>,
-}
+    /// The world outside, in both families.
+    pub(super) fn world() -> Self {
+        let places = vec![Place::World { v4: true }, Place::World { v4: false }];
+        Self { name: "world".into(), pod: None, places, own_node: false, hypothetical: false }
+    }
 
-impl Destination {
-    fn single(parties: Parties, payload: Payload) -> Self {
-        Self { name: parties.name.clone(), parties: vec![(parties, payload)], notes: Vec::new() }
+    /// The node itself.
+    pub(super) fn own_node(cluster: &Cluster) -> Self {
+        let known = cluster.nodes.iter().find(|node| node.name == cluster.node);
+        Self { own_node: true, ..Self::node(&cluster.node, known) }
+    }
+
+    fn node(name: &str, node: Option<&Node>) -> Self {
+        let mut places: Vec<Place> =
+            node.into_iter().flat_map(|node| &node.addresses).copied().map(Place::Address).collect();
+        if places.is_empty() {
+            places.push(Place::Unknown);
+        }
+        let name = format!("node {}", escaped(name)).trim_end().to_owned();
+        Self { name, pod: None, places, own_node: false, hypothetical: false }
+    }
+
+    /// A pod that is known by its labels alone.
+    fn hypothetical(cluster: &Cluster, namespace: &str, labels: &Labels) -> Self {
+        let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let name = format!("{namespace}/{}", pairs.join(","));
+        let pod = Pod {
+            key: Key::new(namespace, &pairs.join(",")),
+            uid: "".into(),
+            labels: labels.clone(),
+            node: "".into(),
+            addresses: Vec::new(),
+            named_ports: Vec::new(),
+            host_network: false,
+            finished: false,
+            terminating: false,
+            ready: true,
+            created: 0,
+        };
+        Self { hypothetical: true, ..Self::of_pod(cluster, format!("a pod {}", escaped(&name)), pod) }
+    }
+
+    /// What there is to say of an end before anything is judged.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        let Some(pod) = &self.pod else { return notes };
+        if pod.finished {
+            notes.push(format!("{} is finished: policies ignore it, and its address is nobody's", self.name));
+        } else if !self.hypothetical && pod.addresses.is_empty() {
+            notes.push(format!("{} has no address (yet): no ipBlock matches it", self.name));
+        }
+        notes
     }
 }
 
@@ -99,6 +160,7 @@ pub(super) fn pairs(from: &Parties, to: &Parties) -> Vec<(Party, Party)> {
         pod: end.pod.clone(),
         place,
         own_node: end.own_node,
+        hypothetical: end.hypothetical,
     };
     let mut pairs = Vec::new();
     for a in &from.places {
@@ -117,7 +179,7 @@ pub(super) fn party_of_address(cluster: &Cluster, address: IpAddr) -> Party {
     let pod = cluster.owner(address).cloned();
     let name =
         pod.as_ref().map_or_else(|| address.to_string(), |pod| format!("{} ({address})", key_text(&pod.key)));
-    Party { name, pod, place: Place::Address(address), own_node: false }
+    Party { name, pod, place: Place::Address(address), own_node: false, hypothetical: false }
 }
 
 /// A pod, at its address of a family.
@@ -125,145 +187,32 @@ pub(super) fn party_of_pod(cluster: &Cluster, key: &Key, v4: bool) -> Option<Par
     let pod = cluster.pods.iter().find(|pod| pod.key == *key)?.clone();
     let place = pod.addresses.iter().find(|address| address.is_ipv4() == v4);
     let place = place.map_or(Place::Unknown, |address| Place::Address(*address));
-    Some(Party { name: key_text(key), pod: Some(pod), place, own_node: false })
+    Some(Party { name: key_text(key), pod: Some(pod), place, own_node: false, hypothetical: false })
 }
 
-fn find_pod<'c>(cluster: &'c Cluster, key: &Key) -> Option<&'c Pod> {
+pub(super) fn find_pod<'c>(cluster: &'c Cluster, key: &Key) -> Option<&'c Pod> {
     cluster.pods.iter().chain(&cluster.templates).find(|pod| pod.key == *key)
 }
 
-/// What a source stands for.
+/// What an end stands for that is no Service.
 pub(super) fn resolve_source(cluster: &Cluster, end: &End) -> Result<Parties, Unanswerable> {
     match end {
         End::Named(key) => match find_pod(cluster, key) {
-            Some(pod) => Ok(Parties::of_pod(key_text(key), pod.clone())),
+            Some(pod) => Ok(Parties::of_pod(cluster, key_text(key), pod.clone())),
             None if cluster.services.iter().any(|service| service.key == *key) => {
                 Err(Unanswerable::ServiceAsSource(key_text(key)))
             }
             None => Err(Unanswerable::Unknown(key_text(key))),
         },
         End::Service(key) => Err(Unanswerable::ServiceAsSource(key_text(key))),
-        End::Labelled { namespace, labels } => Ok(hypothetical(namespace, labels)),
+        End::Labelled { namespace, labels } => Ok(Parties::hypothetical(cluster, namespace, labels)),
         End::Address(address) => Ok(Parties::of_address(cluster, *address)),
-        End::Node => Ok(node(cluster)),
-        End::World => Ok(Parties {
-            name: "world".into(),
-            pod: None,
-            places: vec![Place::World { v4: true }, Place::World { v4: false }],
-            own_node: false,
-        }),
+        End::Node => Ok(Parties::own_node(cluster)),
+        End::OtherNode(name) => match cluster.nodes.iter().find(|node| *node.name == **name) {
+            Some(node) if node.name == cluster.node => Ok(Parties::own_node(cluster)),
+            Some(node) => Ok(Parties::node(name, Some(node))),
+            None => Err(Unanswerable::UnknownNode(escaped(name))),
+        },
+        End::World => Ok(Parties::world()),
     }
-}
-
-/// What a destination stands for.
-pub(super) fn resolve_destination(
-    cluster: &Cluster,
-    end: &End,
-    payload: Payload,
-) -> Result<Destination, Unanswerable> {
-    let service = match end {
-        End::Named(key) if find_pod(cluster, key).is_none() => Some(key),
-        End::Service(key) => Some(key),
-        End::Named(_) | End::Labelled { .. } | End::Address(_) | End::Node | End::World => None,
-    };
-    match service {
-        None => {
-            let parties = resolve_source(cluster, end)?;
-            // A Service's address, or a NodePort: what counts is what stands behind it.
-            for place in &parties.places {
-                if let (Place::Address(address), Payload::Port(protocol, port)) = (place, payload)
-                    && let Some(backends) = cluster.backends(*address, protocol, port)
-                {
-                    return Ok(behind(cluster, parties.name, payload, backends));
-                }
-            }
-            Ok(Destination::single(parties, payload))
-        }
-        Some(key) => {
-            let service = cluster.services.iter().find(|service| service.key == *key);
-            let service = service.ok_or_else(|| Unanswerable::Unknown(key_text(key)))?;
-            Ok(behind_service(cluster, service, payload))
-        }
-    }
-}
-
-fn hypothetical(namespace: &str, labels: &Labels) -> Parties {
-    let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let name = format!("{namespace}/{}", pairs.join(","));
-    let pod = Pod {
-        key: Key::new(namespace, &pairs.join(",")),
-        uid: "".into(),
-        labels: labels.clone(),
-        node: "".into(),
-        addresses: Vec::new(),
-        named_ports: Vec::new(),
-        host_network: false,
-        finished: false,
-        terminating: false,
-        ready: true,
-        created: 0,
-    };
-    Parties::of_pod(format!("a pod {}", escaped(&name)), pod)
-}
-
-fn node(cluster: &Cluster) -> Parties {
-    let known = cluster.nodes.iter().find(|node| node.name == cluster.node);
-    let mut places: Vec<Place> =
-        known.into_iter().flat_map(|node| &node.addresses).copied().map(Place::Address).collect();
-    if places.is_empty() {
-        places.push(Place::Unknown);
-    }
-    Parties {
-        name: format!("node {}", escaped(&cluster.node)).trim_end().to_owned(),
-        pod: None,
-        places,
-        own_node: true,
-    }
-}
-
-fn behind(cluster: &Cluster, name: String, payload: Payload, backends: Vec<Backend>) -> Destination {
-    let mut notes = Vec::new();
-    if backends.is_empty() {
-        notes.push(format!("nothing stands behind {} there", text::payload(payload)));
-    }
-    let party = |backend: Backend| {
-        let payload = match payload {
-            Payload::Port(protocol, _) => Payload::Port(protocol, backend.port),
-            other @ Payload::Other(_) => other,
-        };
-        (Parties::of_address(cluster, backend.address), payload)
-    };
-    let parties = backends.into_iter().map(party).collect();
-    Destination { name, parties, notes }
-}
-
-fn behind_service(cluster: &Cluster, service: &Service, payload: Payload) -> Destination {
-    let name = format!("Service {}", key_text(&service.key));
-    let Payload::Port(protocol, number) = payload else {
-        let notes = vec![format!("a Service carries TCP, UDP and SCTP only, not {}", text::payload(payload))];
-        return Destination { name, parties: Vec::new(), notes };
-    };
-    let Some(port) = service.ports.iter().find(|one| one.port == number && one.protocol == protocol) else {
-        let ports: Vec<String> =
-            service.ports.iter().map(|one| text::payload(Payload::Port(one.protocol, one.port))).collect();
-        let notes = vec![format!(
-            "the Service has no port {}; it has {}",
-            text::payload(payload),
-            text::list(&ports)
-        )];
-        return Destination { name, parties: Vec::new(), notes };
-    };
-    let mut backends = Vec::new();
-    for v4 in [true, false] {
-        backends.extend(cluster.backends_of(service, port, v4, service.internal_local));
-    }
-    if service.cluster_ips.is_empty() {
-        // Headless: clients find the backends by name, and nothing translates the port.
-        for backend in &mut backends {
-            backend.port = number;
-        }
-    }
-    backends.sort_unstable();
-    backends.dedup();
-    behind(cluster, name, payload, backends)
 }

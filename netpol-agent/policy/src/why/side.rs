@@ -21,6 +21,8 @@ pub enum Side {
     NoPod,
     /// A pod of the node's network: no policy ever selects it.
     HostNetwork,
+    /// A pod that has succeeded or failed: policies ignore it.
+    Finished,
     /// No policy selects the pod in that direction.
     NotIsolated,
     /// Allowed whatever the policies say.
@@ -120,6 +122,9 @@ pub(super) fn side(
     let Some(pod) = &own.pod else { return Side::NoPod };
     if pod.host_network {
         return Side::HostNetwork;
+    }
+    if pod.finished {
+        return Side::Finished;
     }
     let mut isolating: Vec<(&Policy, &[Rule])> = cluster.isolating(pod, direction).collect();
     if isolating.is_empty() {

@@ -4,11 +4,12 @@ use std::fmt;
 
 use netpol_common::packet;
 
-use super::{AlwaysReason, Explanation, FlowExplanation, IsolatingPolicy, Outcome, Side};
+use super::{AlwaysReason, Explanation, FlowExplanation, Frontend, IsolatingPolicy, Outcome, Side};
 use crate::spec::Payload;
 
 /// What is sent, in words.
-pub(super) fn payload(payload: Payload) -> String {
+#[must_use]
+pub fn payload(payload: Payload) -> String {
     match payload {
         Payload::Port(protocol, port) => format!("{port}/{}", protocol.name()),
         Payload::Other(packet::ICMP) => "ICMP".into(),
@@ -42,42 +43,71 @@ impl fmt::Display for AlwaysReason {
     }
 }
 
+/// What there is to say beside an [`Explanation`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Behind the outcome.
+    pub outcome: String,
+    /// Below it, a line each.
+    pub head: Vec<String>,
+    /// By flow: below its egress, below its ingress.
+    pub sides: Vec<[Vec<String>; 2]>,
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(&Remarks::default()))
+    }
+}
+
+impl Explanation {
+    /// The answer step by step, with remarks.
+    #[must_use]
+    pub fn text(&self, remarks: &Remarks) -> String {
         let Self { source, destination, payload, outcome, flows, notes } = self;
-        writeln!(f, "{source} -> {destination} {payload}: {outcome}")?;
-        for note in notes {
-            writeln!(f, "  {note}")?;
-        }
-        for flow in flows {
+        let mut lines = vec![format!("{source} -> {destination} {payload}: {outcome}{}", remarks.outcome)];
+        lines.extend(remarks.head.iter().chain(notes).map(|line| format!("  {line}")));
+        let none = [Vec::new(), Vec::new()];
+        for (index, flow) in flows.iter().enumerate() {
             let single = flows.len() == 1 && flow.destination == *destination && flow.payload == *payload;
             if !single {
                 let FlowExplanation { destination, payload, allowed, .. } = flow;
                 let verdict = if *allowed { "allowed" } else { "denied" };
-                writeln!(f, "  to {destination} {payload}: {verdict}")?;
+                lines.push(format!("  to {destination} {payload}: {verdict}"));
             }
             let indent = if single { "  " } else { "    " };
-            write_side(f, indent, "egress", &flow.source, &flow.egress)?;
-            write_side(f, indent, "ingress", &flow.destination, &flow.ingress)?;
+            let remarks = remarks.sides.get(index).unwrap_or(&none);
+            steps(flow, remarks, indent, &mut lines);
         }
-        Ok(())
+        lines.push(String::new());
+        lines.join("\n")
     }
 }
 
-fn write_side(
-    f: &mut fmt::Formatter<'_>,
-    indent: &str,
-    direction: &str,
-    of: &str,
-    side: &Side,
-) -> fmt::Result {
-    writeln!(f, "{indent}{direction} of {of}: {side}")?;
-    if let Side::Denied { policies } = side {
-        for policy in policies {
-            writeln!(f, "{indent}  {policy}")?;
-        }
+/// What a packet meets, in this order.
+fn steps(flow: &FlowExplanation, remarks: &[Vec<String>; 2], indent: &str, lines: &mut Vec<String>) {
+    let FlowExplanation { source, destination, payload, frontend, egress, ingress, .. } = flow;
+    let [of_egress, of_ingress] = remarks;
+    let mut number = 0;
+    let mut step = |text: String, below: Vec<String>| {
+        number += 1;
+        lines.push(format!("{indent}{number} {text}"));
+        lines.extend(below.into_iter().map(|line| format!("{indent}    {line}")));
+    };
+    let below = |side: &Side, remarks: &[String]| -> Vec<String> {
+        let policies: Vec<String> = match side {
+            Side::Denied { policies } => policies.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        };
+        policies.into_iter().chain(remarks.iter().cloned()).collect()
+    };
+    step(format!("egress of {source}: {egress}"), below(egress, of_egress));
+    if let Some(Frontend { services, address, payload: asked, .. }) = frontend {
+        let services =
+            if services.is_empty() { String::new() } else { format!(" of Service {}", list(services)) };
+        step(format!("{address} {asked}{services} leads to {destination} {payload}"), Vec::new());
     }
-    Ok(())
+    step(format!("ingress of {destination}: {ingress}"), below(ingress, of_ingress));
 }
 
 /// One line, without the policies that deny.
@@ -86,6 +116,7 @@ impl fmt::Display for Side {
         match self {
             Self::NoPod => f.write_str("no pod, so no policy applies"),
             Self::HostNetwork => f.write_str("a pod of the node's network, which no policy selects"),
+            Self::Finished => f.write_str("finished: policies ignore it"),
             Self::NotIsolated => f.write_str("not isolated"),
             Self::Always { reason } => write!(f, "allowed: {reason}"),
             Self::Allowed { by } => {

@@ -283,7 +283,7 @@ impl Sides {
                     }
                 }
             }
-            Side::NoPod | Side::HostNetwork | Side::NotIsolated | Side::Always { .. } => {}
+            Side::NoPod | Side::HostNetwork | Side::Finished | Side::NotIsolated | Side::Always { .. } => {}
         }
     }
 

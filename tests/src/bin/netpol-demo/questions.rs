@@ -38,10 +38,13 @@ pub(crate) fn ask(cluster: &Cluster) -> Result<bool> {
             right = false;
         }
     }
-    for (from, code) in [("production/frontend", 0), ("production/debug", 1)] {
-        let question = ["explain", from, "production/api", "8080/TCP"];
+    for (question, code) in [
+        (&["explain", "production/frontend", "production/api", "8080/TCP"][..], 0),
+        (&["explain", "production/debug", "production/api", "8080/TCP"], 1),
+        (&["explain", "--all", "production"], 0),
+    ] {
         println!("\n$ netpol {}", question.join(" "));
-        let output = run(cluster, &question)?;
+        let output = run(cluster, question)?;
         print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if output.status.code() != Some(code) {
             println!("DIFFERENT: expected exit code {code}, seen {}", output.status);

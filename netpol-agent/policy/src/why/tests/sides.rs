@@ -216,10 +216,10 @@ fn an_answer_reads_well_on_a_terminal() {
     assert_eq!(
         explain(&cluster, &question("8081/TCP")).unwrap().to_string(),
         "production/frontend-1 -> production/api-1 8081/TCP: denied\n  \
-           egress of production/frontend-1: allowed by rule 1 of production/egress (spec.egress[0])\n  \
-           ingress of production/api-1: denied by the policy that isolates it\n    \
-             rule 1 of production/api-ingress matches the peer, not the port: 8080/TCP allowed, 8081/TCP asked \
-             (spec.ingress[0].ports)\n"
+           1 egress of production/frontend-1: allowed by rule 1 of production/egress (spec.egress[0])\n  \
+           2 ingress of production/api-1: denied by the policy that isolates it\n      \
+               rule 1 of production/api-ingress matches the peer, not the port: 8080/TCP allowed, 8081/TCP asked \
+               (spec.ingress[0].ports)\n"
     );
     let json = serde_json::to_value(explain(&cluster, &question("8080/TCP")).unwrap()).unwrap();
     assert_eq!(json["outcome"], "allowed");
