@@ -29,7 +29,7 @@ mod keep;
 mod tests;
 
 use crate::{
-    flow::{Flow, FlowKey, Origin, REFRESH, STATE_ESTABLISHED, STATE_OPENING},
+    flow::{Flow, FlowKey, Origin, REFRESH, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
     packet::{ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_LATER_FRAGMENT, LINK_CONTROL_SERVES, Packet},
     tables::{BACKENDS_NONE, TAG_DEFERRED, revision_of, set_of},
     verdict::{Direction, Reason},
@@ -334,7 +334,8 @@ pub fn decide<T: Tables, F: Flows>(
                 Origin::Peer
             };
             // A SYN on a living flow of the same origin renews it where it is; otherwise the tuple starts anew.
-            let renewed = old_syn_flow && flow.origin == origin as u8 && flow.denied == 0;
+            let lives = flow.denied == 0 && flow.state != STATE_CLOSING;
+            let renewed = old_syn_flow && flow.origin == origin as u8 && lives;
             if old_syn_flow && !renewed {
                 flows.remove(slot, Table::Established, &key);
             }

@@ -190,6 +190,13 @@ impl Kernel {
         }
     }
 
+    /// Makes every flow of a slot so many ticks older.
+    pub fn age_flows(&self, slot: u32, ticks: u32) {
+        for table in [Table::Established, Table::Opening] {
+            self.pins.age_flows(slot, table, ticks);
+        }
+    }
+
     /// Runs a classifier on a frame and says whether it passes; events wait.
     pub fn passes(&mut self, program: &'static str, slot: u32, came: impl Into<Came>, frame: &[u8]) -> bool {
         let Came { by, tag } = came.into();

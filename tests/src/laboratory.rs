@@ -33,11 +33,18 @@ pub struct Setup {
     pub node: String,
     /// Further flags of the agent.
     pub agent_flags: Vec<String>,
+    /// All capabilities that the agent has, by their numbers; every one that the test has, when nothing is said.
+    pub agent_capabilities: Option<Vec<u8>>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { link: Link::Bridge, node: "node-1".to_owned(), agent_flags: Vec::new() }
+        Self {
+            link: Link::Bridge,
+            node: "node-1".to_owned(),
+            agent_flags: Vec::new(),
+            agent_capabilities: None,
+        }
     }
 }
 
@@ -51,6 +58,7 @@ pub struct Laboratory {
     node_name: String,
     link: Link,
     agent_flags: Vec<String>,
+    agent_capabilities: Option<Vec<u8>>,
     pods: BTreeMap<String, Pod>,
     services: Vec<ServiceSpec>,
     /// Files of objects in the agent's folder, by their names.
@@ -90,6 +98,7 @@ impl Laboratory {
             node_name: setup.node,
             link: setup.link,
             agent_flags: setup.agent_flags,
+            agent_capabilities: setup.agent_capabilities,
             pods: BTreeMap::new(),
             services: Vec::new(),
             objects: BTreeMap::new(),

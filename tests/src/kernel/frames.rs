@@ -63,6 +63,11 @@ impl Tables {
         events
     }
 
+    /// Makes the pod's flows so many ticks older.
+    pub fn age_flows(&self, pod: &Pod, ticks: u32) {
+        self.kernel.age_flows(pod.slot, ticks);
+    }
+
     /// The pod's flows, with the table that each is in.
     #[must_use]
     pub fn flows(&self, pod: &Pod) -> Vec<(Table, FlowKey, Flow)> {

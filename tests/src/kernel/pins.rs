@@ -115,6 +115,15 @@ impl Pins {
         let _gone = self.table(slot, table).map(|mut flows| flows.remove(&Plain(*key)));
     }
 
+    /// Makes every flow of a slot so many ticks older.
+    pub(super) fn age_flows(&self, slot: u32, table: Table, ticks: u32) {
+        let Some(mut flows) = self.table(slot, table) else { return };
+        for (key, flow) in self.flows(slot, table) {
+            let older = Flow { last_seen: flow.last_seen.wrapping_sub(ticks), ..flow };
+            flows.insert(Plain(key), Plain(older), 0).expect("an entry");
+        }
+    }
+
     fn table(&self, slot: u32, table: Table) -> Option<FlowTable> {
         let name = match table {
             Table::Established => "FLOWS",

@@ -1,6 +1,7 @@
 //! The real agent on the laboratory's node, and netpol's other commands against it.
 
 use std::fs::{self, OpenOptions};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -124,6 +125,24 @@ fn parsed(output: &Output) -> Result<Value> {
     })
 }
 
+/// The kernel's highest capability, at least; those beyond what it knows are refused, which does no harm.
+const CAPABILITIES: u8 = 63;
+
+/// Lets a command have these capabilities and no other.
+fn keep_capabilities(command: &mut Command, kept: &[u8]) {
+    let kept = kept.iter().fold(0_u64, |set, number| set | 1 << number);
+    let drop_others = move || {
+        for number in (0..=CAPABILITIES).filter(|number| kept >> number & 1 == 0) {
+            // What root executes has what the bounding set leaves.
+            // SAFETY: one system call that takes numbers only.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) };
+        }
+        Ok(())
+    };
+    // SAFETY: the closure only makes system calls, and allocates nothing.
+    unsafe { command.pre_exec(drop_others) };
+}
+
 impl Laboratory {
     /// How the agent is called.
     ///
@@ -166,6 +185,9 @@ impl Laboratory {
             .open(&agent.log)
             .context("cannot open the agent's log")?;
         let mut command = agent.command();
+        if let Some(capabilities) = &self.agent_capabilities {
+            keep_capabilities(&mut command, capabilities);
+        }
         command.stdout(log.try_clone().context("cannot share the agent's log")?).stderr(log);
         self.running = Some(Program::start(self.folder(), command)?);
         Ok(())

@@ -11,6 +11,7 @@ mod flows;
 mod fragments;
 mod headers;
 mod icmp;
+mod lifetimes;
 mod link;
 mod node;
 mod ports;

@@ -4,6 +4,7 @@
 mod agent;
 mod changes;
 mod explain;
+mod errors;
 mod forged;
 mod fragments;
 mod laboratory;

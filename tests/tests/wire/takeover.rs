@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE};
-use netpol_tests::{Link, Namespace, Outcome, Pod, ServiceSpec, command};
+use netpol_tests::{Link, Namespace, Outcome, Pod, ServiceSpec, Setup, command};
 use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
@@ -280,9 +280,15 @@ fn open_connections_over_a_bridge_that_is_filtered_come_from_conntrack() -> Resu
     Ok(())
 }
 
+/// What the DaemonSet grants: CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
+const GRANTED: [u8; 3] = [12, 38, 39];
+/// One more.
+const SYS_ADMIN: u8 = 21;
+
 /// Packets between pods of the bridge pass no netfilter, and so no conntrack.
-fn unfiltered() -> Result<Three> {
-    let three = Three::start(Link::Bridge)?;
+fn unfiltered(capabilities: &[u8]) -> Result<Three> {
+    let agent_capabilities = Some(capabilities.to_vec());
+    let three = Three::with(Setup { link: Link::Bridge, agent_capabilities, ..Setup::default() })?;
     for name in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
         three.lab.node.sysctl(&format!("net/bridge/{name}"), "0")?;
     }
@@ -293,7 +299,7 @@ fn unfiltered() -> Result<Three> {
 #[test]
 #[ignore = "needs root and BPF"]
 fn open_connections_within_a_bridge_come_from_the_pods_sockets() -> Result<()> {
-    let mut three = unfiltered()?;
+    let mut three = unfiltered(&[&GRANTED[..], &[SYS_ADMIN]].concat())?;
     let open = listen(&three.server, OPEN)?;
     let connect = |name: &'static str, from: &Pod| {
         let (from, to) = (from.clone(), three.server.sockets(OPEN));
@@ -313,7 +319,7 @@ fn open_connections_within_a_bridge_come_from_the_pods_sockets() -> Result<()> {
 #[test]
 #[ignore = "needs root and BPF"]
 fn a_clients_datagrams_and_connections_within_a_bridge_come_from_its_sockets() -> Result<()> {
-    let mut three = unfiltered()?;
+    let mut three = unfiltered(&[&GRANTED[..], &[SYS_ADMIN]].concat())?;
     let server = three.server.clone();
     a_client(&mut three, |port| server.sockets(port))?;
     let taken = taken_over(&three, "shop/client")?;

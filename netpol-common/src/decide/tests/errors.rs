@@ -2,13 +2,13 @@
 
 use super::{
     packets::{packet, tcp},
-    world::{EVERYTHING, POD, TO_FRIENDS, World},
+    world::{EVERYTHING, FRIENDS, POD, TO_FRIENDS, World},
 };
 use crate::{
     Direction, Reason,
     flow::STATE_OPENING,
     packet::{ICMP, ICMP_ERROR, ICMPV6, Packet, TCP, TCP_SYN as SYN, UDP},
-    tables::SET_CLOSED,
+    tables::{PEER_FRONTEND, PEER_SERVICE_ONLY, SET_CLOSED},
 };
 
 /// An error about a packet, from somebody, to the one who sent it.
@@ -91,4 +91,24 @@ fn an_error_neither_opens_nor_promotes_nor_renews_a_flow() {
     assert_eq!(world.to(&error("10.9.9.9", &sent)).why(), Reason::IcmpError);
     let flow = world.memory.openings.values().next().unwrap();
     assert_eq!((flow.state, flow.last_seen), (STATE_OPENING, world.now - 50));
+}
+
+#[test]
+fn an_error_about_a_translated_flow_quotes_it_as_the_pod_has_sent_it() {
+    for (own, service, backend, router) in [
+        ("10.1.0.16:4000", "10.96.0.1:8000", "10.2.0.1:80", "10.9.9.9"),
+        ("[fd01::16]:4000", "[fd96::1]:8000", "[fd02::1]:80", "fd99::9"),
+    ] {
+        let mut world = World::isolated(TO_FRIENDS);
+        let frontend: std::net::SocketAddr = service.parse().unwrap();
+        let address = frontend.ip().to_string();
+        world.peer(&address, 0, PEER_FRONTEND | PEER_SERVICE_ONLY);
+        world.frontend((&address, frontend.port()), 1, &[(FRIENDS, 80, 0)]);
+        let sent = tcp(own, service, SYN);
+        assert_eq!(world.to(&error(router, &sent)).why(), Reason::PolicyDenied);
+        assert_eq!(world.from(&sent).why(), Reason::Policy);
+        // Translated back on its way, as every packet of the flow is.
+        assert_eq!(world.to(&error(router, &sent)).why(), Reason::IcmpError);
+        assert_eq!(world.to(&error(router, &tcp(own, backend, SYN))).why(), Reason::PolicyDenied);
+    }
 }
