@@ -3,8 +3,8 @@
 
 mod agent;
 mod changes;
-mod explain;
 mod errors;
+mod explain;
 mod forged;
 mod fragments;
 mod laboratory;
