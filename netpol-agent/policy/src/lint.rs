@@ -20,6 +20,7 @@ mod pairs;
 mod ports;
 mod reach;
 mod report;
+mod rule;
 mod rules;
 mod scene;
 mod selectors;
@@ -87,7 +88,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they are listed.
-pub static CHECKS: [&Check; 30] = [
+pub static CHECKS: [&Check; 31] = [
     &UNREADABLE_FILE,
     &INVALID_OBJECT,
     &DUPLICATE_OBJECT,
@@ -115,6 +116,7 @@ pub static CHECKS: [&Check; 30] = [
     &namespaces::HALF_OPEN,
     &namespaces::NO_DEFAULT_DENY,
     &namespaces::NO_POLICY,
+    &namespaces::MISSPELT,
     &documents::UNDOCUMENTED,
     &documents::NO_NAMESPACE,
     &documents::UNKNOWN_ID,

@@ -8,7 +8,8 @@ use netpol_common::Direction;
 use super::{
     Check, Report, Severity,
     report::Said,
-    scene::{RuleAt, Scene, listed},
+    rule::RuleAt,
+    scene::{Scene, listed},
 };
 use crate::{
     model::{IpBlock, PolicyPeer},

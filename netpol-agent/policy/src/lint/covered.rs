@@ -7,7 +7,8 @@ use netpol_common::Direction;
 use super::{
     Check, Report, Severity, imply,
     report::{At, Said},
-    scene::{RuleAt, Scene},
+    rule::RuleAt,
+    scene::Scene,
 };
 use crate::model::{Key, Namespace, Policy};
 

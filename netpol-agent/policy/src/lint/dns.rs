@@ -12,7 +12,8 @@ use super::{
     ports::{stands_behind, target_on},
     reach::{overlap, spans},
     report::{At, Said},
-    scene::{Group, RuleAt, Scene, names, rules_of},
+    rule::{RuleAt, rules_of},
+    scene::{Group, Scene, names},
 };
 use crate::{
     model::{Key, Pod, Policy, PolicyPeer, PolicyPort, Protocol},
@@ -87,12 +88,7 @@ fn sets<'s, 'a>(scene: &'s Scene<'a>) -> Vec<Set<'s, 'a>> {
         }
     };
     for group in &scene.groups {
-        let isolating = scene.policies().filter(|policy| {
-            policy.key.namespace == group.pod.key.namespace
-                && policy.rules(Direction::Egress).is_some()
-                && matching::selects(&policy.pod_selector, &group.pod.labels)
-        });
-        add(&mut sets, isolating.collect(), Some(group));
+        add(&mut sets, group.isolating(Direction::Egress).to_vec(), Some(group));
     }
     for name in scene.namespaces.keys() {
         let of_namespace = scene
@@ -150,8 +146,7 @@ fn asks(scene: &Scene<'_>, rule: &RuleAt<'_>, protocol: Protocol, servers: &[(&G
         }
         PolicyPeer::Pods { namespaces, pods } if !servers.is_empty() => {
             servers.iter().any(|(group, port)| {
-                allowed(Some(group.pod), *port)
-                    && scene.cluster.pods_contain(namespaces, pods, &rule.policy.key, group.pod)
+                allowed(Some(group.pod), *port) && scene.contains(rule.policy, namespaces, pods, group)
             })
         }
         PolicyPeer::Pods { .. } => {

@@ -1,13 +1,15 @@
 //! Namespaces that are not closed by default.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use netpol_common::Direction;
 
 use super::{
     Check, Report, Severity,
+    near::nearest,
     report::{At, Said},
-    scene::{Scene, direction_name, names},
+    rule::direction_name,
+    scene::{Scene, names},
 };
 use crate::model::{Key, Kind, Policy, Rule};
 
@@ -37,6 +39,15 @@ pub(super) static HALF_OPEN: Check = Check {
     run: half_open,
 };
 
+pub(super) static MISSPELT: Check = Check {
+    id: "namespace-misspelt",
+    severity: Severity::Warning,
+    title: "a policy of a namespace that is not there, while one of nearly the same name is",
+    explanation: "Where manifests of namespaces are among those at hand, a policy whose namespace is none of them, but nearly the \
+                  name of one, isolates pods of nobody's namespace.",
+    run: misspelt,
+};
+
 /// The policies of each namespace, unless it is known to have no pods.
 fn by_namespace<'a>(scene: &Scene<'a>) -> BTreeMap<&'a str, Vec<&'a Policy>> {
     let mut all: BTreeMap<&str, Vec<&Policy>> = BTreeMap::new();
@@ -51,7 +62,7 @@ fn by_namespace<'a>(scene: &Scene<'a>) -> BTreeMap<&'a str, Vec<&'a Policy>> {
 fn place(scene: &Scene<'_>, namespace: &str) -> At {
     let own = scene.cluster.namespaces.iter().find(|one| *one.name == *namespace);
     let policy = scene.policies().find(|policy| *policy.key.namespace == *namespace);
-    let pod = scene.groups.iter().find(|group| *group.pod.key.namespace == *namespace);
+    let pod = scene.groups_of(namespace).first();
     let (kind, key) = match (own, policy, pod) {
         (None, Some(policy), _) => (Kind::NetworkPolicy, policy.key.clone()),
         (None, None, Some(group)) => (Kind::Pod, group.pod.key.clone()),
@@ -92,12 +103,8 @@ fn no_default_deny(scene: &Scene<'_>, report: &mut Report) {
             if told || policies.iter().any(|policy| closes_all(policy, direction)) {
                 continue;
             }
-            let open: Vec<_> = scene
-                .groups
-                .iter()
-                .filter(|group| *group.pod.key.namespace == *namespace)
-                .filter(|group| scene.cluster.isolating(group.pod, direction).next().is_none())
-                .collect();
+            let groups = scene.groups_of(namespace).iter();
+            let open: Vec<_> = groups.filter(|group| group.isolating(direction).is_empty()).collect();
             let name = direction_name(direction);
             let now = if open.is_empty() { String::new() } else { format!("; open now: {}", names(&open)) };
             let said = Said::new(
@@ -123,11 +130,28 @@ fn closes_all(policy: &Policy, direction: Direction) -> bool {
         && policy.rules(direction).is_some_and(|rules| !rules.iter().any(everything))
 }
 
+fn misspelt(scene: &Scene<'_>, report: &mut Report) {
+    let known: BTreeSet<&str> = scene.cluster.namespaces.iter().map(|one| &*one.name).collect();
+    for policy in scene.policies() {
+        let namespace = &*policy.key.namespace;
+        if known.contains(namespace) || scene.has_pods(namespace) {
+            continue;
+        }
+        if let Some(meant) = nearest(namespace, known.iter().copied()) {
+            let said = Said::new(
+                format!("namespace {namespace} is not there; did you mean {meant}?"),
+                format!("the policy isolates nothing of {meant}"),
+                "correct metadata.namespace, or add the Namespace's manifest",
+            );
+            report.add(&MISSPELT, At::policy(policy, "metadata.namespace"), said);
+        }
+    }
+}
+
 fn no_policy(scene: &Scene<'_>, report: &mut Report) {
     let policies = by_namespace(scene);
     for namespace in scene.namespaces.keys().filter(|name| !policies.contains_key(name.as_str())) {
-        let pods: Vec<_> =
-            scene.groups.iter().filter(|group| *group.pod.key.namespace == **namespace).collect();
+        let pods: Vec<_> = scene.groups_of(namespace).iter().collect();
         if !pods.is_empty() {
             let said = Said::new(
                 format!("namespace {namespace} has pods ({}) and no policy", names(&pods)),

@@ -6,7 +6,8 @@ use super::{
     Check, Report, Severity,
     reach::{Spans, may_pass, spans},
     report::Said,
-    scene::{Group, RuleAt, Scene, direction_name, listed, names},
+    rule::{RuleAt, direction_name},
+    scene::{Group, Scene, listed, names},
 };
 use crate::{
     model::{Pod, PolicyPeer, PolicyPort},
@@ -36,7 +37,7 @@ fn half_open(scene: &Scene<'_>, report: &mut Report) {
                 report.add(
                     &HALF_OPEN,
                     rule.at(rule.peer_field(index)),
-                    said(scene, &rule, &selected, &others, &refused),
+                    said(&rule, &selected, &others, &refused),
                 );
             }
         }
@@ -75,13 +76,13 @@ fn denied_by_all(
     asked: impl Fn(&Pod) -> Spans,
 ) -> bool {
     let mut pairs = 0;
-    for own in selected.iter().map(|group| group.pod) {
-        for other in others.iter().map(|group| group.pod).filter(|other| other.key != own.key) {
+    for own in selected {
+        for other in others.iter().filter(|other| other.pod.key != own.pod.key) {
             let receiver = match rule.direction {
                 Direction::Ingress => own,
                 Direction::Egress => other,
             };
-            let asked = asked(receiver);
+            let asked = asked(receiver.pod);
             // A name that means nothing there is reported as such.
             if asked.as_ref().is_some_and(Vec::is_empty) {
                 continue;
@@ -95,21 +96,12 @@ fn denied_by_all(
     pairs > 0
 }
 
-fn said(
-    scene: &Scene<'_>,
-    rule: &RuleAt<'_>,
-    selected: &[&Group<'_>],
-    others: &[&Group<'_>],
-    refused: &[String],
-) -> Said {
+fn said(rule: &RuleAt<'_>, selected: &[&Group<'_>], others: &[&Group<'_>], refused: &[String]) -> Said {
     let (own, theirs) = (names(selected), names(others));
     let what = listed(refused, 4);
     let back = rule.direction.reverse();
-    let mut by: Vec<String> = others
-        .iter()
-        .flat_map(|group| scene.cluster.isolating(group.pod, back))
-        .map(|(policy, _)| policy.key.to_string())
-        .collect();
+    let mut by: Vec<String> =
+        others.iter().flat_map(|group| group.isolating(back)).map(|policy| policy.key.to_string()).collect();
     by.sort_unstable();
     by.dedup();
     let text = match rule.direction {

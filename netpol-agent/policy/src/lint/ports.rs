@@ -8,7 +8,8 @@ use super::{
     Check, Report, Severity,
     near::nearest,
     report::Said,
-    scene::{Group, RuleAt, Scene, listed, names},
+    rule::RuleAt,
+    scene::{Group, Scene, listed, names},
 };
 use crate::{
     model::{PolicyPeer, PolicyPort, Protocol, Requirement, Selector, Service, TargetPort},

@@ -3,7 +3,7 @@
 
 use netpol_common::Direction;
 
-use super::scene::Scene;
+use super::scene::{Group, Scene};
 use crate::{
     model::{NamedPort, Pod, Policy, PolicyPeer, PolicyPort, Protocol, Rule},
     spec::matching,
@@ -45,44 +45,37 @@ pub(super) fn overlap(a: &Spans, b: &Spans) -> bool {
 /// `receiver` whoever is spoken to.
 pub(super) fn may_pass(
     scene: &Scene<'_>,
-    pod: &Pod,
+    group: &Group<'_>,
     direction: Direction,
-    peer: &Pod,
-    receiver: &Pod,
+    peer: &Group<'_>,
+    receiver: &Group<'_>,
     asked: &Spans,
 ) -> bool {
-    let mut isolated = false;
-    for (policy, rules) in scene.cluster.isolating(pod, direction) {
-        isolated = true;
-        let grants = |rule: &Rule| {
+    let policies = group.isolating(direction);
+    let allows = |policy: &&Policy| {
+        policy.rules(direction).unwrap_or_default().iter().any(|rule| {
             !rule.void
                 && may_have_peer(scene, policy, rule, peer)
-                && overlap(&spans(rule.ports.as_deref(), Some(receiver)), asked)
-        };
-        if rules.iter().any(grants) {
-            return true;
-        }
-    }
-    !isolated
+                && overlap(&spans(rule.ports.as_deref(), Some(receiver.pod)), asked)
+        })
+    };
+    policies.is_empty() || policies.iter().any(allows)
 }
 
 /// Whether a pod may reach another with some of what is asked for.
-pub(super) fn may_reach(scene: &Scene<'_>, from: &Pod, to: &Pod, asked: &Spans) -> bool {
-    from.key == to.key
-        || may_pass(scene, from, Direction::Egress, to, to, asked)
-            && may_pass(scene, to, Direction::Ingress, from, to, asked)
+pub(super) fn may_reach(scene: &Scene<'_>, from: &Group<'_>, to: &Group<'_>, asked: &Spans) -> bool {
+    may_pass(scene, from, Direction::Egress, to, to, asked)
+        && may_pass(scene, to, Direction::Ingress, from, to, asked)
 }
 
-fn may_have_peer(scene: &Scene<'_>, policy: &Policy, rule: &Rule, peer: &Pod) -> bool {
+fn may_have_peer(scene: &Scene<'_>, policy: &Policy, rule: &Rule, peer: &Group<'_>) -> bool {
     let Some(peers) = &rule.peers else { return true };
     peers.iter().any(|item| match item {
         PolicyPeer::Nobody => false,
         PolicyPeer::Block(block) => {
-            peer.addresses.is_empty()
-                || peer.addresses.iter().any(|address| matching::block_contains(block, *address))
+            let addresses = &peer.pod.addresses;
+            addresses.is_empty() || addresses.iter().any(|address| matching::block_contains(block, *address))
         }
-        PolicyPeer::Pods { namespaces, pods } => {
-            scene.cluster.pods_contain(namespaces, pods, &policy.key, peer)
-        }
+        PolicyPeer::Pods { namespaces, pods } => scene.contains(policy, namespaces, pods, peer),
     })
 }

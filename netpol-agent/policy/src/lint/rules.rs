@@ -5,7 +5,8 @@ use netpol_common::Direction;
 use super::{
     Check, Report, Severity, imply,
     report::{At, Said},
-    scene::{RuleAt, Scene, direction_field, direction_name, rules_of},
+    rule::{RuleAt, direction_field, direction_name, rules_of},
+    scene::Scene,
 };
 use crate::model::{PolicyPeer, PolicyPort};
 

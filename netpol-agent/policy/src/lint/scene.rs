@@ -1,19 +1,23 @@
-//! The objects as the checks look at them: pods in groups that are alike, rules with their places, and what is known of
-//! which namespace.
+//! The objects as the checks look at them: pods in groups that are alike, and what is known of which namespace.
 
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::Range,
 };
 
 use ipnet::IpNet;
 use netpol_common::Direction;
 
-use super::{About, Report, Subject, report::At};
+use super::{
+    About, Report, Subject,
+    rule::{RuleAt, rules_of},
+};
 use crate::{
     model::{
-        Key, Kind, NAME_LABEL, NamedPort, Namespace, NamespaceScope, Pod, Policy, PolicyPeer, Requirement,
-        Rule, Selector,
+        Key, Kind, Labels, NAME_LABEL, NamedPort, Namespace, NamespaceScope, Pod, Policy, PolicyPeer,
+        Requirement, Selector,
     },
     spec::{Cluster, matching},
 };
@@ -26,77 +30,22 @@ const ALWAYS_THERE: [&str; 4] = ["default", "kube-node-lease", "kube-public", "k
 #[derive(Debug)]
 pub(super) struct Group<'a> {
     pub(super) pod: &'a Pod,
+    /// By [`Direction::index`]: the policies that isolate them.
+    isolating: [Vec<&'a Policy>; 2],
     others: usize,
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// The policies that isolate these pods in a direction.
+    pub(super) fn isolating(&self, direction: Direction) -> &[&'a Policy] {
+        &self.isolating[direction.index()]
+    }
+
     pub(super) fn name(&self) -> String {
         match self.others {
             0 => self.pod.key.to_string(),
             others => format!("{} (and {others} like it)", self.pod.key),
         }
-    }
-}
-
-/// A rule and its place.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RuleAt<'a> {
-    pub(super) policy: &'a Policy,
-    pub(super) direction: Direction,
-    /// Counted from 0.
-    pub(super) index: usize,
-    pub(super) rule: &'a Rule,
-}
-
-impl RuleAt<'_> {
-    /// As people count.
-    pub(super) fn name(&self) -> String {
-        format!("rule {}", self.index + 1)
-    }
-
-    pub(super) fn field(&self) -> String {
-        format!("{}[{}]", direction_field(self.direction), self.index)
-    }
-
-    pub(super) fn peer_field(&self, peer: usize) -> String {
-        format!("{}.{}[{peer}]", self.field(), self.peers_field())
-    }
-
-    /// `from` or `to`.
-    pub(super) const fn peers_field(&self) -> &'static str {
-        match self.direction {
-            Direction::Ingress => "from",
-            Direction::Egress => "to",
-        }
-    }
-
-    pub(super) fn port_field(&self, port: usize) -> String {
-        format!("{}.ports[{port}]", self.field())
-    }
-
-    pub(super) fn at(&self, field: String) -> At {
-        At::policy(self.policy, field)
-    }
-
-    /// The items of `from` or `to`; none where everybody is meant.
-    pub(super) fn peers(&self) -> &[PolicyPeer] {
-        self.rule.peers.as_deref().unwrap_or_default()
-    }
-}
-
-/// `spec.ingress` or `spec.egress`.
-pub(super) const fn direction_field(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "spec.ingress",
-        Direction::Egress => "spec.egress",
-    }
-}
-
-/// `ingress` or `egress`.
-pub(super) const fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::Ingress => "ingress",
-        Direction::Egress => "egress",
     }
 }
 
@@ -106,8 +55,9 @@ pub(super) struct Scene<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) about: &'a BTreeMap<(Kind, Key), About>,
     pub(super) service_ranges: &'a [IpNet],
-    /// Pods that policies and peers know, of workloads too.
+    /// Pods that policies and peers know, of workloads too; those of a namespace beside each other.
     pub(super) groups: Vec<Group<'a>>,
+    of_namespace: BTreeMap<&'a str, Range<usize>>,
     /// Pods of the node's network.
     pub(super) on_host: Vec<&'a Pod>,
     /// Every namespace that is there or must be.
@@ -126,12 +76,10 @@ impl<'a> Scene<'a> {
     pub(super) fn new(subject: &Subject<'a>) -> Self {
         let cluster = subject.cluster;
         let all = || cluster.pods.iter().chain(&cluster.templates).filter(|pod| !pod.finished);
-        let mut groups: BTreeMap<(&str, &crate::model::Labels, &[NamedPort]), Group<'a>> = BTreeMap::new();
-        for pod in all().filter(|pod| pod.counts()) {
-            groups
-                .entry((&pod.key.namespace, &pod.labels, &pod.named_ports))
-                .and_modify(|group| group.others += 1)
-                .or_insert(Group { pod, others: 0 });
+        let groups = groups(cluster, all().filter(|pod| pod.counts()));
+        let mut of_namespace: BTreeMap<&str, Range<usize>> = BTreeMap::new();
+        for (index, group) in groups.iter().enumerate() {
+            of_namespace.entry(&group.pod.key.namespace).or_insert(index..index).end = index + 1;
         }
         let with_pods: BTreeSet<&str> = all().map(|pod| &*pod.key.namespace).collect();
         let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
@@ -147,7 +95,8 @@ impl<'a> Scene<'a> {
             cluster,
             about: subject.about,
             service_ranges: subject.service_ranges,
-            groups: groups.into_values().collect(),
+            groups,
+            of_namespace,
             on_host: all().filter(|pod| pod.host_network).collect(),
             namespaces_known: !cluster.namespaces.is_empty(),
             namespaces,
@@ -198,27 +147,50 @@ impl<'a> Scene<'a> {
         self.policies().flat_map(rules_of).filter(|at| !at.rule.void)
     }
 
+    /// The pods of a namespace.
+    pub(super) fn groups_of(&self, namespace: &str) -> &[Group<'a>] {
+        self.of_namespace.get(namespace).and_then(|range| self.groups.get(range.clone())).unwrap_or_default()
+    }
+
     /// The pods that a policy selects.
     pub(super) fn selected(&self, policy: &Policy) -> Vec<&Group<'a>> {
-        let selected = |group: &&Group<'a>| {
-            group.pod.key.namespace == policy.key.namespace
-                && matching::selects(&policy.pod_selector, &group.pod.labels)
-        };
-        self.groups.iter().filter(selected).collect()
+        let selected = |group: &&Group<'a>| matching::selects(&policy.pod_selector, &group.pod.labels);
+        self.groups_of(&policy.key.namespace).iter().filter(selected).collect()
     }
 
     /// The pods that an item of a policy's rule speaks of; blocks by the addresses that pods have now.
     pub(super) fn peers(&self, policy: &Policy, item: &PolicyPeer) -> Vec<&Group<'a>> {
-        let contains = |group: &&Group<'a>| match item {
-            PolicyPeer::Nobody => false,
+        match item {
+            PolicyPeer::Nobody => Vec::new(),
             PolicyPeer::Pods { namespaces, pods } => {
-                self.cluster.pods_contain(namespaces, pods, &policy.key, group.pod)
+                let of_scope = self.scope(policy, namespaces).into_iter();
+                let groups = of_scope.flat_map(|namespace| self.groups_of(&namespace.name));
+                groups.filter(|group| matching::selects(pods, &group.pod.labels)).collect()
             }
             PolicyPeer::Block(block) => {
-                group.pod.addresses.iter().any(|address| matching::block_contains(block, *address))
+                let inside = |address: &IpAddr| matching::block_contains(block, *address);
+                self.groups.iter().filter(|group| group.pod.addresses.iter().any(inside)).collect()
+            }
+        }
+    }
+
+    /// Whether selectors of a policy's peer match a pod.
+    pub(super) fn contains(
+        &self,
+        policy: &Policy,
+        scope: &NamespaceScope,
+        pods: &Selector,
+        group: &Group<'_>,
+    ) -> bool {
+        let namespace = &group.pod.key.namespace;
+        let in_scope = match scope {
+            NamespaceScope::Own => *namespace == policy.key.namespace,
+            NamespaceScope::Selected(selector) => {
+                let known = self.namespaces.get(&**namespace);
+                known.is_some_and(|namespace| matching::selects(selector, &namespace.labels))
             }
         };
-        self.groups.iter().filter(contains).collect()
+        in_scope && matching::selects(pods, &group.pod.labels)
     }
 
     /// The namespaces that a peer speaks of.
@@ -247,12 +219,32 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// Every rule of a policy, in force or void.
-pub(super) fn rules_of(policy: &Policy) -> impl Iterator<Item = RuleAt<'_>> {
-    Direction::ALL.into_iter().flat_map(move |direction| {
-        let rules = policy.rules(direction).unwrap_or_default();
-        rules.iter().enumerate().map(move |(index, rule)| RuleAt { policy, direction, index, rule })
-    })
+/// Pods in groups that are alike, sorted by namespace.
+fn groups<'a>(cluster: &'a Cluster, pods: impl Iterator<Item = &'a Pod>) -> Vec<Group<'a>> {
+    let mut groups: BTreeMap<(&str, &Labels, &[NamedPort]), Group<'a>> = BTreeMap::new();
+    for pod in pods {
+        groups
+            .entry((&pod.key.namespace, &pod.labels, &pod.named_ports))
+            .and_modify(|group| group.others += 1)
+            .or_insert_with(|| Group { pod, isolating: Default::default(), others: 0 });
+    }
+    let mut policies: BTreeMap<&str, Vec<&Policy>> = BTreeMap::new();
+    for policy in &cluster.policies {
+        policies.entry(&policy.key.namespace).or_default().push(policy);
+    }
+    let mut groups: Vec<Group<'a>> = groups.into_values().collect();
+    for group in &mut groups {
+        let of_namespace = policies.get(&*group.pod.key.namespace).map(Vec::as_slice).unwrap_or_default();
+        for policy in
+            of_namespace.iter().filter(|one| matching::selects(&one.pod_selector, &group.pod.labels))
+        {
+            for direction in Direction::ALL.into_iter().filter(|direction| policy.rules(*direction).is_some())
+            {
+                group.isolating[direction.index()].push(policy);
+            }
+        }
+    }
+    groups
 }
 
 /// Whether a selector of namespaces asks for nothing but their names, which are known without their manifests.

@@ -4,7 +4,8 @@ use super::{
     Check, Report, Severity,
     near::{contradiction_text, miss},
     report::{At, Said},
-    scene::{RuleAt, Scene, key_of, listed, rules_of},
+    rule::{RuleAt, rules_of},
+    scene::{Scene, key_of, listed},
 };
 use crate::{
     model::{Labels, NAME_LABEL, Namespace, NamespaceScope, Pod, Policy, PolicyPeer, Requirement, Selector},

@@ -45,3 +45,13 @@ fn a_namespace_with_pods_and_no_policy_is_reported() {
     assert_eq!(reports(&[dns()], id, "", "kube-system").severity, Severity::Info);
     silent(&[app("x", "api"), deny_all("x")], id);
 }
+
+#[test]
+fn a_policy_of_a_misspelt_namespace_is_told_which_was_meant() {
+    let id = "namespace-misspelt";
+    let there = namespace("production", json!({}));
+    reports(&[deny_all("prodution"), there.clone()], id, "metadata.namespace", "did you mean production?");
+    silent(&[deny_all("staging"), there.clone()], id);
+    silent(&[deny_all("prodution"), app("prodution", "api"), there], id);
+    silent(&[deny_all("prodution")], id);
+}
