@@ -104,6 +104,7 @@ impl Datapath {
         let maps = bpffs.join("maps");
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
+        make_folder(&bpffs.join(flow_tables::FOLDER))?;
         let mut object = object::load(Some(&maps), &sizes, timeouts)?;
         #[cfg(feature = "bpf-log")]
         log::follow(&mut object);

@@ -144,7 +144,10 @@ fn taken_over(status: &Status) -> Vec<String> {
             }
         }
         if !taken.unknown.is_empty() {
-            parts.push(format!("others must reopen: {}", taken.unknown));
+            parts.push(format!(
+                "others are not known, and judged by whoever speaks first until they reopen: {}",
+                taken.unknown
+            ));
         }
         (!parts.is_empty()).then(|| format!("{}: {}", endpoint.pod, parts.join("; ")))
     };

@@ -1,15 +1,21 @@
 //! The two tables of flows of each hooked endpoint: made with it, gone with it.
+//!
+//! Each is pinned, since it cannot be opened through the array of tables that it is in: there the kernel names it by its
+//! id, and opening by id takes CAP_SYS_ADMIN, which enforcing does not need.
 
-use std::borrow::BorrowMut;
+use std::{
+    borrow::BorrowMut,
+    path::{Path, PathBuf},
+};
 
-use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::maps::{ArrayOfMaps, HashMap, Map, MapData, MapError};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_LRU_HASH;
 use netpol_common::{
     decide::Table,
     flow::{Flow, FlowKey, Origin},
 };
 
-use super::{Datapath, Error, Sizes, raw::Raw, sys, tables::Tables, takeover::OpenFlow};
+use super::{Datapath, Error, Sizes, hooks::remove_pin, raw::Raw, sys, takeover::OpenFlow};
 
 /// Opens a table of flows.
 type Flows = FlowsIn<MapData>;
@@ -34,13 +40,10 @@ const fn room(entries: u32) -> usize {
 
 impl FlowTables {
     /// Those of a slot that has them.
-    pub(super) fn open(tables: &Tables, sizes: &Sizes, slot: u32) -> Result<Self, MapError> {
-        let table = |outer: &aya::maps::ArrayOfMaps<MapData>| {
-            outer.get(&slot, 0).and_then(|inner| Flows::try_from(Map::LruHashMap(inner)))
-        };
+    pub(super) fn open(folder: &Path, sizes: &Sizes, slot: u32) -> Result<Self, MapError> {
         Ok(Self {
-            flows: table(&tables.flows)?,
-            openings: table(&tables.openings)?,
+            flows: opened(folder, slot, Table::Established)?,
+            openings: opened(folder, slot, Table::Opening)?,
             room: [room(sizes.flows_per_pod), room(sizes.openings_per_pod)],
         })
     }
@@ -86,6 +89,26 @@ fn fill<T: BorrowMut<MapData>>(table: &mut FlowsIn<T>, open: &OpenFlow) -> bool 
     }
 }
 
+/// Where the tables are pinned, below the folder of all pins.
+pub(super) const FOLDER: &str = "flows";
+
+fn pin(folder: &Path, slot: u32, table: Table) -> PathBuf {
+    let name = match table {
+        Table::Established => "established",
+        Table::Opening => "opening",
+    };
+    folder.join(FOLDER).join(format!("{slot}-{name}"))
+}
+
+fn opened(folder: &Path, slot: u32, table: Table) -> Result<Flows, MapError> {
+    MapData::from_pin(pin(folder, slot, table)).and_then(|inner| Flows::try_from(Map::LruHashMap(inner)))
+}
+
+/// Whether there is a table at a place of the array. Without the right to open it, the answer is another error.
+fn holds(outer: &ArrayOfMaps<MapData>, slot: u32) -> bool {
+    !matches!(outer.get(&slot, 0), Err(MapError::KeyNotFound))
+}
+
 fn create(entries: u32, name: &str) -> Result<MapData, MapError> {
     let shape = aya_obj::Map::new_from_params(
         BPF_MAP_TYPE_LRU_HASH as u32,
@@ -100,7 +123,7 @@ fn create(entries: u32, name: &str) -> Result<MapData, MapError> {
 impl Datapath {
     /// Whether a slot has its tables.
     pub(super) fn has_flow_tables(&self, slot: u32) -> bool {
-        self.tables.flows.get(&slot, 0).is_ok()
+        holds(&self.tables.flows, slot) && pin(&self.folder, slot, Table::Established).exists()
     }
 
     /// Makes the tables of a slot unless they are there: flows outlive a restart of the agent. New ones hold what was
@@ -117,7 +140,8 @@ impl Datapath {
             (&mut self.tables.openings, sizes.openings_per_pod, "OPENINGS", Table::Opening),
             (&mut self.tables.flows, sizes.flows_per_pod, "FLOWS", Table::Established),
         ] {
-            if outer.get(&slot, 0).is_ok() {
+            let pin = pin(&self.folder, slot, kind);
+            if holds(outer, slot) && pin.exists() {
                 continue;
             }
             let failed = |source| Error::NamedMap { name: name.to_owned(), source };
@@ -129,6 +153,9 @@ impl Datapath {
                 let _full = fill(&mut table, flow);
             }
             let Map::LruHashMap(inner) = &inner else { continue };
+            // Left behind by an agent that was killed just here.
+            remove_pin(&pin)?;
+            inner.pin(&pin).map_err(|source| Error::PinLink { path: pin, source })?;
             outer.set(slot, inner, 0).map_err(failed)?;
         }
         Ok(())
@@ -136,8 +163,12 @@ impl Datapath {
 
     /// Drops the tables of a slot.
     pub(super) fn drop_flow_tables(&mut self, slot: u32) -> Result<(), Error> {
-        for (outer, name) in [(&self.tables.flows, "FLOWS"), (&self.tables.openings, "OPENINGS")] {
-            if outer.get(&slot, 0).is_ok() {
+        for (outer, name, kind) in [
+            (&self.tables.flows, "FLOWS", Table::Established),
+            (&self.tables.openings, "OPENINGS", Table::Opening),
+        ] {
+            remove_pin(&pin(&self.folder, slot, kind))?;
+            if holds(outer, slot) {
                 let pin = self.folder.join("maps").join(name);
                 let outer = MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source })?;
                 sys::delete_inner(&outer, slot).map_err(|source| Error::NamedMap {
@@ -162,9 +193,8 @@ impl Datapath {
     /// Every flow that an endpoint knows.
     pub(super) fn flows_of(&self, slot: u32) -> Vec<(FlowKey, Flow)> {
         let mut all = Vec::new();
-        for outer in [&self.tables.flows, &self.tables.openings] {
-            let Ok(inner) = outer.get(&slot, 0) else { continue };
-            let Ok(flows) = Flows::try_from(Map::LruHashMap(inner)) else { continue };
+        for table in [Table::Established, Table::Opening] {
+            let Ok(flows) = opened(&self.folder, slot, table) else { continue };
             all.extend(flows.iter().flatten().map(|(key, flow)| (key.0, flow.0)));
         }
         all

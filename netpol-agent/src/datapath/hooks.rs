@@ -262,7 +262,7 @@ pub(super) fn release_link(pin: &std::path::Path) -> Result<(), Error> {
     }
 }
 
-fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
+pub(super) fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
     match std::fs::remove_file(pin) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Folder { path: pin.to_owned(), source })

@@ -3,7 +3,7 @@
 //! speaks first.
 //!
 //! From the kernel's own conntrack; and where that is blind, from the sockets of the pod, if we may enter its network
-//! namespace. What neither says must reopen, and `status` says so.
+//! namespace. What neither says is judged by whoever speaks first until it reopens, and `status` says so.
 
 mod connection;
 mod conntrack;
@@ -48,7 +48,7 @@ pub struct TakenOver {
     pub sockets: usize,
     /// Beyond the pod's quota: these must reopen.
     pub refused: usize,
-    /// Why there may be others, which must reopen.
+    /// Why there may be others, which are judged by whoever speaks first until they reopen.
     pub unknown: Option<String>,
 }
 
@@ -189,7 +189,7 @@ impl Datapath {
     pub(super) fn finish_takeover(&mut self, hooked: &BTreeMap<u32, u32>, operations: &[TableOp]) {
         self.takeover.found.clear();
         for (slot, found) in self.find_open(hooked, operations) {
-            let Ok(mut tables) = FlowTables::open(&self.tables, &self.sizes, slot) else { continue };
+            let Ok(mut tables) = FlowTables::open(&self.folder, &self.sizes, slot) else { continue };
             let mut taken = TakenOver { unknown: found.unknown.clone(), ..TakenOver::default() };
             for (open, source) in found.by_worth() {
                 if !tables.take_over(&open) {

@@ -8,7 +8,7 @@ use netpol_common::{
     tables::{INTERFACE_ENDPOINT, Interface},
 };
 
-use super::{Error, hooks, raw::Raw};
+use super::{Error, flow_tables, hooks, raw::Raw};
 
 /// What was taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
         return Ok(done);
     }
     done.hooks += detach_filters(bpffs);
-    for folder in ["links", "programs", "maps"] {
+    for folder in ["links", "programs", flow_tables::FOLDER, "maps"] {
         let path = bpffs.join(folder);
         let remove = if folder == "links" { hooks::release_link } else { remove_file };
         let removed = remove_all(&path, remove)?;

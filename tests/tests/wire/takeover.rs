@@ -318,6 +318,48 @@ fn open_connections_within_a_bridge_come_from_the_pods_sockets() -> Result<()> {
 
 #[test]
 #[ignore = "needs root and BPF"]
+fn without_the_right_to_read_sockets_pods_are_enforced_and_status_says_what_is_not_known() -> Result<()> {
+    let mut three = unfiltered(&GRANTED)?;
+    let open = listen(&three.server, OPEN)?;
+    let (client, stranger) = (three.client.clone(), three.stranger.clone());
+    let to = three.server.sockets(OPEN)[0];
+    let mut kept = tcp("the client", &client, to, &open)?;
+    let mut cut = tcp("the stranger", &stranger, to, &open)?;
+    kept.lives(Speaker::Client)?;
+    cut.lives(Speaker::Client)?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    // By whoever speaks first: nobody knows who has opened it.
+    assert_eq!(cut.word(Speaker::Client, "after", DROP_PATIENCE)?, Outcome::TimedOut);
+    kept.lives(Speaker::Client)?;
+    let taken = taken_over(&three, "shop/server")?;
+    assert_eq!((&taken["conntrack"], &taken["sockets"]), (&json!(0), &json!(0)), "{taken}");
+    assert!(taken["unknown"].as_str().is_some_and(|text| text.contains("CAP_SYS_ADMIN")), "{taken}");
+    let text = three.lab.agent()?.client(&["status"]).output()?;
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.contains("shop/server: others are not known"), "{text}");
+
+    // What is known of flows needs no more rights either, for an agent that comes later.
+    three.lab.kill_agent();
+    three.lab.start_agent()?;
+    assert!(taken_over(&three, "shop/server")?.is_null(), "the flows are there");
+    assert_eq!(cut.word(Speaker::Client, "after", DROP_PATIENCE)?, Outcome::TimedOut);
+    kept.lives(Speaker::Server)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn conntrack_is_read_with_no_more_rights_than_enforcing_needs() -> Result<()> {
+    let agent_capabilities = Some(GRANTED.to_vec());
+    let mut three = Three::with(Setup { link: Link::Routed, agent_capabilities, ..Setup::default() })?;
+    track(&three)?;
+    a_server(&mut three)?;
+    let taken = taken_over(&three, "shop/server")?;
+    assert!(taken["conntrack"].as_u64() >= Some(16) && taken["unknown"].is_null(), "{taken}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
 fn a_clients_datagrams_and_connections_within_a_bridge_come_from_its_sockets() -> Result<()> {
     let mut three = unfiltered(&[&GRANTED[..], &[SYS_ADMIN]].concat())?;
     let server = three.server.clone();

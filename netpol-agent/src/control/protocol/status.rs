@@ -101,7 +101,7 @@ pub struct TakenOverLine {
     pub sockets: usize,
     /// Beyond the pod's quota: these must reopen.
     pub refused: usize,
-    /// Why there may be others, which must reopen.
+    /// Why there may be others, which are judged by whoever speaks first until they reopen.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unknown: String,
 }
