@@ -326,7 +326,7 @@ impl Scene {
         for talk in talks {
             let specified = self.specified(&talk.from, &talk.to, talk.what, talk.client.is_ipv4()).unwrap();
             assert_eq!(specified.passes(), passes, "the specification says of {talk:?}: {specified:?}");
-            for back in [false, true, false] {
+            for back in [true, false, true, true, false] {
                 let step = if back && talk.what == What::Ping { Step::Answers } else { Step::Continues };
                 let (from, to) = if back { (&talk.to, &talk.from) } else { (&talk.from, &talk.to) };
                 let said = self.walks(from, to, &talk.packet(step, back));

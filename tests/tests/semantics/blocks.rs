@@ -168,6 +168,15 @@ fn case_28_a_block_with_host_bits_is_masked_and_those_that_are_then_the_same_are
             scene.denies(address, Tcp(80));
             scene.allows(address, Tcp(81));
         }
+        // One that comes later, with an exception of its own.
+        scene.put(&rules(
+            "r",
+            "[{from: [{ipBlock: {cidr: 192.0.2.3/24, except: [192.0.2.8/30]}}], ports: [{port: 82}]}]",
+        ));
+        for (address, passes) in [("192.0.2.9", false), ("192.0.2.77", true)] {
+            scene.answers(address, Tcp(82), passes);
+            scene.allows(address, Tcp(81));
+        }
     });
 }
 
@@ -196,6 +205,19 @@ fn case_29_a_block_that_holds_addresses_of_pods_means_them_too() {
         scene.allows("shop/db", Tcp(81));
         scene.allows("shop/web", Tcp(80));
         scene.denies("shop/web", Tcp(81));
+        // A block that comes when the pod is known already, and that goes again.
+        let late = rules("late", &format!("[{{from: [{blocks}], ports: [{{port: 82}}]}}]"));
+        for passes in [true, false] {
+            if passes {
+                scene.put(&late)
+            } else {
+                scene.remove(&late)
+            }
+            for peer in ["shop/db", "shop/web"] {
+                scene.answers(peer, Tcp(82), passes);
+                scene.allows(peer, Tcp(80));
+            }
+        }
         // A pod that comes later, and one of the host's network.
         scene.put(&peers("{ipBlock: {cidr: 10.1.9.0/24}}, {ipBlock: {cidr: 172.16.0.0/30}}"));
         let late = crate::manifest::pod("other/late", 9, "app: late").at(&["10.1.9.9"]).elsewhere();

@@ -14,6 +14,16 @@ use crate::{
 /// A Service's address by each family.
 pub(crate) type Frontend = [&'static str; 2];
 
+/// A flow and the backend that it is led to.
+#[derive(Clone, Debug)]
+pub(crate) struct LedTo {
+    pub(crate) from: End,
+    pub(crate) to: End,
+    pub(crate) port: u16,
+    pub(crate) what: What,
+    pub(crate) v4: bool,
+}
+
 /// A backend by its name, its port, and whether the flow that is led there passes.
 pub(crate) type Led<'a> = (&'a str, u16, bool);
 
@@ -43,7 +53,7 @@ impl Scene {
         }
     }
 
-    /// A flow to a Service that translation leads to this backend.
+    /// A new flow to a Service that translation leads to this backend.
     #[track_caller]
     pub(crate) fn led(
         &mut self,
@@ -53,16 +63,25 @@ impl Scene {
         (to, port): (&End, u16),
         v4: bool,
     ) -> Said {
-        let client = at(from.address(v4).unwrap(), self.new_port());
-        let asked = Sent::of_flow(what, Step::Opens, client, at(frontend.parse().unwrap(), what.port()));
+        let client = self.new_port();
+        let flow = LedTo { from: from.clone(), to: to.clone(), port, what, v4 };
+        self.led_by(&flow, [frontend; 2], client, Step::Opens)
+    }
+
+    /// A packet of a flow to a Service, by the port of its client.
+    #[track_caller]
+    pub(crate) fn led_by(&mut self, flow: &LedTo, frontend: [&str; 2], client: u16, step: Step) -> Said {
+        let LedTo { from, to, port, what, v4 } = flow;
+        let client = at(from.address(*v4).unwrap(), client);
+        let frontend = frontend[usize::from(!v4)].parse().unwrap();
+        let asked = Sent::of_flow(*what, step, client, at(frontend, what.port()));
         let sender = from.here.clone().expect("a pod of this node");
         let said = self.judged(&Place::Out(sender), &asked);
         let Some(receiver) = to.here.clone().filter(|_| said.passes) else { return said };
         // What reaches its own sender is masqueraded.
-        let itself = to == from;
-        let node = self.end("node").address(v4).unwrap();
-        let client = if itself { at(node, client.port()) } else { client };
-        let arrived = Sent::of_flow(what, Step::Opens, client, at(to.address(v4).unwrap(), port));
+        let node = self.end("node").address(*v4).unwrap();
+        let client = if to == from { at(node, client.port()) } else { client };
+        let arrived = Sent::of_flow(*what, step, client, at(to.address(*v4).unwrap(), *port));
         let Way::By(ifindex, tag) = self.way(from, said.tag) else { unreachable!() };
         self.judged(&Place::In(receiver, Way::By(ifindex, tag)), &arrived)
     }

@@ -9,6 +9,7 @@
 
 mod ask;
 mod blocks;
+mod changes;
 mod fragments;
 mod isolation;
 mod led;
@@ -31,8 +32,9 @@ const CASES: u64 = 51;
 /// Each case of the table has a test that bears its number; counted in the text of this target.
 #[test]
 fn every_case_has_a_test_that_bears_its_number() {
-    const FILES: [&str; 9] = [
+    const FILES: [&str; 10] = [
         include_str!("blocks.rs"),
+        include_str!("changes.rs"),
         include_str!("fragments.rs"),
         include_str!("isolation.rs"),
         include_str!("nodes.rs"),

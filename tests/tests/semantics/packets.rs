@@ -252,6 +252,9 @@ fn case_50a_link_local_multicast_and_broadcast_are_never_pods_and_only_a_block_m
         let claims: Vec<&str> = links.iter().chain(&groups).chain(&["10.1.0.9"]).copied().collect();
         scene.put(&pod("shop/sly", 0, "app: sly").elsewhere().at(&claims).manifest());
         assert_eq!(scene.problems_of("Pod", "shop/sly").len(), claims.len() - 1, "{:?}", scene.problems);
+        // And one of the node of which discovery says it.
+        scene.discovered = vec![address("169.254.1.1"), address("fe80::9")];
+        scene.put(&pod("shop/new", 10, "app: sly").manifest());
         let asked: &[&str] = if scene.side == Side::Ingress { &links } else { &claims[..claims.len() - 1] };
         asked.iter().for_each(|address| scene.allows(address, Udp(5353)));
         for peers in ["{namespaceSelector: {}}", "{podSelector: {matchLabels: {app: sly}}}"] {
@@ -316,6 +319,10 @@ fn case_50b_neighbours_listeners_arp_and_dhcp_pass_where_nothing_else_does() {
     // A pod gives nobody an address.
     let serves = answer(own, address("255.255.255.255"), (67, 68));
     assert_eq!(scene.judged(&out, &serves).why, Some(Reason::PolicyDenied));
+    // Nor does it reach a server of its choice like that.
+    let frame = craft::udp(at(own, 68), at(address("10.1.0.2"), 67));
+    let chosen = Sent::link_control(own, address("10.1.0.2"), UDP, 0, frame).on_ports(68, 67);
+    assert_eq!(scene.judged(&out, &chosen).why, Some(Reason::PolicyDenied));
     // ARP: for its own address, and not for another one's.
     let (IpAddr::V4(own), IpAddr::V4(other)) = (own, address("10.1.0.2")) else { unreachable!() };
     let arp =

@@ -1,10 +1,10 @@
-//! Cases 13 to 19: whom a peer means, and what becomes of it when labels and addresses change.
+//! Cases 13 to 18: whom a peer means.
 
 use crate::{
     ask::API,
     manifest::{Manifest, namespace, object, pod, policy},
     scene::{Scene, rules},
-    sent::What::{Ping, Tcp, Udp},
+    sent::What::{Ping, Tcp},
 };
 
 /// Addresses that are no pods: nodes, this one's as something else could use it, and the world.
@@ -27,7 +27,7 @@ fn only(scene: &mut Scene, peers: &[&str]) {
 }
 
 /// A policy whose only rule has these peers.
-fn peers(list: &str) -> Manifest {
+pub(crate) fn peers(list: &str) -> Manifest {
     rules("p", &format!("[{{from: [{list}]}}]"))
 }
 
@@ -194,105 +194,5 @@ fn case_18_the_name_label_of_a_namespace_is_always_there_and_immutable() {
             "{{namespaceSelector: {{matchExpressions: [{{key: {NAME}, operator: DoesNotExist}}]}}}}"
         )));
         only(scene, &[]);
-    });
-}
-
-// With real packets: wire/changes.rs, a_label_of_the_remote_pod_reaches_open_connections; wire/pods.rs,
-// a_namespaces_label_decides_for_its_pods.
-#[test]
-#[ignore = "needs root and BPF"]
-fn case_19a_a_label_of_a_pod_that_changes_is_judged_anew_also_for_open_connections() {
-    Scene::both(|scene| {
-        scene
-            .put(&peers("{podSelector: {matchLabels: {app: web}}}, {podSelector: {matchLabels: {app: db}}}"));
-        for (name, number, app, here) in [("shop/web", 2, "web", false), ("shop/db", 3, "db", true)] {
-            let labelled = |labels: &str| {
-                let pod = pod(name, number, labels);
-                if here { pod.manifest() } else { pod.elsewhere().manifest() }
-            };
-            let open = [
-                scene.opens_with(name, Tcp(80)),
-                scene.opens_with(name, Udp(53)),
-                scene.opens_with(name, Ping),
-            ];
-            let others = scene.opens_with(if here { "shop/web" } else { "shop/db" }, Tcp(80));
-            open.iter().for_each(|talks| scene.live(talks));
-            scene.put(&labelled("app: gone"));
-            open.iter().for_each(|talks| scene.stop(talks));
-            scene.denies(name, Tcp(80));
-            // What is not concerned lives on.
-            scene.live(&others);
-            scene.time_passes();
-            open.iter().for_each(|talks| scene.stop(talks));
-            scene.put(&labelled(&format!("app: {app}")));
-            open.iter().for_each(|talks| scene.live(talks));
-            scene.allows(name, Tcp(80));
-        }
-    });
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn case_19b_a_label_of_a_namespace_that_changes_is_judged_anew_also_for_open_connections() {
-    Scene::both(|scene| {
-        scene.put(&peers("{namespaceSelector: {matchLabels: {team: red}}}"));
-        let open = [scene.opens_with("other/web", Tcp(80)), scene.opens_with("other/db", Udp(53))];
-        scene.denies("shop/web", Tcp(80));
-        scene.put(&namespace("other", "team: green"));
-        open.iter().for_each(|talks| scene.stop(talks));
-        scene.denies("other/web", Tcp(80));
-        scene.put(&namespace("other", "team: red"));
-        open.iter().for_each(|talks| scene.live(talks));
-        scene.put(&namespace("shop", "team: red"));
-        scene.allows("shop/web", Tcp(80));
-        // The namespace goes: its pods stay a moment longer in a real cluster, and have only its name.
-        scene.remove(&namespace("other", ""));
-        open.iter().for_each(|talks| scene.stop(talks));
-        scene.denies("other/db", Tcp(80));
-        scene.put(&namespace("other", "team: red"));
-        open.iter().for_each(|talks| scene.live(talks));
-    });
-}
-
-// With real packets: wire/pods.rs, an_address_that_passes_to_another_pod_takes_no_right_along.
-#[test]
-#[ignore = "needs root and BPF"]
-fn case_19c_an_address_that_another_pod_gets_is_judged_anew_also_for_open_connections() {
-    Scene::both(|scene| {
-        scene.put(&peers("{podSelector: {matchLabels: {app: web}}}"));
-        let web = pod("shop/web", 2, "app: web").elsewhere().manifest();
-        let open = scene.opens_with("shop/web", Tcp(80));
-        scene.remove(&web);
-        scene.stop(&open);
-        scene.denies("10.1.0.2", Tcp(80));
-        scene.denies("fd01::2", Tcp(80));
-        let heir = pod("shop/heir", 2, "app: heir").elsewhere().manifest();
-        scene.put(&heir);
-        scene.stop(&open);
-        scene.denies("shop/heir", Tcp(80));
-        // An heir that is allowed may go on with it.
-        scene.put(&pod("shop/heir", 2, "app: web").elsewhere().manifest());
-        scene.live(&open);
-        // Both at once: one goes, the other has its address in the same change.
-        std::fs::remove_file(scene.path(&heir)).unwrap();
-        scene.put(&pod("other/heir", 2, "app: web").elsewhere().manifest());
-        scene.stop(&open);
-    });
-}
-
-#[test]
-#[ignore = "needs root and BPF"]
-fn case_19d_a_label_of_the_pod_itself_that_changes_decides_whether_it_is_isolated() {
-    Scene::both(|scene| {
-        scene.put(&rules("deny", "[{}]"));
-        let open = scene.opens_with("shop/web", Tcp(80));
-        scene.put(&rules("deny", "[]"));
-        scene.stop(&open);
-        scene.put(&pod("shop/api", 1, "app: free").manifest());
-        scene.live(&open);
-        scene.allows("world", Tcp(80));
-        scene.put(&pod("shop/api", 1, "app: api").manifest());
-        scene.stop(&open);
-        scene.denies("world", Tcp(80));
     });
 }

@@ -240,7 +240,12 @@ fn case_25_rules_speak_of_the_backend_and_never_of_the_cluster_ip() {
     let to = "{port: 8080}";
     let (four, six) =
         (slice("shop/web-4", "web", &["10.1.0.2"], to), slice("shop/web-6", "web", &["fd01::2"], to));
-    let mut scene = Scene::with(&[web.clone(), four.clone(), six.clone(), egress("{}")]);
+    let mut scene = Scene::with(&[web, egress("{ports: [{port: 8080}]}")]);
+    // Nothing stands behind it yet.
+    scene.leads(API, WEB, Tcp(80), &[]);
+    scene.put_all(&[four, six]);
+    scene.leads(API, WEB, Tcp(80), &[("shop/web", 8080, true)]);
+    scene.put(&egress("{}"));
     scene.leads(API, WEB, Tcp(80), &[("shop/web", 8080, true)]);
     for (rule, passes) in [
         // The backend's port, not the Service's.

@@ -120,6 +120,8 @@ pub(crate) struct Scene {
     pub(crate) spec: spec::Cluster,
     found: BTreeMap<Key, Found>,
     interfaces: u32,
+    /// What discovery says of each pod beyond its own addresses.
+    pub(crate) discovered: Vec<IpAddr>,
     pub(crate) bridges: BTreeSet<u32>,
     now: Duration,
     pub(crate) problems: Vec<Located>,
@@ -181,6 +183,7 @@ impl Scene {
             spec: spec::Cluster::default(),
             found: BTreeMap::new(),
             interfaces: FIRST_INTERFACE,
+            discovered: Vec::new(),
             bridges: BTreeSet::new(),
             now: Duration::from_secs(1000),
             problems: Vec::new(),
@@ -273,7 +276,8 @@ impl Scene {
             .map(|pod| (pod.key.clone(), (pod.uid.to_string(), pod.addresses.clone())))
             .collect();
         self.found.retain(|key, found| here.get(key).is_some_and(|(uid, _)| *uid == found.uid));
-        for (key, (uid, addresses)) in here {
+        for (key, (uid, mut addresses)) in here {
+            addresses.extend(&self.discovered);
             if self.found.contains_key(&key) {
                 continue;
             }
