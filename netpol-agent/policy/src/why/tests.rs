@@ -5,4 +5,7 @@
 
 mod agreement;
 mod ends;
+mod matrix;
+mod places;
+mod random;
 mod sides;

@@ -33,6 +33,7 @@ fn ends_are_read_as_people_write_them() {
     };
     for (text, end) in [
         ("node", End::Node),
+        ("node/n2", End::OtherNode("n2".into())),
         ("world", End::World),
         ("10.0.0.1", End::Address("10.0.0.1".parse().unwrap())),
         ("::ffff:10.0.0.1", End::Address("10.0.0.1".parse().unwrap())),
