@@ -15,7 +15,7 @@ use std::{
 use netpol_agent::{
     config::TrustTag,
     control::protocol::Status,
-    datapath::{Counters, Surroundings, TakenOver},
+    datapath::{Counters, Meeting, Met, Surroundings, TakenOver},
     discovery::{Discovered, LocalPod},
     reconcile::{Datapath, Options, Reconciler},
     sources::{Located, manifests::folder::Folder},
@@ -99,6 +99,10 @@ impl Datapath for Written {
 
     fn takeover_fault(&self) -> Option<String> {
         None
+    }
+
+    fn meet(&self, _: &Meeting) -> Result<Met, String> {
+        Err("nobody explains here".to_owned())
     }
 }
 
