@@ -198,7 +198,12 @@ fn sealed(src: SocketAddr, dst: SocketAddr, protocol: u8, mut segment: Vec<u8>, 
         covered.extend([0, protocol]);
     }
     covered.extend(&segment);
-    segment[at..at + 2].copy_from_slice(&checksum(&covered).to_be_bytes());
+    let sum = match checksum(&covered) {
+        // In UDP a zero says that there is none, which IPv6 refuses (RFC 768; RFC 8200, 8.1).
+        0 if protocol == UDP => u16::MAX,
+        sum => sum,
+    };
+    segment[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     ip(src.ip(), dst.ip(), protocol, &segment)
 }
 
@@ -240,6 +245,15 @@ mod tests {
     fn checksums_are_those_of_the_standards() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         assert_eq!(checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), !0xddf2);
+    }
+
+    #[test]
+    fn no_datagram_says_that_it_has_no_checksum() {
+        let (src, dst) =
+            ("[fd00::1]:7".parse().expect("an address"), "[fd00::2]:9".parse().expect("an address"));
+        for number in 0..=u16::MAX {
+            assert_ne!(udp(src, dst, &number.to_be_bytes())[46..48], [0, 0], "{number}");
+        }
     }
 
     #[test]
