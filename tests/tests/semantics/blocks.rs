@@ -209,9 +209,9 @@ fn case_29_a_block_that_holds_addresses_of_pods_means_them_too() {
         let late = rules("late", &format!("[{{from: [{blocks}], ports: [{{port: 82}}]}}]"));
         for passes in [true, false] {
             if passes {
-                scene.put(&late)
+                scene.put(&late);
             } else {
-                scene.remove(&late)
+                scene.remove(&late);
             }
             for peer in ["shop/db", "shop/web"] {
                 scene.answers(peer, Tcp(82), passes);
