@@ -45,7 +45,7 @@ pub(crate) struct History {
 /// Steps after the beginning.
 pub(crate) const STEPS: usize = 11;
 /// Packets that open flows, per step.
-const PACKETS: usize = 40;
+const PACKETS: usize = 28;
 
 impl History {
     /// The same one from the same seed.

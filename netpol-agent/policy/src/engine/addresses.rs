@@ -221,7 +221,7 @@ impl Engine {
                 self.backends.dirty.extend(&state.sets);
             }
             state.was_pod |= owner.is_some();
-            if old_owner.is_some() && owner.is_none() && !state.sets.is_empty() {
+            if old_owner.is_some() && owner.is_none() {
                 state.forget_at = work.now + self.settings.frontend_grace;
                 self.addresses.timers.insert((state.forget_at, bytes));
             }

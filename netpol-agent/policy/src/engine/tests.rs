@@ -10,3 +10,4 @@ mod order;
 pub(crate) mod random;
 mod scale;
 mod services;
+mod watched;

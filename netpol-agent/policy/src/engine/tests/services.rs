@@ -262,3 +262,17 @@ fn an_interface_that_goes_before_its_pod_is_a_backend_no_more() {
     // The slot is the next pod's.
     assert!(!lab.kernel.member(backends, web));
 }
+
+#[test]
+fn an_address_that_was_a_pods_while_a_service_had_it_is_a_backend_like_any_other_later() {
+    const OUTSIDE: &str = "203.0.113.1";
+    let (mut lab, client) = lab_with_client();
+    lab.put(egress("a/p", "role=client", vec![rule(&[block("203.0.113.0/24", &[])], &[])]));
+    let mut taken = service("a/taken", "app=nobody", &[], 443, 443);
+    taken.external_ips = vec![ip(OUTSIDE)];
+    lab.remote(pod("a/one", "app=one", &[OUTSIDE])).put(Object::Service(taken)).settle();
+    lab.delete(Kind::Pod, "a/one").settle();
+    lab.put(Object::Service(service("a/s", "", &[VIP], 80, 8080)));
+    lab.put(slice("a/s-1", "s", 8080, &[(OUTSIDE, true)])).settle();
+    assert_eq!(lab.reason(client, Direction::Egress, VIP, 80), Reason::Policy);
+}
