@@ -25,7 +25,7 @@ use netpol_common::{
     flow::FlowKey,
     tables::{Endpoint, INTERFACE_ENDPOINT, Interface},
 };
-use netpol_policy::engine::{HookLevel, TableOp};
+use netpol_policy::engine::{HookLevel, Mirror, TableOp};
 
 use self::pins::Pins;
 pub use self::tables::{Pod, Tables};
@@ -174,6 +174,16 @@ impl Kernel {
     /// Says whether the tag of packets that come by a bridge can be believed.
     pub fn trust_bridge(&mut self, ifindex: u32, trusted: bool) {
         self.datapath.trust_bridge(ifindex, trusted).expect("an interface");
+    }
+
+    /// What the tables hold in the kernel, but for the endpoints.
+    #[must_use]
+    pub fn tables(&self) -> Mirror {
+        let mut tables = Mirror::default();
+        for operation in self.datapath.written() {
+            tables.apply(&operation);
+        }
+        tables
     }
 
     /// Forgets every flow of a slot.

@@ -17,6 +17,14 @@ use super::Datapath;
 impl Datapath {
     /// Reads every table.
     pub(super) fn recover(&mut self) -> Recovered {
+        let mut found = self.written();
+        self.recover_endpoints(&mut found);
+        Recovered(found)
+    }
+
+    /// What the tables hold but for the endpoints, as the operations that would write it. Not at one instant.
+    #[must_use]
+    pub fn written(&self) -> Vec<TableOp> {
         let mut found = Vec::new();
         let tables = &self.tables;
         let mut chunks: BTreeMap<u32, Vec<PortChunk>> = BTreeMap::new();
@@ -48,8 +56,7 @@ impl Datapath {
         found.extend(tables.backends.iter().flatten().map(|(_, set)| TableOp::Backends(set.0)));
         found.extend(tables.members.iter().flatten().map(|(key, _)| TableOp::Member(key.0)));
         found.extend(tables.sources.iter().flatten().map(|(key, _)| source(&key)));
-        self.recover_endpoints(&mut found);
-        Recovered(found)
+        found
     }
 
     fn recover_endpoints(&mut self, found: &mut Vec<TableOp>) {

@@ -1,6 +1,6 @@
 //! Through a history, until two judges disagree.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use netpol_policy::{
     engine::{HookLevel, TableOp},
@@ -84,8 +84,36 @@ pub(crate) fn walk(
     }
     let mut compiled = walk.compiled;
     compiled.clear();
+    // What is left behind would show in another history.
+    if result.is_ok() {
+        result = compare_with_kernel(&compiled).map_err(|left| (history.steps.len().saturating_sub(1), left));
+    }
     tally.histories += 1;
     (result, compiled.kernel)
+}
+
+/// The kernel's tables hold what the operations say.
+fn compare_with_kernel(compiled: &Compiled) -> Result<(), Disagreement> {
+    let Some(kernel) = &compiled.kernel else { return Ok(()) };
+    let of_endpoints = |line: &String| line.starts_with("endpoint") || line.starts_with("hook");
+    let mut written = compiled.tables.content();
+    written.retain(|line| !of_endpoints(line));
+    compare(&kernel.tables().content(), &written, "the kernel's tables", |_| false)
+}
+
+/// Two tables hold the same, but for lines that do not count.
+fn compare(
+    kept: &BTreeSet<String>,
+    new: &BTreeSet<String>,
+    what: &str,
+    ignored: impl Fn(&str) -> bool,
+) -> Result<(), Disagreement> {
+    let left: Vec<&String> = kept.difference(new).filter(|line| !ignored(line)).collect();
+    let missing: Vec<&String> = new.difference(kept).filter(|line| !ignored(line)).collect();
+    if left.is_empty() && missing.is_empty() {
+        return Ok(());
+    }
+    Err(Disagreement { what: format!("{what}: left {left:#?} missing {missing:#?}"), said: Vec::new() })
 }
 
 impl Walk<'_> {
@@ -223,13 +251,7 @@ impl Walk<'_> {
         let (kept, new) = (resting.tables.content(), fresh.tables.content());
         let sight = Sight::new(&self.cluster, Vec::new(), &fresh);
         self.fresh = Some((fresh, sight));
-        let left: Vec<&String> = kept.difference(&new).collect();
-        let missing: Vec<&String> = new.difference(&kept).collect();
-        if left.is_empty() && missing.is_empty() {
-            return Ok(());
-        }
-        let what = format!("tables compiled step by step: left {left:#?} missing {missing:#?}");
-        Err(Disagreement { what, said: Vec::new() })
+        compare(&kept, &new, "tables compiled step by step", |_| false)
     }
 
     /// So it is of the compiler that is asked, but for what open flows keep.
@@ -237,16 +259,11 @@ impl Walk<'_> {
         let Some((fresh, _)) = &self.fresh else { return Ok(()) };
         let (kept, new) = (self.compiled.tables.content(), fresh.tables.content());
         let holds = self.flows.iter().any(Open::is_to_service);
-        let of_flows = |line: &&String| {
+        let of_flows = |line: &str| {
             holds && ["interned 4", "backends", "member", "hook"].iter().any(|kind| line.starts_with(kind))
         };
-        let left: Vec<&String> = kept.difference(&new).filter(|line| !of_flows(line)).collect();
-        let missing: Vec<&String> = new.difference(&kept).filter(|line| !of_flows(line)).collect();
-        if left.is_empty() && missing.is_empty() {
-            return Ok(());
-        }
-        let what = format!("tables at rest: left {left:#?} missing {missing:#?}");
-        Err(Disagreement { what, said: Vec::new() })
+        compare(&kept, &new, "tables at rest", of_flows)?;
+        compare_with_kernel(&self.compiled)
     }
 }
 
