@@ -439,3 +439,23 @@ fn a_restarted_agent_takes_nothing_over_and_keeps_what_it_finds() -> Result<()> 
     have_stopped(&mut cut)?;
     live_on(&mut kept)
 }
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn no_more_is_taken_over_than_the_pods_quota_has_room_for() -> Result<()> {
+    let agent_flags = ["--table-flows-per-pod", "64"].map(str::to_owned).to_vec();
+    let mut three = Three::with(Setup { link: Link::Routed, agent_flags, ..Setup::default() })?;
+    track(&three)?;
+    let open = Port::of(&three.server, OPEN)?;
+    let (client, to) = (three.client.clone(), three.server.sockets(OPEN)[0]);
+    let mut many = Vec::new();
+    for _ in 0..100 {
+        let mut exchange = udp("the client", &client, to, &open.datagrams[0])?;
+        exchange.lives(Speaker::Server)?;
+        many.push(exchange);
+    }
+    three.policy("server", &ingress_of_server(&json!([])))?;
+    let taken = taken_over(&three, "shop/server")?;
+    assert_eq!((&taken["conntrack"], &taken["refused"]), (&json!(48), &json!(52)), "{taken}");
+    Ok(())
+}
