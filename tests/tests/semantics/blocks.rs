@@ -206,7 +206,8 @@ fn case_29_a_block_that_holds_addresses_of_pods_means_them_too() {
         scene.allows("shop/web", Tcp(80));
         scene.denies("shop/web", Tcp(81));
         // A block that comes when the pod is known already, and that goes again.
-        let late = rules("late", &format!("[{{from: [{blocks}], ports: [{{port: 82}}]}}]"));
+        let wider = "{ipBlock: {cidr: 10.1.0.0/29}}, {ipBlock: {cidr: \"fd01::/125\"}}";
+        let late = rules("late", &format!("[{{from: [{wider}], ports: [{{port: 82}}]}}]"));
         for passes in [true, false] {
             if passes {
                 scene.put(&late);

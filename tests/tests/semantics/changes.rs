@@ -130,6 +130,11 @@ fn case_19e_a_label_of_the_destination_is_judged_anew_where_the_sender_is_judged
             "podSelector: {matchLabels: {app: api}}, policyTypes: [Egress], \
              egress: [{to: [{podSelector: {matchLabels: {role: good}}}]}]",
         ),
+        // So that each backend keeps its flows from the first one on.
+        policy(
+            "shop/in",
+            "podSelector: {matchExpressions: [{key: role, operator: Exists}]}, policyTypes: [Ingress], ingress: [{}]",
+        ),
     ]);
     let led = |a: bool| [("shop/a", 8080, a), ("shop/b", 8080, true), ("shop/c", 8080, false)];
     scene.leads(API, MIXED, Tcp(80), &led(true));
