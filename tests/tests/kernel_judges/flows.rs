@@ -92,10 +92,10 @@ impl Open {
         if !sight.has(slot) {
             return None;
         }
-        if self.origin == Origin::Privileged {
-            return Some(Expected::Exactly(true));
-        }
         let Case { src, dst, .. } = self.case;
+        if self.origin == Origin::Privileged {
+            return sight.is_at(slot, dst).then_some(Expected::Exactly(true));
+        }
         if sight.unknown().any(|(_, unknown)| unknown == slot) {
             return Some(Expected::Exactly(false));
         }

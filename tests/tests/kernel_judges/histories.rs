@@ -89,7 +89,7 @@ fn three_judges_agree_in_histories() {
     let (cases, histories) = if in_virtual_machine() {
         (500, 2)
     } else if std::env::var_os("NETPOL_LONG").is_some() {
-        (1_000_000, 2000)
+        (1_000_000, 1000)
     } else {
         (100_000, 200)
     };

@@ -61,6 +61,11 @@ impl Sight {
         self.interfaces.iter().any(|(_, of, _)| *of == slot)
     }
 
+    /// Whether the interface in a slot has an address.
+    pub(crate) fn is_at(&self, slot: u32, address: std::net::IpAddr) -> bool {
+        self.interfaces.iter().any(|(one, of, _)| *of == slot && one.addresses.contains(&address))
+    }
+
     /// Interfaces whose pods are not there, with their slots.
     pub(crate) fn unknown(&self) -> impl Iterator<Item = (&LocalEndpoint, u32)> {
         self.interfaces.iter().filter(|(_, _, known)| !known).map(|(interface, slot, _)| (interface, *slot))
