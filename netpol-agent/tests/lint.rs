@@ -3,8 +3,9 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 const POLICY: &str = "\
@@ -99,4 +100,18 @@ fn the_examples_have_no_error() {
     let output = lint(&root, &["examples"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(stdout(&output).contains("0 errors, "), "{}", stdout(&output));
+}
+
+#[test]
+fn what_another_program_puts_out_is_read_from_the_standard_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_netpol"))
+        .args(["lint", "-", "--deny", "info"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(POLICY.replace("description", "other").as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).starts_with("stdin:3: info[undocumented-policy]: "), "{}", stdout(&output));
 }

@@ -39,7 +39,7 @@ enum Format {
         Exit codes: 0 nothing that is denied was found; 1 something was; 2 the manifests could not be judged."
 )]
 pub(super) struct Arguments {
-    /// Folders of manifests, or single files; judged together
+    /// Folders of manifests, single files, or - for the standard input; judged together
     #[arg(value_name = "DIR", required_unless_present_any = ["list", "explain"])]
     roots: Vec<PathBuf>,
     /// How findings are written

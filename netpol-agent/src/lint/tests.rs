@@ -1,3 +1,4 @@
+use netpol_policy::lint::CHECKS;
 use serde_json::{Value, json};
 
 use super::{
@@ -155,7 +156,7 @@ fn sarif_has_what_the_format_requires() {
     assert_eq!(log["version"], "2.1.0");
     let run = &log["runs"][0];
     let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
-    assert_eq!(rules.len(), lint::CHECKS.len());
+    assert_eq!(rules.len(), CHECKS.len());
     let results = run["results"].as_array().unwrap();
     assert_eq!(results.len(), linted.findings.len());
     for result in results {
@@ -186,4 +187,16 @@ fn a_fingerprint_stays_when_lines_move() {
         results.iter().map(|one| one["partialFingerprints"].clone()).collect()
     };
     assert_eq!(fingerprints(POLICIES), fingerprints(&format!("# moved\n\n{POLICIES}")));
+}
+
+#[test]
+fn what_other_programs_keep_beside_the_manifests_is_noted_and_not_judged() {
+    let values = "replicas: 3\nimage: a\n";
+    let linted =
+        judged(&[("p.yaml", POLICIES), ("values.yaml", values), ("w.yaml", WORKLOADS), ("x.yaml", "- 1\n")]);
+    let expected = "values.yaml:1 and 1 more: no object of Kubernetes, as it has no kind; it was not judged";
+    assert_eq!(linted.notes, [expected]);
+    assert_eq!(linted.findings.len(), 2);
+    let lost = judged(&[("p.yaml", "metadata: {name: a}\nspec: {}\n")]);
+    assert_eq!(lost.findings[0].finding.id, "invalid-object", "an object that has lost its kind");
 }

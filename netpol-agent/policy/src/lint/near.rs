@@ -14,11 +14,22 @@ pub(super) fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c s
     let lower = text.to_lowercase();
     candidates
         .into_iter()
-        .filter(|candidate| *candidate != text && !candidate.is_empty())
+        .filter(|candidate| *candidate != text && !candidate.is_empty() && !numbered(text, candidate))
         .map(|candidate| (distance(&lower, &candidate.to_lowercase()), candidate))
         .filter(|(distance, candidate)| *distance <= tolerated(text.len().min(candidate.len())))
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether two names differ in numbers or letters that count, such as `v1` and `v2` or `team-a` and `team-b`.
+fn numbered(a: &str, b: &str) -> bool {
+    let without_digits = |text: &str| text.chars().filter(|c| !c.is_ascii_digit()).collect::<String>();
+    let segments =
+        |text: &str| text.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect::<Vec<_>>();
+    let (of_a, of_b) = (segments(a), segments(b));
+    let by_letter = of_a.len() == of_b.len()
+        && of_a.iter().zip(&of_b).all(|(one, other)| one == other || one.len() <= 1 && other.len() <= 1);
+    without_digits(a) == without_digits(b) || by_letter
 }
 
 /// Short names that differ in a letter are often two names.
@@ -46,6 +57,13 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
+/// Whether a selector that matches none of these labels is only a slip of the pen away from one that does.
+pub(super) fn is_slip(selector: &Selector, all: &[&Labels]) -> bool {
+    miss(selector, all, "").starts_with(MEANT)
+}
+
+const MEANT: &str = "did you mean";
+
 /// Why a selector matches none of these labels, and what may have been meant instead.
 pub(super) fn miss(selector: &Selector, all: &[&Labels], of: &str) -> String {
     let unmet = selector.0.iter().find(|one| !all.iter().any(|labels| matching::holds(one, labels)));
@@ -66,7 +84,7 @@ fn wanted(key: &str, values: &BTreeSet<String>, all: &[&Labels], of: &str) -> St
     }
     let meant = values.iter().find_map(|value| nearest(value, there.iter().copied()));
     match meant {
-        Some(meant) => format!("did you mean {key}={meant}? No {of} has {key}={}", either(values)),
+        Some(meant) => format!("{MEANT} {key}={meant}? No {of} has {key}={}", either(values)),
         None => {
             let there: Vec<String> = there.iter().map(|value| format!("{key}={value}")).collect();
             format!("no {of} has {key}={}; there is {}", either(values), listed(&there, 5))
@@ -81,7 +99,7 @@ fn either(values: &BTreeSet<String>) -> String {
 fn no_key(key: &str, all: &[&Labels], of: &str) -> String {
     let keys: BTreeSet<&str> = all.iter().flat_map(|labels| labels.keys()).map(String::as_str).collect();
     match nearest(key, keys.iter().copied()) {
-        Some(meant) => format!("did you mean the label {meant}? No {of} has the label {key}"),
+        Some(meant) => format!("{MEANT} the label {meant}? No {of} has the label {key}"),
         None => format!("no {of} has the label {key}"),
     }
 }

@@ -19,6 +19,7 @@ use crate::{
         Key, Kind, Labels, NAME_LABEL, NamedPort, Namespace, NamespaceScope, Pod, Policy, PolicyPeer,
         Requirement, Selector,
     },
+    policy_text::selector_text,
     spec::{Cluster, matching},
 };
 
@@ -62,7 +63,7 @@ pub(super) struct Scene<'a> {
     pub(super) on_host: Vec<&'a Pod>,
     /// Every namespace that is there or must be.
     pub(super) namespaces: BTreeMap<String, Namespace>,
-    /// Some namespace's own manifest is there, so labels of namespaces can be judged.
+    /// All namespaces of the cluster are there: the manifest of kube-system or its pods are.
     pub(super) namespaces_known: bool,
     /// Namespaces with pods among the manifests.
     with_pods: BTreeSet<&'a str>,
@@ -70,6 +71,8 @@ pub(super) struct Scene<'a> {
     whole: bool,
     /// Namespaces of whose pods nothing was known when it was asked.
     missed: RefCell<BTreeSet<String>>,
+    /// Selectors of namespaces that match none of those at hand, while there may be others.
+    unjudged: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Scene<'a> {
@@ -82,6 +85,7 @@ impl<'a> Scene<'a> {
             of_namespace.entry(&group.pod.key.namespace).or_insert(index..index).end = index + 1;
         }
         let with_pods: BTreeSet<&str> = all().map(|pod| &*pod.key.namespace).collect();
+        let whole = with_pods.contains("kube-system");
         let mut namespaces: BTreeMap<String, Namespace> = BTreeMap::new();
         let keys = all().map(|pod| &pod.key).chain(cluster.policies.iter().map(|policy| &policy.key));
         let names = keys.map(|key| &*key.namespace).chain(ALWAYS_THERE);
@@ -98,11 +102,12 @@ impl<'a> Scene<'a> {
             groups,
             of_namespace,
             on_host: all().filter(|pod| pod.host_network).collect(),
-            namespaces_known: !cluster.namespaces.is_empty(),
+            namespaces_known: whole || cluster.namespaces.iter().any(|one| &*one.name == "kube-system"),
             namespaces,
-            whole: with_pods.contains("kube-system"),
+            whole,
             with_pods,
             missed: RefCell::default(),
+            unjudged: RefCell::default(),
         }
     }
 
@@ -136,6 +141,18 @@ impl<'a> Scene<'a> {
                 listed(&missed, 5)
             ));
         }
+        let unjudged: Vec<String> = self.unjudged.borrow().iter().cloned().collect();
+        if !unjudged.is_empty() {
+            report.note(&format!(
+                "no namespace at hand matches {}: whether there are others is not known without that of kube-system",
+                listed(&unjudged, 5)
+            ));
+        }
+    }
+
+    /// Remembers a selector of namespaces that could not be judged.
+    pub(super) fn leave_unjudged(&self, selector: &Selector) {
+        self.unjudged.borrow_mut().insert(selector_text(selector));
     }
 
     pub(super) fn policies(&self) -> impl Iterator<Item = &'a Policy> + use<'a> {
@@ -207,11 +224,20 @@ impl<'a> Scene<'a> {
 
     /// Whether everything is known that decides which pods a peer speaks of.
     pub(super) fn scope_known(&self, policy: &Policy, scope: &NamespaceScope) -> bool {
-        let labels_known = match scope {
+        let all_there = match scope {
             NamespaceScope::Own => true,
-            NamespaceScope::Selected(selector) => self.namespaces_known || by_name_only(selector),
+            NamespaceScope::Selected(selector) => self.namespaces_known || self.named_and_there(selector),
         };
-        labels_known && self.scope(policy, scope).iter().all(|namespace| self.pods_known(&namespace.name))
+        all_there && self.scope(policy, scope).iter().all(|namespace| self.pods_known(&namespace.name))
+    }
+
+    /// Whether a selector asks for namespaces by their names, and all of these are there.
+    fn named_and_there(&self, selector: &Selector) -> bool {
+        by_name_only(selector)
+            && selector.0.iter().any(|one| match one {
+                Requirement::In(_, names) => names.iter().all(|name| self.namespaces.contains_key(name)),
+                _ => false,
+            })
     }
 
     pub(super) fn about(&self, policy: &Policy) -> Option<&'a About> {

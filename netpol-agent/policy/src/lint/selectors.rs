@@ -2,7 +2,7 @@
 
 use super::{
     Check, Report, Severity,
-    near::{contradiction_text, miss},
+    near::{contradiction_text, is_slip, miss},
     report::{At, Said},
     rule::{RuleAt, rules_of},
     scene::{Scene, key_of, listed},
@@ -20,7 +20,8 @@ pub(super) static MATCHES_NOTHING: Check = Check {
     explanation: "A policy whose podSelector matches no pod protects nothing, and a peer that matches nobody allows \
                   nobody: mostly a label that is written differently elsewhere. Pods of the templates of workloads count. It \
                   is said only where the pods of the namespace are known: at least one pod or workload of it, or of \
-                  kube-system, is among the manifests.",
+                  kube-system, is among the manifests; of namespaces where that of kube-system is, or a name is a slip of \
+                  the pen away.",
     run: matches_nothing,
 };
 
@@ -133,8 +134,11 @@ fn peer(
             return;
         }
         if scope.is_empty() {
-            if scene.namespaces_known && asks_for_name(scene, selector).is_none() {
-                let labels: Vec<&Labels> = scene.namespaces.values().map(|one| &one.labels).collect();
+            let labels: Vec<&Labels> = scene.namespaces.values().map(|one| &one.labels).collect();
+            if asks_for_name(scene, selector).is_some() {
+                return;
+            }
+            if scene.namespaces_known || is_slip(selector, &labels) {
                 let what = format!(
                     "{}: namespaceSelector {} matches no namespace: {}",
                     rule.name(),
@@ -146,6 +150,8 @@ fn peer(
                     rule.at(format!("{field}.namespaceSelector")),
                     Said::new(what, why, fix),
                 );
+            } else {
+                scene.leave_unjudged(selector);
             }
             return;
         }
@@ -206,16 +212,18 @@ fn contradicts(scene: &Scene<'_>, report: &mut Report) {
     }
 }
 
-/// The namespaces that a label `name` is asked for with, where no namespace carries it.
-fn asks_for_name(scene: &Scene<'_>, selector: &Selector) -> Option<Vec<String>> {
+/// The namespaces that a label `name` is asked for with, where no namespace carries it; and whether all of them are
+/// there, without the label.
+fn asks_for_name(scene: &Scene<'_>, selector: &Selector) -> Option<(Vec<String>, bool)> {
     selector.0.iter().find_map(|requirement| match requirement {
         Requirement::In(key, values)
             if matches!(key.as_str(), "name" | "namespace" | "kubernetes.io/name") =>
         {
             let labelled = scene.namespaces.values().any(|one| matching::holds(requirement, &one.labels));
-            let there =
-                !scene.namespaces_known || values.iter().all(|value| scene.namespaces.contains_key(value));
-            (!labelled && there).then(|| values.iter().cloned().collect())
+            let manifest = |name: &String| scene.cluster.namespaces.iter().any(|one| *one.name == **name);
+            let there = values.iter().all(manifest);
+            let names = values.iter().cloned().collect();
+            (!labelled && (there || !scene.namespaces_known)).then_some((names, there))
         }
         _ => None,
     })
@@ -227,9 +235,9 @@ fn namespace_name(scene: &Scene<'_>, report: &mut Report) {
             let PolicyPeer::Pods { namespaces: NamespaceScope::Selected(selector), .. } = item else {
                 continue;
             };
-            let Some(names) = asks_for_name(scene, selector) else { continue };
+            let Some((names, there)) = asks_for_name(scene, selector) else { continue };
             let key = selector.0.iter().map(key_of).find(|key| *key != NAME_LABEL).unwrap_or("name");
-            let (severity, what) = if scene.namespaces_known {
+            let (severity, what) = if there {
                 let what = format!(
                     "no namespace has the label {key}={}, though there is one of that name",
                     names.join(" or ")

@@ -26,6 +26,14 @@ pub struct File {
     pub documents: Result<Vec<Document>, Unreadable>,
 }
 
+impl File {
+    /// What is not in a file, such as what another program puts out; `path` says in findings what it is.
+    #[must_use]
+    pub fn of_bytes(path: &Path, bytes: &[u8]) -> Self {
+        Self { path: path.to_owned(), documents: parse(bytes) }
+    }
+}
+
 /// Every manifest of a folder and of those in it, in the order of their paths; or a file alone, whatever its name.
 ///
 /// # Errors

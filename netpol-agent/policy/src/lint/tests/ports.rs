@@ -16,7 +16,7 @@ fn a_name_that_no_receiving_pod_declares_is_reported_with_what_was_meant() {
     let field = "spec.ingress[0].ports[0].port";
     reports(&[api.clone(), named("web")], UNDECLARED, field, "they declare http");
     reports(&[api.clone(), named("htpp")], UNDECLARED, field, "htpp/TCP");
-    reports(&[api.clone(), named("http2")], UNDECLARED, field, "did you mean http?");
+    reports(&[api.clone(), named("htp")], UNDECLARED, field, "did you mean http?");
     reports(&[api.clone(), named("dns")], UNDECLARED, field, "it is declared for UDP");
     silent(&[api, named("http")], UNDECLARED);
     silent(&[named("http")], UNDECLARED);

@@ -84,6 +84,7 @@ fn a_peer_that_matches_nobody_is_reported_only_where_everything_about_it_is_know
             pods[1].clone(),
             namespace("x", json!({})),
             namespace("y", json!({"team": "red"})),
+            namespace("kube-system", json!({})),
             peer(item),
         ]
     };
@@ -112,6 +113,28 @@ fn a_peer_that_matches_nobody_is_reported_only_where_everything_about_it_is_know
     // kube-system is always there, and nothing is known of its pods.
     silent(&all(of(json!({}), json!({"matchLabels": {"k8s-app": "kube-dns"}}))), NOTHING);
     silent(&all(of(json!({"kubernetes.io/metadata.name": "kube-system"}), selects("any"))), NOTHING);
+}
+
+#[test]
+fn a_namespace_of_others_is_noted_and_not_judged() {
+    let rule = |name: &str| {
+        let by_name = json!({"matchLabels": {"kubernetes.io/metadata.name": name}});
+        let item = json!({"namespaceSelector": by_name, "podSelector": selects("prometheus")});
+        [app("x", "api"), namespace("monitoring", json!({})), ingress("x", json!([{"from": [item]}]))]
+    };
+    silent(&rule("observability"), NOTHING);
+    assert!(outcome(&rule("observability")).notes.iter().any(|note| note.contains("observability")));
+    silent(&rule("monitoring"), NOTHING);
+    let field = "spec.ingress[0].from[0].namespaceSelector";
+    reports(&rule("monitorng"), NOTHING, field, "did you mean kubernetes.io/metadata.name=monitoring?");
+}
+
+#[test]
+fn names_that_count_are_no_slips_of_each_other() {
+    let pods = |name: &str| [pod("x", "p", json!({"app": name}), &[]), select(json!({"app": "team-a"}))];
+    reports(&pods("team-b"), NOTHING, "spec.podSelector", "there is app=team-b");
+    reports(&pods("team-a2"), NOTHING, "spec.podSelector", "there is app=team-a2");
+    reports(&pods("tam-a"), NOTHING, "spec.podSelector", "did you mean app=tam-a?");
 }
 
 #[test]
