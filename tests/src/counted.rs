@@ -12,5 +12,6 @@ pub fn counted(all: &[(u64, &str)]) {
     // Not by `println!`, which is only heard of a test that fails. On a line of its own, whatever the harness has
     // begun, and written at once.
     let line = format!("\ncounted: {}\n", text.join(", "));
-    std::io::stdout().lock().write_all(line.as_bytes()).expect("stdout");
+    // When stdout is closed nobody adds up.
+    let _closed = std::io::stdout().lock().write_all(line.as_bytes());
 }
