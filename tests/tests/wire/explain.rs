@@ -40,7 +40,17 @@ fn forget_peer(lab: &Laboratory, address: IpAddr) -> Result<()> {
 #[test]
 #[ignore = "needs root and BPF"]
 fn the_live_tables_say_the_same_as_the_objects_and_as_packets() -> Result<()> {
-    let mut three = Three::start(Link::Bridge)?;
+    the_same(Link::Bridge)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn the_live_tables_say_the_same_where_each_pod_has_a_route() -> Result<()> {
+    the_same(Link::Routed)
+}
+
+fn the_same(link: Link) -> Result<()> {
+    let mut three = Three::start(link)?;
     let service = ServiceSpec::new("shop", "server", 80, "app", "server").port("TCP", 80, ALLOWED);
     three.lab.add_service(service.clone())?;
     three.lab.policy("shop", "server", &ingress_of_server(&from_client()))?;
@@ -202,6 +212,8 @@ fn no_control_character_of_a_name_reaches_the_terminal() -> Result<()> {
     three.lab.apply_file("evil.json", &policy.to_string())?;
     three.lab.add_pod(PodSpec::new("shop", "labelled").label("x", evil))?;
     three.lab.settle()?;
+    let (said, _) = text(&three.lab, &["shop/client", "shop/server", "80/TCP"])?;
+    assert!(said.contains("\\u{1b}[2J\\u{202e}evil\\u{d}\\u{a}"), "escaped, not left out: {said}");
     for question in [
         vec!["shop/client", "shop/server", "80/TCP"],
         vec!["shop/labelled", "shop/server", "icmp"],

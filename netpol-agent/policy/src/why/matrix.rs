@@ -26,6 +26,9 @@ use crate::{
 /// The port that is asked for of pods that name none and that no Service leads to.
 const DEFAULT_PORT: Payload = Payload::Port(Protocol::Tcp, 80);
 
+/// Namespaces beside the first that are named in a row; of more there is a list below.
+const SHOWN: usize = 3;
+
 /// Who may begin a flow with whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +61,9 @@ pub struct Row {
     pub name: String,
     /// All pods among them.
     pub pods: Vec<String>,
+    /// The namespaces that are treated alike, when it stands for pods of other ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub namespaces: Vec<String>,
     /// By column.
     pub cells: Vec<Cell>,
 }
@@ -153,11 +159,16 @@ pub fn matrix(
     for group in &own {
         let cells =
             receivers.iter().map(|to| cell(cluster, &group.first, Some(group), to, differs)).collect();
-        rows.push(Row { name: group.first.name.clone(), pods: group.pods.clone(), cells });
+        rows.push(Row {
+            name: group.first.name.clone(),
+            pods: group.pods.clone(),
+            namespaces: Vec::new(),
+            cells,
+        });
     }
     for parties in [Parties::world(), Parties::own_node(cluster)] {
         let cells = receivers.iter().map(|to| cell(cluster, &parties, None, to, differs)).collect();
-        rows.push(Row { name: parties.name, pods: Vec::new(), cells });
+        rows.push(Row { name: parties.name, pods: Vec::new(), namespaces: Vec::new(), cells });
     }
     rows.extend(others(cluster, &all, &receivers, differs));
 
@@ -194,8 +205,14 @@ fn others(
         }
     }
     let row = |(cells, names, pods): (Vec<Cell>, Vec<String>, Vec<String>)| Row {
-        name: format!("pods of {}", names.join(", ")),
+        name: match &*names {
+            [first, rest @ ..] if rest.len() > SHOWN => {
+                format!("pods of {first} and {} other namespaces", rest.len())
+            }
+            all => format!("pods of {}", all.join(", ")),
+        },
         pods,
+        namespaces: names,
         cells,
     };
     alike.into_iter().map(row).collect()

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cell, CellVerdict, Column, Matrix, Row};
+use super::{Cell, CellVerdict, Column, Matrix, Row, SHOWN};
 
 /// What marks stand for.
 const LEGEND: [(CellVerdict, &str); 7] = [
@@ -69,6 +69,9 @@ impl fmt::Display for Matrix {
         for (title, column) in titles.iter().zip(columns) {
             let Column { name, pods, payload } = column;
             writeln!(f, "  {title:<cell_width$}  {} {payload}", counted(name, pods.len()))?;
+        }
+        for row in rows.iter().filter(|row| row.namespaces.len() > SHOWN + 1) {
+            writeln!(f, "\n  {}: {}", row.name, row.namespaces.join(", "))?;
         }
         writeln!(f)?;
         let all = || rows.iter().flat_map(|row| &row.cells);

@@ -130,3 +130,12 @@ fn every_cell_is_what_is_explained_of_each_of_its_pods() {
     }
     assert!(compared > 500, "{compared}");
 }
+
+#[test]
+fn many_namespaces_that_are_treated_alike_are_listed_below() {
+    let mut documents = small();
+    documents.extend((0..5).map(|n| pod(&format!("m{n}"), "a", json!({}), &[&format!("10.0.2.{n}")])));
+    let text = of(&cluster(&documents), None).to_string();
+    assert!(text.contains("pods of m0 and 5 other namespaces (6 pods)"), "{text}");
+    assert!(text.contains("\n  pods of m0 and 5 other namespaces: m0, m1, m2, m3, m4, y\n"), "{text}");
+}
