@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow};
 use netpol_tests::{Laboratory, Link, Pod, PodSpec, Setup, counted, eventually};
 use serde_json::{Value, json};
 
@@ -151,7 +151,11 @@ impl Pair {
                 let [now4, now6] = heard.of(kind);
                 now4 > v4 && now6 > v6
             };
-            eventually(&format!("packets show switch {turn}"), SHOWN, &true, look)?;
+            eventually(&format!("packets show switch {turn}"), SHOWN, &true, look).with_context(|| {
+                let now = Kind::ALL.map(|kind| (kind, heard.of(kind)));
+                let said = self.lab.agent().map(|agent| (agent.status(), agent.log()));
+                format!("states {:?}; heard {before:?}, then {now:?}; the agent {said:#?}", self.states)
+            })?;
             took.push(start.elapsed());
         }
         Ok(took)
