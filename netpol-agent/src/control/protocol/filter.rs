@@ -223,7 +223,7 @@ fn what(flag: Flag, value: &str) -> Result<What, String> {
         Flag::ToPort => port(Which::Destination),
         Flag::Protocol => protocol_number(value)
             .map(|number| What::Protocol(protocol_name(number)))
-            .ok_or_else(|| unknown(value, protocol_names(), "; a number from 0 to 255 does as well")),
+            .ok_or_else(|| unknown(value, protocol_names(), "a number from 0 to 255 does as well")),
         Flag::Verdict => Outcome::ALL
             .into_iter()
             .find(|outcome| outcome.name() == value)
@@ -238,7 +238,7 @@ fn what(flag: Flag, value: &str) -> Result<What, String> {
             Reason::ALL.iter().find(|reason| reason.name() == value).map(|r| What::Reason(*r)).ok_or_else(
                 || {
                     let names = Reason::ALL.iter().map(|reason| reason.name());
-                    unknown(value, names, "; `netpol observe --reasons` lists them all")
+                    unknown(value, names, "`netpol observe --reasons` lists them all")
                 },
             )
         }
@@ -248,8 +248,8 @@ fn what(flag: Flag, value: &str) -> Result<What, String> {
 
 fn unknown(value: &str, names: impl Iterator<Item = &'static str>, more: &str) -> String {
     match nearest_of(value, names) {
-        Some(name) => format!("did you mean {name}{more}"),
-        None => format!("there is nothing of that name{more}"),
+        Some(name) => format!("did you mean {name}? ({more})"),
+        None => format!("there is nothing of that name ({more})"),
     }
 }
 
