@@ -189,8 +189,10 @@ fn no_packet_meets_half_a_policy(link: Link, count: usize) -> Result<()> {
             heard.has_all(sent) && answered.has_all_answers(sent)
         }));
         end.store(true, Ordering::Relaxed);
+        // Whoever cannot hear sees no switch: what ailed it comes first.
         let [at_server, at_client] = ears.map(joined);
-        Ok((sent, took?, lasted, [at_server?, at_client?]))
+        let numbers = [at_server?, at_client?];
+        Ok((sent, took?, lasted, numbers))
     })?;
 
     let rate = sent as f64 / lasted.as_secs_f64();

@@ -111,13 +111,24 @@ pub(super) fn listen(
                 heard.hear(number);
                 numbers.push(number);
                 if give_back && LIVING.contains(&from.port()) {
-                    socket.send_to(&buffer[..length], from).context("cannot answer")?;
+                    answer(socket, &buffer[..length], from)?;
                 }
             }
         }
         thread::sleep(LOOK);
     }
     Ok(numbers)
+}
+
+/// Waits where the machine is so busy that what was sent before is still on its way.
+fn answer(socket: &UdpSocket, bytes: &[u8], to: SocketAddr) -> Result<()> {
+    loop {
+        match socket.send_to(bytes, to) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(LOOK),
+            Err(error) => return Err(error).context("cannot answer"),
+        }
+    }
 }
 
 /// Sends until it is enough, and says how many packets; on one processor, so that they stay in their order, and before
