@@ -25,6 +25,8 @@ mod access;
 mod arrival;
 mod judge;
 mod keep;
+#[cfg(any(test, feature = "std"))]
+mod memory;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +37,8 @@ use crate::{
     verdict::{Direction, Reason},
 };
 
+#[cfg(any(test, feature = "std"))]
+pub use self::memory::Memory;
 pub use self::{
     access::{Flows, Table, Tables},
     arrival::{Arrival, source_check},

@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netpol_common::Direction;
-use netpol_common::decide::{Arrival, Decision, Flows, Table, decide, source_check};
-use netpol_common::flow::{Flow, FlowKey, FragmentKey};
+use netpol_common::decide::{Arrival, Decision, Memory, decide, source_check};
 use netpol_common::packet::{Packet, SCTP, TCP, TCP_SYN};
 use netpol_policy::engine::{Engine, HookLevel, LocalEndpoint, Recovered, Settings};
 use netpol_policy::model::{Key, Object, Pod, SourceEvent};
@@ -16,22 +15,6 @@ use netpol_tests::conformance::{PlacedPod, Probe, Step};
 use netpol_tests::kernel::{Came, Kernel, craft};
 
 const NODE: &str = "here";
-
-/// Every packet is a new flow.
-struct NoFlows;
-
-impl Flows for NoFlows {
-    fn get(&mut self, _: u32, _: Table, _: &FlowKey, _: &mut Flow) -> bool {
-        false
-    }
-    fn put(&mut self, _: u32, _: Table, _: &FlowKey, _: &Flow) {}
-    fn touch(&mut self, _: u32, _: Table, _: &FlowKey, _: u32) {}
-    fn remove(&mut self, _: u32, _: Table, _: &FlowKey) {}
-    fn fragment(&mut self, _: &FragmentKey, _: u32) -> u32 {
-        0
-    }
-    fn remember_fragment(&mut self, _: &FragmentKey, _: u32, _: bool) {}
-}
 
 /// The node.
 pub(crate) struct Node {
@@ -188,7 +171,8 @@ impl Node {
                     has_socket: 1,
                 };
                 let mut decision = Decision::default();
-                decide(mirror, &mut NoFlows, packet, &arrival, side.direction, &mut decision);
+                // Every packet is a new flow.
+                decide(mirror, &mut Memory::default(), packet, &arrival, side.direction, &mut decision);
                 decision.passes()
             }
         }

@@ -8,7 +8,7 @@ use std::{
 
 use netpol_common::{
     Direction, Reason,
-    decide::{Arrival, Decision, decide},
+    decide::{Arrival, Decision, Memory, decide},
     event::Event,
     tables::TAG_DEFERRED,
 };
@@ -21,7 +21,6 @@ use netpol_tests::kernel::{Came, Kernel, UPLINK};
 use crate::{
     case::{Case, Sent},
     cluster::{Cluster, NODE, SERVICE_RANGES, Told},
-    memory::Memory,
     walk::Loses,
 };
 
@@ -217,7 +216,7 @@ impl Compiled {
         self.wait(Duration::from_secs(600));
         self.compile();
         let memory = &self.memory;
-        self.engine.release_backends(&|id| !all && memory.refers_to(id));
+        self.engine.release_backends(&|id| !all && memory.all().any(|flow| flow.backends == id));
         self.compile();
         self.wait(Duration::from_secs(600));
     }

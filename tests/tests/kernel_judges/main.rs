@@ -16,7 +16,6 @@ mod expected;
 mod flows;
 mod histories;
 mod history;
-mod memory;
 mod prefixes;
 mod run;
 mod shrink;

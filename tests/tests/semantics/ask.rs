@@ -15,9 +15,9 @@ use netpol_tests::kernel::{Came, UPLINK, craft::at};
 
 use crate::{
     manifest::NODE,
-    memory::Read,
     scene::{Scene, Side},
     sent::{Sent, Step, What},
+    tables::Read,
 };
 
 /// The pod that most scenes are about.
@@ -255,7 +255,7 @@ impl Scene {
     /// Where there are no ports, nothing tells a new flow from the last one.
     fn forget(&mut self, pod: &Key, what: What) {
         if let (What::Other(_), Some((slot, _))) = (what, self.local(pod)) {
-            self.memory.forget(slot);
+            self.memory.forget_all(slot);
             self.in_kernel(|kernel| kernel.forget_flows(slot));
         }
     }

@@ -14,7 +14,6 @@ mod fragments;
 mod isolation;
 mod led;
 mod manifest;
-mod memory;
 mod nodes;
 mod packets;
 mod peers;
@@ -22,6 +21,7 @@ mod pods;
 mod ports;
 mod scene;
 mod sent;
+mod tables;
 mod wrong;
 
 use std::collections::BTreeSet;

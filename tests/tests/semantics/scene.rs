@@ -20,6 +20,7 @@ use netpol_agent::{
     reconcile::{Datapath, Options, Reconciler},
     sources::{Located, manifests::folder::Folder},
 };
+use netpol_common::decide::Memory;
 use netpol_policy::{
     engine::{Engine, Recovered, Settings, TableOp},
     model::Key,
@@ -27,10 +28,7 @@ use netpol_policy::{
 };
 use netpol_tests::kernel::{Held, Kernel, sizes};
 
-use crate::{
-    manifest::{ELSEWHERE, Manifest, NODE, namespace, node, pod, policy},
-    memory::Memory,
-};
+use crate::manifest::{ELSEWHERE, Manifest, NODE, namespace, node, pod, policy};
 
 /// Ranges that ClusterIPs are taken from.
 const SERVICE_RANGES: [&str; 2] = ["10.96.0.0/16", "fd96::/112"];

@@ -4,8 +4,7 @@ use std::cell::RefCell;
 
 use netpol_common::{
     Addr, Direction,
-    decide::{Decision, Flows, Table, Tables, decide},
-    flow::{Flow, FlowKey, FragmentKey},
+    decide::{Decision, Memory, Tables, decide},
     tables::{BackendSet, Endpoint, FrontendKey, Interface, Judgement, PortSet, Prefix, set_of},
 };
 
@@ -118,7 +117,15 @@ pub enum Entry {
 pub fn first_packet<T: Tables>(tables: &T, meeting: &Meeting) -> (Decision, Vec<Entry>) {
     let trail = Trail { tables, entries: RefCell::default() };
     let mut decision = Decision::default();
-    decide(&trail, &mut NoFlows, &meeting.packet, &meeting.arrival, meeting.direction, &mut decision);
+    // An empty memory knows no flow.
+    decide(
+        &trail,
+        &mut Memory::default(),
+        &meeting.packet,
+        &meeting.arrival,
+        meeting.direction,
+        &mut decision,
+    );
     (decision, trail.entries.into_inner())
 }
 
@@ -211,25 +218,4 @@ impl<T: Tables> Tables for Trail<'_, T> {
         self.tables.interface(ifindex, out);
         self.note(Entry::Interface { ifindex, kind: out.kind, slot: out.slot });
     }
-}
-
-/// No flow is known, and none is kept.
-struct NoFlows;
-
-impl Flows for NoFlows {
-    fn get(&mut self, _slot: u32, _table: Table, _key: &FlowKey, _out: &mut Flow) -> bool {
-        false
-    }
-
-    fn put(&mut self, _slot: u32, _table: Table, _key: &FlowKey, _flow: &Flow) {}
-
-    fn touch(&mut self, _slot: u32, _table: Table, _key: &FlowKey, _now: u32) {}
-
-    fn remove(&mut self, _slot: u32, _table: Table, _key: &FlowKey) {}
-
-    fn fragment(&mut self, _key: &FragmentKey, _now: u32) -> u32 {
-        0
-    }
-
-    fn remember_fragment(&mut self, _key: &FragmentKey, _now: u32, _denied: bool) {}
 }

@@ -7,8 +7,7 @@ use std::{
 
 use crate::{
     Addr, Direction, Reason,
-    decide::{Arrival, Decision, Flows, Table, Tables, decide},
-    flow::{FRAGMENT_TIMEOUT, Flow, FlowKey, FragmentKey},
+    decide::{Arrival, Decision, Memory, Tables, decide},
     packet::{Packet, TCP},
     tables::{
         BACKENDS_NONE, Backend, BackendSet, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
@@ -71,15 +70,6 @@ pub(super) struct Maps {
     pub(super) interfaces: HashMap<u32, Interface>,
 }
 
-#[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
-    pub(super) established: HashMap<(u32, FlowKey), Flow>,
-    pub(super) openings: HashMap<(u32, FlowKey), Flow>,
-    fragments: HashMap<FragmentKey, (u32, bool)>,
-    /// How often only the time of a flow was written.
-    pub(super) touched: u32,
-}
-
 impl Tables for Maps {
     fn endpoint(&self, slot: u32) -> Option<&Endpoint> {
         self.endpoints.get(&slot).filter(|endpoint| endpoint.flags & ENDPOINT_LIVE != 0)
@@ -121,47 +111,6 @@ impl Tables for Maps {
         if let Some(interface) = self.interfaces.get(&ifindex) {
             *out = *interface;
         }
-    }
-}
-
-impl Memory {
-    fn table(&mut self, table: Table) -> &mut HashMap<(u32, FlowKey), Flow> {
-        match table {
-            Table::Established => &mut self.established,
-            Table::Opening => &mut self.openings,
-        }
-    }
-
-    pub(super) fn all(&self) -> impl Iterator<Item = &Flow> {
-        self.established.values().chain(self.openings.values())
-    }
-}
-
-impl Flows for Memory {
-    fn get(&mut self, slot: u32, table: Table, key: &FlowKey, out: &mut Flow) -> bool {
-        let Some(flow) = self.table(table).get(&(slot, *key)) else { return false };
-        *out = *flow;
-        assert_eq!(flow.check, key.check(), "every flow carries the check of its key");
-        true
-    }
-    fn put(&mut self, slot: u32, table: Table, key: &FlowKey, flow: &Flow) {
-        self.table(table).insert((slot, *key), *flow);
-    }
-    fn touch(&mut self, slot: u32, table: Table, key: &FlowKey, now: u32) {
-        self.touched += 1;
-        self.table(table).get_mut(&(slot, *key)).unwrap().last_seen = now;
-    }
-    fn remove(&mut self, slot: u32, table: Table, key: &FlowKey) {
-        self.table(table).remove(&(slot, *key));
-    }
-    fn fragment(&mut self, key: &FragmentKey, now: u32) -> u32 {
-        match self.fragments.get(key) {
-            Some((at, denied)) if now - at <= FRAGMENT_TIMEOUT => 1 + u32::from(*denied),
-            _ => 0,
-        }
-    }
-    fn remember_fragment(&mut self, key: &FragmentKey, now: u32, denied: bool) {
-        self.fragments.insert(*key, (now, denied));
     }
 }
 
