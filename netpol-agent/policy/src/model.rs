@@ -1,14 +1,14 @@
 //! Kubernetes objects as far as they decide anything: valid by construction, and small.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    net::IpAddr,
-    sync::Arc,
-};
+mod policy;
+mod service;
+
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
-use netpol_common::Direction;
+
+pub use policy::{IpBlock, NamespaceScope, Policy, PolicyPeer, PolicyPort, Requirement, Rule, Selector};
+pub use service::{EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort, TargetPort};
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;
@@ -186,188 +186,6 @@ impl Pod {
     #[must_use]
     pub const fn counts(&self) -> bool {
         !self.host_network && !self.finished
-    }
-}
-
-/// A port of a Service or of an EndpointSlice, by number or by the name that the pod gives it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum TargetPort {
-    /// A number.
-    Number(u16),
-    /// A name, looked up on each backend.
-    Name(Arc<str>),
-}
-
-/// A port of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServicePort {
-    /// Empty when the Service has a single port without a name; what slices refer to.
-    pub name: Arc<str>,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The port that clients use.
-    pub port: u16,
-    /// Where it leads.
-    pub target: TargetPort,
-    /// The port on every node; 0 without one.
-    pub node_port: u16,
-}
-
-/// A Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
-    /// Namespace and name.
-    pub key: Key,
-    /// `spec.clusterIPs` that are addresses; empty for a headless Service.
-    pub cluster_ips: Vec<IpAddr>,
-    /// `spec.externalIPs`.
-    pub external_ips: Vec<IpAddr>,
-    /// `status.loadBalancer.ingress[].ip`, unless their `ipMode` is `Proxy`.
-    pub load_balancer_ips: Vec<IpAddr>,
-    /// Its ports.
-    pub ports: Vec<ServicePort>,
-    /// `spec.selector`; `None` when somebody else writes its endpoints.
-    pub selector: Option<Labels>,
-    /// `spec.internalTrafficPolicy: Local`.
-    pub internal_local: bool,
-    /// `spec.externalTrafficPolicy: Local`.
-    pub external_local: bool,
-    /// `spec.publishNotReadyAddresses`.
-    pub publish_not_ready: bool,
-}
-
-/// One endpoint of a slice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SliceEndpoint {
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
-    /// `conditions.ready`; missing is ready.
-    pub ready: bool,
-    /// `conditions.serving`; missing is as `ready`.
-    pub serving: bool,
-    /// `conditions.terminating`; missing is false.
-    pub terminating: bool,
-    /// `nodeName`; empty when not said.
-    pub node: Arc<str>,
-}
-
-/// A port of a slice; one without a number stands for every port and is left out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SlicePort {
-    /// The name of the Service's port.
-    pub name: Arc<str>,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The backend's port.
-    pub port: u16,
-}
-
-/// A slice of the endpoints of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointSlice {
-    /// Namespace and name.
-    pub key: Key,
-    /// The Service, from the label `kubernetes.io/service-name`; empty without one.
-    pub service: Arc<str>,
-    /// Its endpoints.
-    pub endpoints: Vec<SliceEndpoint>,
-    /// Its ports.
-    pub ports: Vec<SlicePort>,
-}
-
-/// One requirement of a selector.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Requirement {
-    /// The key is there with one of the values.
-    In(String, BTreeSet<String>),
-    /// The key is missing, or its value is none of these.
-    NotIn(String, BTreeSet<String>),
-    /// The key is there.
-    Exists(String),
-    /// The key is missing.
-    DoesNotExist(String),
-}
-
-/// A label selector: all requirements hold; without any, everything matches. `matchLabels` are `In` with one value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Selector(pub Vec<Requirement>);
-
-/// Which namespaces a peer speaks of.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum NamespaceScope {
-    /// The policy's own.
-    Own,
-    /// Those that match.
-    Selected(Selector),
-}
-
-/// A block of addresses, masked; `except` are masked too, and only those inside `cidr` are kept.
-/// IPv4-mapped ones are written as IPv4.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IpBlock {
-    /// The block.
-    pub cidr: IpNet,
-    /// What is taken out of it; sorted.
-    pub except: Vec<IpNet>,
-}
-
-/// One item of `from` or `to`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PolicyPeer {
-    /// Pods of namespaces.
-    Pods {
-        /// Which namespaces.
-        namespaces: NamespaceScope,
-        /// Which pods in them.
-        pods: Selector,
-    },
-    /// Addresses.
-    Block(IpBlock),
-    /// An entry that grants nothing: unreadable, empty, or of fields that are not known.
-    Nobody,
-}
-
-/// What one item of `ports` allows.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum PolicyPort {
-    /// Every port of a protocol.
-    All(Protocol),
-    /// A range, both ends inclusive.
-    Range(Protocol, u16, u16),
-    /// A name, looked up on the destination pod.
-    Named(Protocol, Arc<str>),
-    /// An entry that grants nothing.
-    Nothing,
-}
-
-/// One rule.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Rule {
-    /// `None`: any peer at all. `Some` with an empty list cannot come from the API (that is any peer); items that
-    /// could not be read are [`PolicyPeer::Nobody`].
-    pub peers: Option<Vec<PolicyPeer>>,
-    /// `None`: every port of every protocol.
-    pub ports: Option<Vec<PolicyPort>>,
-    /// The rule holds a field that is not known, which might narrow it: it grants nothing.
-    pub void: bool,
-}
-
-/// A NetworkPolicy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Namespace and name.
-    pub key: Key,
-    /// Which pods of its namespace it isolates.
-    pub pod_selector: Selector,
-    /// By [`Direction::index`]: `Some` when it isolates in that direction, with its rules.
-    pub rules: [Option<Vec<Rule>>; 2],
-}
-
-impl Policy {
-    /// The rules of a direction, if it isolates there.
-    #[must_use]
-    pub fn rules(&self, direction: Direction) -> Option<&[Rule]> {
-        self.rules[direction.index()].as_deref()
     }
 }
 

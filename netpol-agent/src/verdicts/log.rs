@@ -189,4 +189,4 @@ fn is_same(before: &Verdict, now: &Verdict) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

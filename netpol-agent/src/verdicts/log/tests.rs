@@ -4,7 +4,7 @@ use super::*;
 use crate::{control::protocol::Cause, verdicts::text::tests::denied};
 
 /// A dropped packet from this port.
-fn drop_from(port: u16) -> Event {
+pub(crate) fn drop_from(port: u16) -> Event {
     Event {
         at: 0,
         src: Addr::NONE,

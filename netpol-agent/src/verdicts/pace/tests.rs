@@ -1,32 +1,11 @@
-use netpol_common::{Addr, Reason, event::Event};
-
 use super::*;
-use crate::{control::protocol::Cause, verdicts::text::tests::denied};
+use crate::{
+    control::protocol::Cause,
+    verdicts::{log::tests::drop_from, text::tests::denied},
+};
 
 fn flow(port: u16) -> Flow {
-    let event = Event {
-        at: 0,
-        src: Addr::NONE,
-        dst: Addr::NONE,
-        src_port: port,
-        dst_port: 80,
-        slot: 16,
-        revision: 1,
-        set: 0,
-        class: 0,
-        port_set: 0,
-        backends: 0,
-        length: 60,
-        proto: 6,
-        direction: 0,
-        reason: Reason::PolicyDenied as u8,
-        tcp_flags: 2,
-        icmp_type: 0,
-        icmp_code: 0,
-        reply: 0,
-        reserved: 0,
-    };
-    Flow::of_drop(&event).unwrap()
+    Flow::of_drop(&drop_from(port)).unwrap()
 }
 
 fn counted(count: u64) -> Arc<Verdict> {
