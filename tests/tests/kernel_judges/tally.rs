@@ -74,9 +74,11 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cases, clusters, passed, .. } = self;
         write!(f, "{cases} cases over {clusters} clusters ({passed} passed")?;
-        for counts in [&self.reasons, &self.kinds, &self.fates] {
-            f.write_str("; ")?;
-            counts.iter().try_for_each(|(what, count)| write!(f, "{what} {count}, "))?;
+        for counts in
+            [&self.reasons, &self.kinds, &self.fates].into_iter().filter(|counts| !counts.is_empty())
+        {
+            let counts: Vec<String> = counts.iter().map(|(what, count)| format!("{what} {count}")).collect();
+            write!(f, "; {}", counts.join(", "))?;
         }
         f.write_str(")")
     }
