@@ -13,7 +13,7 @@ use netpol_common::{
 };
 use netpol_policy::{
     engine::Engine,
-    model::{Key, Namespace, Object, Pod, Policy, Protocol, Selector},
+    model::{Key, Namespace, Object, Pod, Policy, PolicyPort, Protocol, Rule, Selector},
     spec::{Cluster, Payload},
     why::{self, IsolatingPolicy, Miss, Side},
 };
@@ -116,10 +116,29 @@ impl Question {
         }
     }
 
+    /// Whether it was allowed by what holds for everybody, so that nobody has asked what the peer is.
+    const fn by_any_peer(&self) -> bool {
+        matches!(self.reason, Reason::Policy | Reason::Flow)
+            && self.class == CLASS_NONE
+            && self.port_set == PORTS_ALL
+    }
+
+    /// Whether names of ports that rules use may mean something else on the pod than they did: they are part of its
+    /// policy set. What they mean on a peer is part of its class.
+    fn names_have_moved(&self, engine: &Engine, policies: &[Arc<Policy>]) -> bool {
+        let set = engine.endpoint(self.slot).map(|endpoint| endpoint.sets[self.judged.index()]);
+        let ports = |rule: &Rule| rule.ports.as_deref().unwrap_or_default().iter().any(is_named);
+        self.judged == Direction::Ingress
+            && set != Some(self.set)
+            && policies
+                .iter()
+                .any(|policy| policy.rules(self.judged).is_some_and(|all| all.iter().any(ports)))
+    }
+
     /// Whether the peer is no longer what it was to the kernel.
     fn peer_has_moved(&self, engine: &Engine) -> bool {
         let looked_up = match self.reason {
-            Reason::Policy | Reason::PolicyDenied => self.class != CLASS_NONE || self.port_set != PORTS_ALL,
+            Reason::Policy | Reason::PolicyDenied => true,
             // A flow that was judged before is not looked up again.
             Reason::Flow | Reason::FlowDenied => self.class != CLASS_NONE,
             _ => false,
@@ -173,13 +192,17 @@ fn decided(engine: &Engine, node: &str, question: &Question, own: Option<&Key>) 
     if question.quotes || matches!(question.reason, Reason::UnknownFrontend | Reason::NoBackend) {
         return isolated;
     }
+    if !denied && question.by_any_peer() {
+        return Decided { allowed_by: for_everybody(policies, question.judged), ..isolated };
+    }
     let peers = match question.backends {
         BACKENDS_NONE => vec![(IpAddr::from(question.peer), question.port)],
         backends if question.judged == Direction::Egress => engine.backends(backends),
         _ => Vec::new(),
     };
     let judge = own.and_then(|own| engine.store().pod(own));
-    let Some(judge) = judge.filter(|_| !peers.is_empty() && !question.peer_has_moved(engine)) else {
+    let moved = || question.peer_has_moved(engine) || question.names_have_moved(engine, policies);
+    let Some(judge) = judge.filter(|_| !peers.is_empty() && !moved()) else {
         return isolated.changed();
     };
     let sides = Sides::of(engine, node, judge, question.judged, policies, question.proto, &peers);
@@ -194,6 +217,27 @@ fn decided(engine: &Engine, node: &str, question: &Question, own: Option<&Key>) 
     let by_sender = question.reason == Reason::FlowDenied && question.judged == Direction::Ingress;
     let by_sender = if by_sender { sender(engine, node, question) } else { None };
     by_sender.filter(|decided| !decided.changed_since).unwrap_or_else(|| isolated.changed())
+}
+
+const fn is_named(port: &PolicyPort) -> bool {
+    matches!(port, PolicyPort::Named(..))
+}
+
+/// The rules that allow everything with anybody: where there is one, it alone decides.
+fn for_everybody(policies: &[Arc<Policy>], judged: Direction) -> Vec<PolicyPart> {
+    let mut parts = Vec::new();
+    for policy in policies {
+        let rules = policy.rules(judged).into_iter().flatten().enumerate();
+        for (index, _) in rules.filter(|(_, rule)| !rule.void && rule.peers.is_none() && rule.ports.is_none())
+        {
+            parts.push(PolicyPart {
+                policy: why::name_of(&policy.key),
+                number: index + 1,
+                rule: format!("spec.{}[{index}]", judged.name()),
+            });
+        }
+    }
+    parts
 }
 
 /// At its destination, a packet was denied by its sender's egress. `None` when the sender is not known by its address.

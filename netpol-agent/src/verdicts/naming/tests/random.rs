@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::Write as _};
 
 use netpol_common::packet::UDP;
 use netpol_policy::{
-    model::{Policy, Protocol},
+    model::{Pod, Policy, Protocol},
     spec::{Cluster, Payload, Sender, Traffic, matching},
 };
 
@@ -213,7 +213,22 @@ impl World {
             let by = (0..rules.len()).filter(|rule| self.alone(policy, Some(*rule), event, direction));
             allowed.extend(by.map(|rule| (policy.key.to_string(), rule + 1)));
         }
-        (allowed, isolating)
+        // Where a rule allows everything with anybody, nobody asks what the peer is.
+        let everything = self.for_everybody(pod, direction);
+        (if everything.is_empty() { allowed } else { everything }, isolating)
+    }
+
+    fn for_everybody(&self, pod: &Pod, direction: Direction) -> Vec<(String, usize)> {
+        let selecting = self.policies().filter(|policy| matching::selects(&policy.pod_selector, &pod.labels));
+        let mut all = Vec::new();
+        for policy in selecting {
+            for (index, rule) in policy.rules(direction).into_iter().flatten().enumerate() {
+                if !rule.void && rule.peers.is_none() && rule.ports.is_none() {
+                    all.push((policy.key.to_string(), index + 1));
+                }
+            }
+        }
+        all
     }
 }
 
