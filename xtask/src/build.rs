@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::setup::{self, Ebpf, Needs};
-use crate::{process, project};
+use crate::{process, project, vm};
 
 /// Build the `netpol` binary with its eBPF programs inside, and print its path
 ///
@@ -15,11 +15,14 @@ pub(crate) struct Arguments {
     /// Build with optimisations, as it is shipped
     #[arg(long)]
     release: bool,
+    /// Instead the static program that the test pods of a cluster run
+    #[arg(long, conflicts_with = "release")]
+    prober: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let ready = setup::ensure(&Needs { build: true, ..Needs::default() })?;
-    let path = netpol(&ready.ebpf, arguments.release)?;
+    let path = if arguments.prober { prober()? } else { netpol(&ready.ebpf, arguments.release)? };
     println!("{}", path.display());
     Ok(())
 }
@@ -27,6 +30,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 /// Builds the agent and returns the path of `netpol`.
 pub(crate) fn netpol(ebpf: &Ebpf, release: bool) -> Result<PathBuf> {
     binary(ebpf, release, "netpol-agent", "netpol")
+}
+
+/// Builds what the test pods of a cluster run, and returns its path.
+pub(crate) fn prober() -> Result<PathBuf> {
+    project::executable(&mut vm::static_cargo(&["build"]), "netpol-prober", "netpol-prober")
+        .context("cannot build a static netpol-prober for the test pods")
 }
 
 /// Builds one binary of a package and returns its path.

@@ -8,6 +8,7 @@ pub(crate) mod kernels;
 mod machine;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -70,16 +71,8 @@ pub(crate) fn programs(ebpf: &Ebpf) -> Result<Programs> {
         bail!("the virtual machine runs x86-64 kernels only: use `--kernel host` on this machine");
     }
     let cargo = |command: &[&str]| {
-        let mut cargo = project::cargo();
+        let mut cargo = static_cargo(command);
         ebpf.prepare(&mut cargo);
-        cargo.args(command).args([
-            "--target",
-            TARGET,
-            "--config",
-            "profile.dev.strip=\"symbols\"",
-            "--target-dir",
-        ]);
-        cargo.arg(project::target_folder("vm")).env(TARGET_FLAGS.0, TARGET_FLAGS.1);
         cargo
     };
     let built = |package: &str, name: &str| {
@@ -98,6 +91,20 @@ pub(crate) fn programs(ebpf: &Ebpf) -> Result<Programs> {
         tests.retain(|(name, _)| names.contains(name));
     }
     Ok(Programs { init, netpol, tests })
+}
+
+/// A cargo command that builds static programs, which run where no libraries are.
+pub(crate) fn static_cargo(command: &[&str]) -> Command {
+    let mut cargo = project::cargo();
+    cargo.args(command).args([
+        "--target",
+        TARGET,
+        "--config",
+        "profile.dev.strip=\"symbols\"",
+        "--target-dir",
+    ]);
+    cargo.arg(project::target_folder("vm")).env(TARGET_FLAGS.0, TARGET_FLAGS.1);
+    cargo
 }
 
 /// The names of the test targets that run on every kernel.

@@ -20,7 +20,11 @@ const RULES: &[Rule] = &[
     Rule { name: "netpol-policy", may_use: &["netpol-common"] },
     // The programs are no library of the agent: its build script compiles them, and must know when they change.
     Rule { name: "netpol-agent", may_use: &["netpol-common", "netpol-policy", "netpol-ebpf (build)"] },
-    Rule { name: "netpol-tests", may_use: &["netpol-common", "netpol-policy", "netpol-agent"] },
+    Rule {
+        name: "netpol-tests",
+        may_use: &["netpol-common", "netpol-policy", "netpol-agent", "netpol-prober"],
+    },
+    Rule { name: "netpol-prober", may_use: &[] },
     Rule { name: "netpol-vm", may_use: &[] },
     Rule { name: "xtask", may_use: &[] },
 ];
