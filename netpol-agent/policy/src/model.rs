@@ -161,6 +161,9 @@ pub struct Pod {
     pub key: Key,
     /// `metadata.uid`; empty in a manifest without one.
     pub uid: Arc<str>,
+    /// Of the mirror of a static pod: what the kubelet, its container runtime and its CNI plugins know the pod by,
+    /// instead of the UID, from the annotation `kubernetes.io/config.mirror`.
+    pub mirror_of: Option<Arc<str>>,
     /// Its labels.
     pub labels: Labels,
     /// `spec.nodeName`; empty when it is not scheduled.
@@ -186,6 +189,12 @@ impl Pod {
     #[must_use]
     pub const fn counts(&self) -> bool {
         !self.host_network && !self.finished
+    }
+
+    /// Whether this is the pod that a node knows by a UID. Where one side says none, nothing speaks against it.
+    #[must_use]
+    pub fn has_uid(&self, uid: &str) -> bool {
+        self.uid.is_empty() || uid.is_empty() || *self.uid == *uid || self.mirror_of.as_deref() == Some(uid)
     }
 }
 

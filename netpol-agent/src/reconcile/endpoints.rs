@@ -29,10 +29,7 @@ fn name_of(discovered: &Discovered, ifindex: u32) -> Option<&str> {
 impl<D: Datapath> Reconciler<D> {
     /// Whether the pod is among the objects: by its name, and by its UID where both sides say one.
     fn is_known(&self, local: &LocalPod) -> bool {
-        self.engine
-            .store()
-            .pod(&local.pod)
-            .is_some_and(|pod| pod.uid.is_empty() || local.uid.is_empty() || *pod.uid == *local.uid)
+        self.engine.store().pod(&local.pod).is_some_and(|pod| pod.has_uid(&local.uid))
     }
 
     /// Tells the engine of every endpoint that has come, changed or gone.

@@ -97,6 +97,7 @@ fn pod(rng: &mut Rng, n: u8) -> Pod {
     let mut pod = Pod {
         key: Key::new(NAMESPACES[usize::from(n) % 3], &format!("p{n}")),
         uid: format!("uid-{n}").into(),
+        mirror_of: None,
         labels: labels(rng),
         node: if local { NODE } else { "there" }.into(),
         addresses: vec![IpAddr::from([10, 1, 0, n]), ip(&format!("fd01::{n:x}"))],

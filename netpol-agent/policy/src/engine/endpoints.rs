@@ -99,9 +99,7 @@ impl Endpoints {
 
     /// Whether a pod's object is of the pod behind an endpoint, not of another one with its name.
     pub(super) fn is_of(&self, slot: u32, pod: &Pod) -> bool {
-        self.states.get(&slot).is_some_and(|s| {
-            pod.counts() && (s.local.uid.is_empty() || pod.uid.is_empty() || s.local.uid == pod.uid)
-        })
+        self.states.get(&slot).is_some_and(|s| pod.counts() && pod.has_uid(&s.local.uid))
     }
 
     /// Whether an endpoint judges senders, once the hooks are as they are to be.

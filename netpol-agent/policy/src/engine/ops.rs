@@ -170,7 +170,8 @@ pub struct LocalEndpoint {
     pub ifindex: u32,
     /// The pod, when it is known; without it the endpoint is closed.
     pub pod: Option<Key>,
-    /// The pod's UID; empty when it is not known. The object of another UID is another pod.
+    /// The pod's UID as the node knows it; empty when it is not known. The object of another UID is another pod
+    /// ([`Pod::has_uid`](crate::model::Pod::has_uid)).
     pub uid: Arc<str>,
     /// The pod's addresses as discovered; `status.podIPs` are added.
     pub addresses: Vec<IpAddr>,

@@ -12,6 +12,9 @@ use super::{
 };
 use crate::model::{Key, NamedPort, Pod, Protocol};
 
+/// On the mirror pod that a kubelet makes for a static one: the static pod's own UID (a hash of its manifest).
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
 /// Reads a pod.
 pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
     let empty = &Map::new();
@@ -20,9 +23,11 @@ pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
     let path = Path::field_of_root("spec");
     let node = text(spec.get("nodeName"), &path.field("nodeName"), notes).into();
     let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
+    let mirror_of = meta.annotations.and_then(|all| all.get(MIRROR_ANNOTATION)).and_then(Value::as_str);
     Pod {
         key: meta.key,
         uid: meta.uid,
+        mirror_of: mirror_of.filter(|uid| !uid.is_empty()).map(Into::into),
         labels: meta.labels,
         node,
         addresses: addresses(status, notes),
@@ -46,6 +51,7 @@ pub(super) fn template(template: &Template<'_>, key: Key, notes: &mut Notes) -> 
     Pod {
         key,
         uid: "".into(),
+        mirror_of: None,
         labels: meta::labels(labels, &metadata.field("labels"), notes),
         node: "".into(),
         addresses: Vec::new(),

@@ -127,6 +127,7 @@ impl Parties {
         let pod = Pod {
             key: Key::new(namespace, &pairs.join(",")),
             uid: "".into(),
+            mirror_of: None,
             labels: labels.clone(),
             node: "".into(),
             addresses: Vec::new(),

@@ -64,6 +64,7 @@ pub(crate) fn pod(number: u32) -> Pod {
     Pod {
         key: Key::new(&format!("namespace-{namespace}"), &format!("pod-{number}")),
         uid: format!("{number}").into(),
+        mirror_of: None,
         labels,
         node: if local { NODE.into() } else { format!("node-{}", 1 + number % 90).into() },
         addresses: addresses.to_vec(),

@@ -41,6 +41,7 @@ pub(crate) fn pod(key: &str, text: &str, addresses: &[&str]) -> Pod {
     Pod {
         key: Key::new(namespace, name),
         uid: "".into(),
+        mirror_of: None,
         labels: labels(text),
         node: NODE.into(),
         addresses: addresses.iter().map(|a| ip(a)).collect(),

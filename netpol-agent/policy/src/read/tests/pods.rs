@@ -63,6 +63,25 @@ fn row_38_a_deletion_timestamp_makes_it_terminating() {
 }
 
 #[test]
+fn the_mirror_of_a_static_pod_is_known_by_the_static_pods_uid_too() {
+    let document = |annotations: Value| {
+        json!({"apiVersion": "v1", "kind": "Pod",
+                          "metadata": {"name": "a", "uid": "u1", "annotations": annotations}})
+    };
+    let read = |annotations| {
+        let [Read::Object { object: Object::Pod(pod), .. }] = &read_document(&document(annotations))[..]
+        else {
+            panic!()
+        };
+        pod.clone()
+    };
+    let mirror = read(json!({"kubernetes.io/config.mirror": "f3c0", "kubernetes.io/config.hash": "f3c0"}));
+    assert!(mirror.has_uid("u1") && mirror.has_uid("f3c0") && mirror.has_uid("") && !mirror.has_uid("f3c1"));
+    let other = read(json!({"kubernetes.io/config.hash": "f3c0"}));
+    assert!(other.has_uid("u1") && !other.has_uid("f3c0"), "only a mirror stands for another pod");
+}
+
+#[test]
 fn readiness_is_the_condition_or_what_a_manifest_leaves_open() {
     let condition =
         |status: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": status}]});
