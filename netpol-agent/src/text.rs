@@ -2,23 +2,8 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
-/// A text from outside with its control characters (and those that turn the direction of writing) escaped, so that a
-/// name cannot move the cursor or forge a line.
-#[must_use]
-pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_hostile) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if is_hostile(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
-}
+pub use netpol_policy::why::escape;
+use netpol_policy::why::is_hostile;
 
 /// As [`escape`], but leaves the ends of lines: for texts that have several.
 #[must_use]
@@ -77,12 +62,6 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Rows with their columns padded to the widest cell; every cell is escaped.

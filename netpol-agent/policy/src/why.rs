@@ -34,7 +34,7 @@ use crate::{
 
 pub use destination::Frontend;
 pub use end::{End, InvalidEnd};
-pub use escape::escaped;
+pub use escape::{escape, escaped, is_hostile};
 pub use flow::{Ends, FlowExplanation, Path, Who};
 pub use matrix::{Cell, CellVerdict, Column, Matrix, Row, matrix};
 pub use side::{AlwaysReason, Granted, IsolatingPolicy, Miss, NearestRule, Side};

@@ -8,8 +8,11 @@ use std::{
 
 use netpol_common::tables::Digest;
 
-use super::{interner::digest_of, selectors};
-use crate::model::{IpBlock, Protocol, Selector};
+use super::interner::digest_of;
+use crate::{
+    model::{IpBlock, Protocol, Selector},
+    policy_text::selector_text,
+};
 
 /// A port name with its protocol.
 pub(super) type Name = (Protocol, Arc<str>);
@@ -42,12 +45,12 @@ impl Feature {
                 let place = match namespaces {
                     Namespaces::Named(name) => format!("in {name}"),
                     Namespaces::Selected(s) if s.0.is_empty() => "in every namespace".into(),
-                    Namespaces::Selected(s) => format!("in namespaces {}", selectors::text(s)),
+                    Namespaces::Selected(s) => format!("in namespaces {}", selector_text(s)),
                 };
                 if pods.0.is_empty() {
                     format!("pods {place}")
                 } else {
-                    format!("pods {} {place}", selectors::text(pods))
+                    format!("pods {} {place}", selector_text(pods))
                 }
             }
             Self::Block(block) if block.except.is_empty() => block.cidr.to_string(),

@@ -1,4 +1,4 @@
-//! Label selectors: matching, one form for equal ones, text.
+//! Label selectors: matching, and one form for equal ones.
 
 use crate::model::{Labels, Requirement, Selector};
 
@@ -18,26 +18,4 @@ pub(super) fn canonical(selector: &Selector) -> Selector {
     requirements.sort();
     requirements.dedup();
     Selector(requirements)
-}
-
-/// As `kubectl` writes it.
-pub(super) fn text(selector: &Selector) -> String {
-    let parts: Vec<String> = selector
-        .0
-        .iter()
-        .map(|requirement| match requirement {
-            Requirement::In(key, values) if values.len() == 1 => {
-                format!("{key}={}", values.first().map_or("", String::as_str))
-            }
-            Requirement::In(key, values) => format!("{key} in ({})", list(values)),
-            Requirement::NotIn(key, values) => format!("{key} notin ({})", list(values)),
-            Requirement::Exists(key) => key.clone(),
-            Requirement::DoesNotExist(key) => format!("!{key}"),
-        })
-        .collect();
-    parts.join(",")
-}
-
-fn list(values: &std::collections::BTreeSet<String>) -> String {
-    values.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
