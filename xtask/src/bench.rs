@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use crate::build;
-use crate::setup::{self, Needs};
+use crate::setup::{self, Needs, kubernetes::Extent};
 
 /// Measure what a packet costs, as ratios to an empty classifier in the same run
 ///
@@ -19,6 +19,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let ready = setup::ensure(&Needs { build: true, laboratory: true, ..Needs::default() })?;
-    build::become_program(&ready.ebpf, "netpol-bench", &arguments.rest)
+    let ready = setup::ensure(&Needs {
+        build: true,
+        laboratory: true,
+        kubernetes: Some(Extent::ControlPlane),
+        ..Needs::default()
+    })?;
+    build::become_program(&ready.ebpf, "netpol-bench", &arguments.rest, |bench| ready.tell_kubernetes(bench))
 }

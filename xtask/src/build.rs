@@ -1,6 +1,8 @@
 //! `cargo xtask build`: the one binary that is shipped.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
@@ -49,17 +51,28 @@ pub(crate) fn binary(ebpf: &Ebpf, release: bool, package: &str, name: &str) -> R
     project::executable(&mut cargo, package, name)
 }
 
+/// Builds the program that probes from inside pods: static, since an image holds nothing else that it would need.
+pub(crate) fn prober() -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    cargo.args(["build", "--target", vm::TARGET, "--target-dir"]);
+    cargo.arg(project::target_folder("vm")).env(vm::TARGET_FLAGS.0, vm::TARGET_FLAGS.1);
+    project::executable(&mut cargo, "netpol-prober", "netpol-prober")
+}
+
 /// Replaces this process by a program of package `netpol-tests`, which gets the path of `netpol` in `NETPOL_BIN`.
 ///
 /// By replacing it, signals and the exit code are the program's own: Ctrl-C reaches it, and the shell waits until it
 /// has tidied up.
-pub(crate) fn become_program(ebpf: &Ebpf, name: &str, arguments: &[std::ffi::OsString]) -> Result<()> {
+pub(crate) fn become_program(
+    ebpf: &Ebpf,
+    name: &str,
+    arguments: &[OsString],
+    prepare: impl FnOnce(&mut Command),
+) -> Result<()> {
     let netpol = netpol(ebpf, true)?;
     let program = binary(ebpf, true, "netpol-tests", name)?;
-    Err(process::replace(
-        std::process::Command::new(program)
-            .args(arguments)
-            .env("NETPOL_BIN", netpol)
-            .current_dir(project::root()),
-    ))
+    let mut command = Command::new(program);
+    command.args(arguments).env("NETPOL_BIN", netpol).current_dir(project::root());
+    prepare(&mut command);
+    Err(process::replace(&mut command))
 }

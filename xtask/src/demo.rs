@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use anyhow::Result;
 
 use crate::build;
+use crate::cluster::{self, Programs};
 use crate::setup::{self, Needs};
 
 /// See the reference policies enforced on real packets between network namespaces, without a cluster
@@ -17,17 +18,27 @@ pub(crate) struct Arguments {
     /// Leave the laboratory up at the end and print commands to play with
     #[arg(long)]
     keep: bool,
+    /// On a real Kubernetes, which is brought up when it does not run (see `cargo xtask cluster`): the reference policies by
+    /// `kubectl apply`, agents on every node, pods on one node and across two
+    #[arg(long)]
+    cluster: bool,
     /// Further flags of the demo itself
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let ready = setup::ensure(&Needs { build: true, laboratory: true, ..Needs::default() })?;
     let mut flags: Vec<OsString> = Vec::new();
     if arguments.keep {
         flags.push("--keep".into());
     }
     flags.extend(arguments.rest.iter().cloned());
-    build::become_program(&ready.ebpf, "netpol-demo", &flags)
+    if arguments.cluster {
+        flags.insert(0, "--cluster".into());
+        let ready = setup::ensure(&cluster::needs())?;
+        let programs = Programs::build(&ready)?;
+        return build::become_program(&ready.ebpf, "netpol-demo", &flags, |demo| programs.tell(&ready, demo));
+    }
+    let ready = setup::ensure(&Needs { build: true, laboratory: true, ..Needs::default() })?;
+    build::become_program(&ready.ebpf, "netpol-demo", &flags, |_| {})
 }

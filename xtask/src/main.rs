@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod ci;
+mod cluster;
 mod demo;
 mod process;
 mod project;
@@ -29,6 +30,7 @@ enum Command {
     Demo(demo::Arguments),
     Test(test::Arguments),
     Bench(bench::Arguments),
+    Cluster(cluster::Arguments),
     Ci(ci::Arguments),
 }
 
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
     };
     match outcome {

@@ -3,12 +3,14 @@
 //! Owns the order of the steps. What each needs is in its own module; none of them knows the commands. Heavy things are
 //! kept in the cache folder, `${XDG_CACHE_HOME:-$HOME/.cache}/netpol/`, under a name with their version:
 //!
-//! - `bpf-linker-0.13.0/bin/bpf-linker`, `cargo-deny-<version>/bin/cargo-deny`, `linux-<package version>/`
+//! - `bpf-linker-0.13.0/bin/bpf-linker`, `cargo-deny-<version>/bin/cargo-deny`, `linux-<package version>/`,
+//!   `kubernetes-<version>/bin/`
 //! - `bpf-toolchain`: a file with the name of the rustup toolchain that compiles the eBPF programs. The agent's build
 //!   script reads it where `NETPOL_BPF_TOOLCHAIN` is not set, so that a plain `cargo build` works as well.
 
 mod deny;
 mod distribution;
+pub(crate) mod kubernetes;
 mod linker;
 mod packages;
 mod report;
@@ -27,7 +29,7 @@ use report::Report;
 /// Find or install everything that the other commands need, and say what it took
 ///
 /// The eBPF toolchain (rustup's nightly with its library sources where that can be had, the distribution's packages
-/// where not), bpf-linker, the programs of the network laboratory, and the kernels for the virtual machine. Heavy
+/// where not), bpf-linker, the programs of the network laboratory, the kernels for the virtual machine, and an API server. Heavy
 /// things are kept outside the tree, in ${XDG_CACHE_HOME:-$HOME/.cache}/netpol, keyed by version. Takes a few seconds
 /// when there is nothing to do. Installing packages and loading eBPF programs need root.
 #[derive(Debug, clap::Args)]
@@ -35,6 +37,9 @@ pub(crate) struct Arguments {
     /// Also what `cargo xtask ci` needs: cargo-deny, some minutes to compile
     #[arg(long)]
     ci: bool,
+    /// Also what `cargo xtask cluster` needs: Kubernetes from Go modules, some ten minutes to compile, and containerd
+    #[arg(long)]
+    cluster: bool,
 }
 
 /// What a command needs before it can start.
@@ -48,6 +53,8 @@ pub(crate) struct Needs {
     pub kernels: Vec<vm::Series>,
     /// cargo-deny.
     pub deny: bool,
+    /// Kubernetes itself.
+    pub kubernetes: Option<kubernetes::Extent>,
 }
 
 /// What `ensure` found or installed.
@@ -57,6 +64,17 @@ pub(crate) struct Ready {
     pub kernels: Vec<vm::Kernel>,
     /// The `cargo-deny` program, where it was asked for.
     pub deny: Option<PathBuf>,
+    /// The folder with the programs of Kubernetes, where they were asked for.
+    pub kubernetes: Option<PathBuf>,
+}
+
+impl Ready {
+    /// Tells a program where those of Kubernetes are.
+    pub(crate) fn tell_kubernetes(&self, command: &mut Command) {
+        if let Some(folder) = &self.kubernetes {
+            command.env("NETPOL_KUBERNETES", folder);
+        }
+    }
 }
 
 /// How the eBPF programs are compiled, told to the agent's build script through the environment.
@@ -94,8 +112,15 @@ impl Ebpf {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let needs =
-        Needs { build: true, laboratory: true, kernels: vm::supported_series().to_vec(), deny: arguments.ci };
+    let kubernetes =
+        if arguments.cluster { kubernetes::Extent::Cluster } else { kubernetes::Extent::ControlPlane };
+    let needs = Needs {
+        build: true,
+        laboratory: true,
+        kernels: vm::supported_series().to_vec(),
+        deny: arguments.ci,
+        kubernetes: Some(kubernetes),
+    };
     take(&needs, Report::full()).map(drop)
 }
 
@@ -134,9 +159,16 @@ fn take(needs: &Needs, mut report: Report) -> Result<Ready> {
             kernels.push(vm::kernels::ensure(*series, &cache, &mut report)?);
         }
     }
+    let mut kubernetes = None;
+    if let Some(extent) = needs.kubernetes {
+        if extent == kubernetes::Extent::Cluster {
+            packages::ensure(packages::CLUSTER, &mut report)?;
+        }
+        kubernetes = Some(kubernetes::ensure(extent, &cache, &mut report)?);
+    }
     let deny = if needs.deny { Some(deny::ensure(&cache, &mut report)?) } else { None };
     report.finish();
-    Ok(Ready { ebpf, kernels, deny })
+    Ok(Ready { ebpf, kernels, deny, kubernetes })
 }
 
 pub(crate) use report::Report as Progress;

@@ -1,20 +1,22 @@
 //! `cargo xtask test`: every test, privileged ones too, and the programs on every kernel; then one line of totals.
 
+mod cluster;
 mod totals;
 
 use std::io::{BufRead as _, BufReader, pipe};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use crate::setup::{self, Ebpf, Needs, Ready};
+use crate::setup::{self, Needs, Ready, kubernetes::Extent};
 use crate::{build, project, vm};
 use totals::Totals;
 
 /// Run every test: on this kernel, privileged ones too, and the eBPF programs on each supported kernel
 ///
-/// Finds or installs what is missing first. The last line is the total, as `N passed, N failed, N skipped`. Exits with
+/// With --cluster those on a real Kubernetes instead: all of them on the cluster that `cargo xtask cluster up` makes (taken when it
+/// runs, made otherwise), and a sample on each other combination of kube-proxy's mode, CNI and address family. Finds or installs what is missing first. The last line is the total, as `N passed, N failed, N skipped`. Exits with
 /// 0 only when something ran, nothing failed and nothing was skipped. Needs root.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -22,6 +24,9 @@ pub(crate) struct Arguments {
     /// default is `host`
     #[arg(long, value_name = "KERNEL", value_parser = ["host", "all", "5.10", "6.1", "6.12"])]
     kernel: Option<String>,
+    /// The tests on a real Kubernetes
+    #[arg(long, conflicts_with = "kernel")]
+    cluster: bool,
     /// Also the long variants of tests (sets NETPOL_LONG=1 for them)
     #[arg(long)]
     long: bool,
@@ -31,23 +36,11 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let start = Instant::now();
-    let default = if arguments.filter.is_some() { "host" } else { "all" };
-    let kernel = arguments.kernel.as_deref().unwrap_or(default);
-    let on_host = matches!(kernel, "host" | "all");
-    let kernels = vm::supported_series()
-        .iter()
-        .copied()
-        .filter(|series| kernel == "all" || kernel == series.name)
-        .collect();
-    let ready = setup::ensure(&Needs { build: true, laboratory: true, kernels, ..Needs::default() })
-        .context("the tests cannot run (without these rights, `cargo test` runs those that need none)")?;
-
     let mut totals = Totals::default();
-    if on_host {
-        host(&ready.ebpf, arguments, &mut totals)?;
-    }
-    if !ready.kernels.is_empty() {
-        other_kernels(&ready, &mut totals)?;
+    if arguments.cluster {
+        cluster::run(arguments, &mut totals)?;
+    } else {
+        kernels(arguments, &mut totals)?;
     }
     println!();
     totals.print_what_ran();
@@ -56,12 +49,37 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     totals.verdict()
 }
 
-/// `cargo test` on the default members, with its output passed on and counted.
-fn host(ebpf: &Ebpf, arguments: &Arguments, totals: &mut Totals) -> Result<()> {
+/// The tests on this machine's kernel and on others, as far as they are asked for.
+fn kernels(arguments: &Arguments, totals: &mut Totals) -> Result<()> {
+    let default = if arguments.filter.is_some() { "host" } else { "all" };
+    let kernel = arguments.kernel.as_deref().unwrap_or(default);
+    let on_host = matches!(kernel, "host" | "all");
+    let kernels = vm::supported_series()
+        .iter()
+        .copied()
+        .filter(|series| kernel == "all" || kernel == series.name)
+        .collect();
+    let kubernetes = on_host.then_some(Extent::ControlPlane);
+    let ready =
+        setup::ensure(&Needs { build: true, laboratory: true, kernels, kubernetes, ..Needs::default() })
+            .context("the tests cannot run (without these rights, `cargo test` runs those that need none)")?;
+
+    if on_host {
+        host(&ready, arguments, totals)?;
+    }
+    if !ready.kernels.is_empty() {
+        other_kernels(&ready, totals)?;
+    }
+    Ok(())
+}
+
+/// `cargo test` on the default members.
+fn host(ready: &Ready, arguments: &Arguments, totals: &mut Totals) -> Result<()> {
     println!("== this machine's kernel");
-    let netpol = build::netpol(ebpf, false)?;
+    let netpol = build::netpol(&ready.ebpf, false)?;
     let mut cargo = project::cargo();
-    ebpf.prepare(&mut cargo);
+    ready.ebpf.prepare(&mut cargo);
+    ready.tell_kubernetes(&mut cargo);
     cargo.args(["test", "--no-fail-fast"]).env("NETPOL_BIN", netpol);
     // The tests on real packets mostly wait for packets that must not come.
     cargo.env("RUST_TEST_THREADS", "6");
@@ -70,7 +88,11 @@ fn host(ebpf: &Ebpf, arguments: &Arguments, totals: &mut Totals) -> Result<()> {
     }
     cargo.arg("--");
     cargo.args(&arguments.filter).arg("--include-ignored");
+    passed_on(&mut cargo, totals)
+}
 
+/// Runs `cargo test`; its output is passed on and counted.
+fn passed_on(cargo: &mut Command, totals: &mut Totals) -> Result<()> {
     // One pipe for both streams: which binary a result belongs to is said on the one, the result on the other.
     let (reader, writer) = pipe().context("cannot make a pipe")?;
     let second = writer.try_clone().context("cannot make a pipe")?;
@@ -81,7 +103,7 @@ fn host(ebpf: &Ebpf, arguments: &Arguments, totals: &mut Totals) -> Result<()> {
         .spawn()
         .context("cannot start cargo test")?;
     // The command holds the writing ends, and the pipe would never end.
-    drop(cargo);
+    cargo.stdout(Stdio::null()).stderr(Stdio::null());
     for line in BufReader::new(reader).split(b'\n') {
         let line = line.context("cannot read what the tests say")?;
         let line = String::from_utf8_lossy(&line);

@@ -1,4 +1,4 @@
-//! Programs of the distribution, looked for by their name on the `PATH`.
+//! Programs of the distribution, looked for by their name on the `PATH`, or by their whole path.
 
 use anyhow::{Result, bail};
 
@@ -21,6 +21,19 @@ pub(crate) const LABORATORY: &[Program] = &[
     ("dnsmasq", "dnsmasq-base"),
     ("openssl", "openssl"),
     ("ping", "iputils-ping"),
+];
+
+/// What the nodes of a cluster run beside Kubernetes itself; the plugins of CNI are on no `PATH`.
+pub(crate) const CLUSTER: &[Program] = &[
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("busybox", "busybox"),
+    ("iptables", "iptables"),
+    ("nft", "nftables"),
+    ("conntrack", "conntrack"),
+    ("ip", "iproute2"),
+    ("nsenter", "util-linux"),
 ];
 
 /// What booting another kernel takes.

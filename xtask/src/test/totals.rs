@@ -19,6 +19,8 @@ pub(crate) struct Totals {
     parts: Vec<Part>,
     /// The binary whose output is being read.
     current: String,
+    /// What is said of every part behind its name.
+    on: String,
     broken: Vec<String>,
     /// How many of what the tests say that they have done.
     counted: BTreeMap<String, u64>,
@@ -30,7 +32,7 @@ impl Totals {
         let line = line.trim();
         if let Some(name) = line.strip_prefix("Running ") {
             // "unittests src/lib.rs (target/debug/deps/name-0123)": the file's name tells which crate it is.
-            self.current = binary_name(name);
+            self.current = binary_name(name) + &self.on;
         } else if let Some(name) = line.strip_prefix("Doc-tests ") {
             self.current = format!("{name} (examples in the documentation)");
         } else if let Some(result) = line.strip_prefix("test result: ") {
@@ -56,6 +58,11 @@ impl Totals {
     /// `what` failed as a whole, whatever its tests said.
     pub(crate) fn broken(&mut self, what: &str) {
         self.broken.push(what.to_owned());
+    }
+
+    /// Where the binaries that follow run; said behind their names.
+    pub(crate) fn on(&mut self, place: &str) {
+        place.clone_into(&mut self.on);
     }
 
     /// What follows belongs to `name`.

@@ -1,0 +1,116 @@
+//! `cargo xtask test --cluster`: the tests on a real Kubernetes, whole on one combination of proxy and CNI and a sample on
+//! each other one.
+
+use anyhow::{Context as _, Result};
+
+use super::{Arguments, passed_on};
+use crate::cluster::{self, Programs};
+use crate::setup::{self, Ready};
+use crate::test::totals::Totals;
+use crate::{build, process, project};
+
+/// What a cluster is made of.
+struct Combination {
+    proxy: &'static str,
+    cni: &'static str,
+    family: &'static str,
+}
+
+/// The one that everything is tried on; what `cargo xtask cluster up` makes when nothing is said.
+const FULL: Combination = Combination { proxy: "nftables", cni: "bridge", family: "dual" };
+
+/// Those on which a sample is tried.
+const OTHERS: &[Combination] = &[
+    Combination { proxy: "iptables", cni: "bridge", family: "dual" },
+    Combination { proxy: "nftables", cni: "ptp", family: "ipv4" },
+    Combination { proxy: "iptables", cni: "ptp", family: "dual" },
+    Combination { proxy: "nftables", cni: "bridge", family: "ipv6" },
+];
+
+/// What the path of a test says that is run on every combination.
+const SAMPLE: &str = "in_each_combination";
+
+/// The cluster that `cargo xtask cluster up` makes; taken as it is when it runs.
+const USUAL: &str = "default";
+/// The clusters that are made here, one after the other.
+const OWN: &str = "tests";
+
+impl Combination {
+    fn name(&self) -> String {
+        format!("kube-proxy {}, CNI {}, {}", self.proxy, self.cni, self.family)
+    }
+
+    fn flags(&self) -> [&str; 6] {
+        ["--proxy", self.proxy, "--cni", self.cni, "--family", self.family]
+    }
+}
+
+pub(super) fn run(arguments: &Arguments, totals: &mut Totals) -> Result<()> {
+    let ready = setup::ensure(&cluster::needs()).context("the tests on a cluster cannot run")?;
+    let programs = Programs::build(&ready)?;
+    let usual = process::succeeds(programs.cluster(&ready).args(["status", "--name", USUAL]));
+    if usual {
+        println!("== the cluster {USUAL} that runs ({})", FULL.name());
+        process::run(programs.cluster(&ready).args(["up", "--name", USUAL]).args(FULL.flags()))
+            .context("the tests want the cluster as `cargo xtask cluster up` makes it: take it down first")?;
+        tests(arguments, &ready, &programs, USUAL, &FULL, arguments.filter.as_deref(), totals)?;
+    } else {
+        on_own(arguments, &ready, &programs, &FULL, arguments.filter.as_deref(), totals)?;
+    }
+    // A filter asks for certain tests, not for all of them everywhere.
+    if arguments.filter.is_none() {
+        for combination in OTHERS {
+            on_own(arguments, &ready, &programs, combination, Some(SAMPLE), totals)?;
+        }
+    }
+    Ok(())
+}
+
+/// The tests on a cluster that is made for them.
+fn on_own(
+    arguments: &Arguments,
+    ready: &Ready,
+    programs: &Programs,
+    combination: &Combination,
+    filter: Option<&str>,
+    totals: &mut Totals,
+) -> Result<()> {
+    println!("== a cluster: {}", combination.name());
+    let down = || process::run(programs.cluster(ready).args(["down", "--name", OWN]));
+    // An interrupted run may have left one.
+    down()?;
+    let up = process::run(programs.cluster(ready).args(["up", "--name", OWN]).args(combination.flags()));
+    if let Err(error) = &up {
+        println!("FAILED: {error:#}");
+    }
+    totals.one(&format!("cluster up: {}", combination.name()), up.is_ok());
+    if up.is_ok() {
+        tests(arguments, ready, programs, OWN, combination, filter, totals)?;
+    }
+    down()
+}
+
+fn tests(
+    arguments: &Arguments,
+    ready: &Ready,
+    programs: &Programs,
+    name: &str,
+    combination: &Combination,
+    filter: Option<&str>,
+    totals: &mut Totals,
+) -> Result<()> {
+    let netpol = build::netpol(&ready.ebpf, false)?;
+    let mut cargo = project::cargo();
+    ready.ebpf.prepare(&mut cargo);
+    programs.tell(ready, &mut cargo);
+    cargo.args(["test", "--package", "netpol-tests", "--test", "cluster"]);
+    cargo.env("NETPOL_BIN", netpol).env("NETPOL_CLUSTER", name).env("RUST_TEST_THREADS", "4");
+    if arguments.long {
+        cargo.env("NETPOL_LONG", "1");
+    }
+    cargo.arg("--").args(filter).arg("--include-ignored");
+    totals.on(&format!(", {}", combination.name()));
+    let outcome = passed_on(&mut cargo, totals);
+    totals.on("");
+    outcome
+}
