@@ -51,14 +51,6 @@ pub(crate) fn binary(ebpf: &Ebpf, release: bool, package: &str, name: &str) -> R
     project::executable(&mut cargo, package, name)
 }
 
-/// Builds the program that probes from inside pods: static, since an image holds nothing else that it would need.
-pub(crate) fn prober() -> Result<PathBuf> {
-    let mut cargo = project::cargo();
-    cargo.args(["build", "--target", vm::TARGET, "--target-dir"]);
-    cargo.arg(project::target_folder("vm")).env(vm::TARGET_FLAGS.0, vm::TARGET_FLAGS.1);
-    project::executable(&mut cargo, "netpol-prober", "netpol-prober")
-}
-
 /// Replaces this process by a program of package `netpol-tests`, which gets the path of `netpol` in `NETPOL_BIN`.
 ///
 /// By replacing it, signals and the exit code are the program's own: Ctrl-C reaches it, and the shell waits until it

@@ -18,8 +18,8 @@ use crate::setup::Ebpf;
 use archive::Archive;
 
 /// The target of everything that runs in the machine: static, since no libraries are there.
-pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
-pub(crate) const TARGET_FLAGS: (&str, &str) =
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const TARGET_FLAGS: (&str, &str) =
     ("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS", "-Ctarget-feature=+crt-static");
 
 /// A series of kernels, as `5.10`.
