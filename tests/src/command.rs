@@ -23,8 +23,19 @@ pub fn read(program: &str, arguments: &[&str]) -> Result<String> {
 /// # Errors
 /// As [`read`]; the error then shows the input too, since a batch's message only names a line.
 pub fn feed(program: &str, arguments: &[&str], input: &str) -> Result<String> {
-    let mut child = Command::new(program)
-        .args(arguments)
+    let mut command = Command::new(program);
+    command.args(arguments);
+    feed_command(command, input)
+}
+
+/// As [`feed`], for a command that was made ready elsewhere.
+///
+/// # Errors
+/// As [`feed`].
+pub fn feed_command(mut command: Command, input: &str) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let arguments: Vec<String> = command.get_args().map(|one| one.to_string_lossy().into_owned()).collect();
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -38,7 +49,9 @@ pub fn feed(program: &str, arguments: &[&str], input: &str) -> Result<String> {
         })?;
     }
     let output = child.wait_with_output().with_context(|| format!("cannot wait for {program}"))?;
-    checked(program, arguments, &output).with_context(|| format!("its input was:\n{input}"))
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let checked = checked(&program, &arguments, &output);
+    if input.is_empty() { checked } else { checked.with_context(|| format!("its input was:\n{input}")) }
 }
 
 fn checked(program: &str, arguments: &[&str], output: &Output) -> Result<String> {

@@ -1,8 +1,8 @@
 //! A node with its pods, the world beside it, and what the agent reads: all made here, all removed on drop.
 
 mod agent;
-mod claim;
-mod interrupt;
+pub(crate) mod claim;
+pub(crate) mod interrupt;
 mod namespace;
 pub mod network;
 mod objects;

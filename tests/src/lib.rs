@@ -5,6 +5,7 @@
 //! namespaces that it makes, and those are removed when it is dropped, when the process is interrupted, and, where
 //! neither could happen, by the next laboratory that is built.
 
+pub mod cluster;
 pub mod command;
 pub mod conformance;
 pub mod counted;

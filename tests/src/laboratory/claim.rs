@@ -31,7 +31,7 @@ static STOPPING: RwLock<()> = RwLock::new(());
 
 /// The right to an id and to everything that carries it; dropping it removes all that.
 #[derive(Debug)]
-pub(super) struct Claim {
+pub(crate) struct Claim {
     id: String,
     folder: PathBuf,
     /// Held, not read: the lock is what tells a living owner from a dead one.
@@ -40,7 +40,7 @@ pub(super) struct Claim {
 
 impl Claim {
     /// A new id, after the leftovers of dead owners have been removed.
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         fs::create_dir_all(FOLDER)
             .with_context(|| format!("cannot make {FOLDER}: a laboratory needs root"))?;
         remove_leftovers();
@@ -64,7 +64,7 @@ impl Claim {
         &self.id
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -74,7 +74,7 @@ impl Claim {
     }
 
     /// The name of one of its namespaces.
-    pub(super) fn namespace(&self, role: &str) -> String {
+    pub(crate) fn namespace(&self, role: &str) -> String {
         format!("{}-{role}", self.id)
     }
 }

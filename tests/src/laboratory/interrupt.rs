@@ -18,7 +18,7 @@ use super::claim;
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
 /// Catches the signals that end a process; further calls do nothing.
-pub(super) fn catch() -> Result<()> {
+pub(crate) fn catch() -> Result<()> {
     static CAUGHT: OnceLock<Result<(), String>> = OnceLock::new();
     CAUGHT
         .get_or_init(|| install().map_err(|error| format!("{error:#}")))

@@ -36,7 +36,7 @@ impl Drop for Named {
 
 impl Namespace {
     /// Makes one, with `lo` up and without waiting for duplicate address detection on any interface.
-    pub(super) fn new(name: &str) -> Result<Self> {
+    pub(crate) fn new(name: &str) -> Result<Self> {
         let path = claim::make_namespace(name)?;
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let namespace = Self(Arc::new(Named { name: name.to_owned(), path, file }));

@@ -18,7 +18,7 @@ use super::{Namespace, Pod};
 pub const NODE: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(172, 18, 0, 2)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x172, 0x18, 0, 0, 0, 0, 2))];
 /// The world's end of the node's link.
-const ROUTER: [IpAddr; 2] =
+pub const ROUTER: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(172, 18, 0, 1)), IpAddr::V6(Ipv6Addr::new(0xfd00, 0x172, 0x18, 0, 0, 0, 0, 1))];
 /// An address of the public world (from the ranges kept for documentation).
 pub const OUTSIDE: [IpAddr; 2] = [

@@ -22,7 +22,7 @@ pub struct Program {
 
 impl Program {
     /// Starts a program and notes it in the laboratory's folder.
-    pub(super) fn start(folder: &Path, mut command: Command) -> Result<Self> {
+    pub(crate) fn start(folder: &Path, mut command: Command) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         // Ctrl-C is for the process that owns the laboratory: it ends the others in its own order.
         command.process_group(0);

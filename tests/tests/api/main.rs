@@ -1,0 +1,3 @@
+//! Tests with a real API server and no nodes.
+
+mod control_plane;
