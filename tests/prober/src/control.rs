@@ -9,6 +9,7 @@ use netpol_prober::{Answer, Request};
 
 use crate::hold::Holds;
 use crate::probe;
+use crate::run;
 use crate::send::Senders;
 use crate::serve::{self, Servers};
 
@@ -62,6 +63,7 @@ impl Control {
     fn answer(&self, request: Request) -> Answer {
         match request {
             Request::Probe(probes) => Answer::Probed(probe::all(&probes)),
+            Request::Run(programs) => Answer::Ran(run::all(&programs)),
             Request::Heard { forget } => Answer::Heard(self.servers.heard(forget)),
             Request::Sent => Answer::Sent(self.senders.sent()),
             Request::Hold { to, every } => {

@@ -46,6 +46,10 @@ pub struct Probe {
     /// How many bytes go there and back beside the few that are needed.
     #[serde(default)]
     pub size: usize,
+    /// Sent as they are to a server that is no prober: whatever comes back is an answer, whose bytes stand in hexadecimal
+    /// digits where the name would be.
+    #[serde(default)]
+    pub raw: Option<Vec<u8>>,
 }
 
 const fn once() -> u32 {
@@ -56,7 +60,7 @@ impl Probe {
     /// A question that is asked once, with few bytes.
     #[must_use]
     pub const fn new(protocol: Protocol, to: SocketAddr, patience: u64) -> Self {
-        Self { protocol, to, patience, times: 1, size: 0 }
+        Self { protocol, to, patience, times: 1, size: 0, raw: None }
     }
 }
 
@@ -117,6 +121,8 @@ impl fmt::Display for Outcomes {
 pub enum Request {
     /// To ask all of these at the same time.
     Probe(Vec<Probe>),
+    /// To run all of these programs at the same time.
+    Run(Vec<Program>),
     /// What its servers have heard since the start, or since they were last told to forget.
     Heard {
         /// Whether the counts begin anew afterwards.
@@ -143,6 +149,8 @@ pub enum Request {
 pub enum Answer {
     /// For each probe, in their order.
     Probed(Vec<Outcomes>),
+    /// For each program, in their order.
+    Ran(Vec<Ended>),
     /// For each port and source.
     Heard(Vec<Heard>),
     /// For each place.
@@ -164,6 +172,28 @@ pub struct Heard {
     pub source: IpAddr,
     /// How many connections or datagrams.
     pub count: u64,
+}
+
+/// A program in the prober's own container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// Its name and its arguments.
+    pub words: Vec<String>,
+    /// After how many milliseconds it is killed.
+    pub patience: u64,
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// With which exit code; none when it was killed, or did not even start.
+    pub code: Option<i32>,
+    /// What it wrote to its standard output.
+    pub output: String,
+    /// What it wrote to its standard error, or why it did not start.
+    pub errors: String,
+    /// How long that took, in milliseconds.
+    pub took: u64,
 }
 
 /// What has become of numbered packets to a place.

@@ -7,6 +7,7 @@ mod control;
 mod hold;
 mod line;
 mod probe;
+mod run;
 mod send;
 mod serve;
 #[cfg(test)]

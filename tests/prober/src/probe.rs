@@ -59,22 +59,31 @@ fn one(probe: &Probe) -> Outcomes {
 fn ask(probe: &Probe) -> io::Result<(String, IpAddr)> {
     let patience = Duration::from_millis(probe.patience.max(1));
     let end = Instant::now() + patience;
-    let question = line::question(line::fresh(), probe.size);
+    let question = probe.raw.clone().unwrap_or_else(|| line::question(line::fresh(), probe.size));
+    let is_answer = |answer: &[u8]| match &probe.raw {
+        Some(_) => Some((hexadecimal(answer), probe.to.ip())),
+        None => line::read_answer(answer, &question),
+    };
     match probe.protocol {
         Protocol::Tcp => {
             let mut stream = TcpStream::connect_timeout(&probe.to, patience)?;
-            exchange(&mut stream, &question, end)
+            exchange(&mut stream, &question, end, is_answer)
         }
-        Protocol::Udp => datagram(probe.to, &question, end),
+        Protocol::Udp => datagram(probe.to, &question, end, is_answer),
     }
 }
 
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Sends a question over an open connection and waits for its answer.
-pub(crate) fn exchange(
+pub(crate) fn exchange<T>(
     stream: &mut TcpStream,
     question: &[u8],
     end: Instant,
-) -> io::Result<(String, IpAddr)> {
+    is_answer: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<T> {
     stream.set_write_timeout(Some(left(end)?))?;
     stream.write_all(question)?;
     let mut seen = Vec::new();
@@ -85,13 +94,18 @@ pub(crate) fn exchange(
             0 => return Err(ErrorKind::ConnectionReset.into()),
             length => seen.extend_from_slice(part.get(..length).unwrap_or_default()),
         }
-        if let Some(answer) = line::read_answer(&seen, question) {
+        if let Some(answer) = is_answer(&seen) {
             return Ok(answer);
         }
     }
 }
 
-fn datagram(to: SocketAddr, question: &[u8], end: Instant) -> io::Result<(String, IpAddr)> {
+fn datagram<T>(
+    to: SocketAddr,
+    question: &[u8],
+    end: Instant,
+    is_answer: impl Fn(&[u8]) -> Option<T>,
+) -> io::Result<T> {
     let socket = socket_to(to)?;
     let mut answer = vec![0; 65_536];
     loop {
@@ -102,7 +116,7 @@ fn datagram(to: SocketAddr, question: &[u8], end: Instant) -> io::Result<(String
             match socket.recv(&mut answer) {
                 Ok(length) => {
                     let answer = answer.get(..length).unwrap_or_default();
-                    if let Some(answer) = line::read_answer(answer, question) {
+                    if let Some(answer) = is_answer(answer) {
                         return Ok(answer);
                     }
                 }

@@ -112,7 +112,9 @@ impl Sender {
         let end = Instant::now() + ATTEMPT;
         match TcpStream::connect_timeout(&to, ATTEMPT) {
             Ok(mut stream) => {
-                if probe::exchange(&mut stream, &line::question(number, 0), end).is_ok() {
+                let question = line::question(number, 0);
+                let is_answer = |answer: &[u8]| line::read_answer(answer, &question);
+                if probe::exchange(&mut stream, &question, end, is_answer).is_ok() {
                     self.answered(number);
                 }
                 Ok(())

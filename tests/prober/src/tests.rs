@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netpol_prober::{Answer, Probe, Protocol, Request, Sent};
+use netpol_prober::{Answer, Probe, Program, Protocol, Request, Sent};
 
 use crate::arguments::{self, Mode};
 use crate::control::Control;
@@ -82,6 +82,34 @@ fn what_was_heard_is_counted_by_source_and_forgotten_on_demand() {
     let counts: Vec<_> = heard(true).iter().map(|one| (one.protocol, one.source, one.count)).collect();
     assert_eq!(counts, [(Protocol::Tcp, v4, 2), (Protocol::Udp, v6, 1)]);
     assert_eq!(heard(false), []);
+}
+
+#[test]
+fn what_is_no_prober_is_asked_in_its_own_words() {
+    let (servers, tcp, udp) = server("a");
+    for (protocol, port) in [(Protocol::Tcp, tcp), (Protocol::Udp, udp)] {
+        let to = SocketAddr::new(LOOPBACK[0], port);
+        let asked = Probe { raw: Some(b"hello\n".to_vec()), ..Probe::new(protocol, to, 5000) };
+        // "a 127.0.0.1 hello"
+        let expected = "61203132372e302e302e312068656c6c6f0a";
+        assert_eq!(probe::all(&[asked]).remove(0).who(), Some(expected));
+    }
+    drop(servers);
+}
+
+#[test]
+fn programs_are_run_and_killed_when_they_take_too_long() {
+    let (servers, ..) = server("a");
+    let control = control(servers, &[]);
+    let program =
+        |text: &str, patience| Program { words: text.split(' ').map(str::to_owned).collect(), patience };
+    let programs =
+        vec![program("echo a b", 10_000), program("sleep 100", 100), program("/nowhere/x", 10_000)];
+    let Answer::Ran(ended) = ask(&control, &Request::Run(programs)) else { panic!("not run") };
+    assert_eq!((ended[0].code, &*ended[0].output, &*ended[0].errors), (Some(0), "a b\n", ""));
+    assert_eq!(ended[1].code, None);
+    assert!((100..50_000).contains(&ended[1].took), "{ended:?}");
+    assert!(ended[2].code.is_none() && ended[2].errors.starts_with("cannot start /nowhere/x"), "{ended:?}");
 }
 
 #[test]
