@@ -1,7 +1,7 @@
 //! The agent's parts, wired together; each is named once, here.
 //!
 //! ```text
-//! manifests (thread) ─┐                                   ┌─ datapath ─ kernel
+//! objects   (thread) ─┐                                   ┌─ datapath ─ kernel
 //! discovery (thread) ─┼─ Input ─ reconciler (main thread) ┤
 //! rings     (thread) ─┤                                   └─ log ─ server ─ command line
 //! server    (tokio)  ─┘
@@ -18,12 +18,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 
 use crate::{
-    config::Config,
+    config::{Config, Objects},
     control::server::Server,
     datapath::{self, Datapath},
     discovery::{Discovery, local::CniCache},
     reconcile::{Input, Options, Reconciler, drive},
-    sources::{Source, manifests::Manifests},
+    sources::{Source, api::Api, manifests::Manifests},
     verdicts::{log::Log, rings},
 };
 
@@ -32,7 +32,10 @@ use crate::{
 /// # Errors
 /// When a part cannot start, or fails later.
 pub fn run(config: &Config) -> anyhow::Result<()> {
-    let source: Box<dyn Source> = Box::new(Manifests::new(&config.manifests)?);
+    let source: Box<dyn Source> = match &config.objects {
+        Objects::Manifests(folder) => Box::new(Manifests::new(folder)?),
+        Objects::Api(access) => Box::new(Api::new(access.clone(), config.node.clone())),
+    };
     let discovery: Box<dyn Discovery> =
         Box::new(CniCache::new(&config.cni_cache, &config.excluded, &config.sandboxes)?);
     // First of all, as it tells whether another agent runs: two must never write the same tables.

@@ -17,7 +17,10 @@ use netpol_common::flow::Timeouts;
 use serde::Deserialize;
 
 pub use self::{tables::Tables, timeouts::FlowTimeouts};
-use crate::datapath::{Attach, Sizes};
+use crate::{
+    datapath::{Attach, Sizes},
+    sources::api::Access,
+};
 
 /// Where the agent pins its programs, links and tables.
 pub const BPFFS: &str = "/sys/fs/bpf/netpol";
@@ -86,6 +89,15 @@ pub struct Options {
     /// within 50 ms of the file's closing
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
+
+    /// Kubeconfig of the cluster whose objects to enforce [default: where neither this nor --manifests is given, the ServiceAccount of
+    /// the pod that the agent runs in]
+    #[arg(long, value_name = "FILE", conflicts_with = "manifests")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// The kubeconfig's context to use [default: its current one]
+    #[arg(long, value_name = "NAME", requires = "kubeconfig")]
+    pub context: Option<String>,
 
     /// This node's name, as spec.nodeName of pods has it [default: the host's name]
     #[arg(long, value_name = "NAME", env = "NODE_NAME")]
@@ -177,8 +189,16 @@ impl Options {
     #[must_use]
     pub fn or(self, other: Self) -> Self {
         let list = |mine: Vec<String>, other: Vec<String>| if mine.is_empty() { other } else { mine };
+        // One source: what a flag says takes the place of whatever the file says.
+        let (manifests, kubeconfig, context) = if self.manifests.is_some() || self.kubeconfig.is_some() {
+            (self.manifests, self.kubeconfig, self.context)
+        } else {
+            (other.manifests, other.kubeconfig, self.context.or(other.context))
+        };
         Self {
-            manifests: self.manifests.or(other.manifests),
+            manifests,
+            kubeconfig,
+            context,
             node: self.node.or(other.node),
             bpffs: self.bpffs.or(other.bpffs),
             cni_cache: self.cni_cache.or(other.cni_cache),
@@ -203,9 +223,7 @@ impl Options {
     /// # Errors
     /// When something is missing that has no default, or makes no sense.
     pub fn resolve(self) -> anyhow::Result<Config> {
-        let manifests = self.manifests.context(
-            "say where the objects come from: --manifests DIR (or `manifests` in the configuration file)",
-        )?;
+        let objects = objects(self.manifests, self.kubeconfig, self.context)?;
         let node = match self.node {
             Some(node) => node,
             None => hostname()?,
@@ -218,7 +236,7 @@ impl Options {
             sizes.ring_bytes
         );
         Ok(Config {
-            manifests,
+            objects,
             node,
             bpffs: self.bpffs.unwrap_or_else(|| BPFFS.into()),
             cni_cache: self.cni_cache.unwrap_or_else(|| CNI_CACHE.into()),
@@ -244,8 +262,8 @@ impl Options {
 /// What the agent runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Folder of manifests.
-    pub manifests: PathBuf,
+    /// Where objects come from.
+    pub objects: Objects,
     /// This node's name.
     pub node: String,
     /// Folder for pins.
@@ -274,6 +292,36 @@ pub struct Config {
     pub sizes: Sizes,
     /// When idle flows are forgotten.
     pub timeouts: Timeouts,
+}
+
+/// Where objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Objects {
+    /// A folder of manifests.
+    Manifests(PathBuf),
+    /// An API server.
+    Api(Access),
+}
+
+/// Exactly one source.
+fn objects(
+    manifests: Option<PathBuf>,
+    kubeconfig: Option<PathBuf>,
+    context: Option<String>,
+) -> anyhow::Result<Objects> {
+    match (manifests, kubeconfig) {
+        (Some(folder), None) => Ok(Objects::Manifests(folder)),
+        (None, Some(file)) => Ok(Objects::Api(Access::Kubeconfig { file, context })),
+        (None, None) if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
+            Ok(Objects::Api(Access::InCluster))
+        }
+        (None, None) => anyhow::bail!(
+            "say where the objects come from: --kubeconfig FILE for a cluster, --manifests DIR for a folder (or `kubeconfig`, `manifests` in the configuration file)"
+        ),
+        (Some(_), Some(_)) => anyhow::bail!(
+            "objects come from one place only: take away either `manifests` or `kubeconfig` (flags and the configuration file count together)"
+        ),
+    }
 }
 
 /// The host's name.

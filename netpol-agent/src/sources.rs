@@ -1,8 +1,9 @@
 //! Where objects come from: anything that can say which objects there are, and what has changed.
 //!
-//! A source knows nothing of policies or tables. It sends [`SourceUpdate`]s; the first one that is
-//! [`synced`](SourceUpdate::synced) holds a whole list ([`SourceEvent::Reset`]), and nothing is written before it.
+//! A source knows nothing of policies or tables. It sends [`SourceUpdate`]s; by the first one that is
+//! [`synced`](SourceUpdate::synced) it has said everything that there is, and nothing is written before that.
 
+pub mod api;
 pub mod manifests;
 
 use std::{

@@ -1,0 +1,83 @@
+//! The way to the API server.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use http_body_util::BodyExt as _;
+use hyper_util::{
+    client::legacy::{Builder, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use kube::{
+    Client,
+    client::ConfigExt as _,
+    config::{Config, KubeConfigOptions, Kubeconfig},
+};
+use tower::{BoxError, ServiceBuilder};
+
+/// How long making a connection may take.
+const CONNECT: Duration = Duration::from_secs(2);
+/// A connection over which nothing is acknowledged for so long is dead. A watch only listens: without questions of the
+/// kernel's own (keep-alive) a cut network would look like a quiet one.
+const SILENCE: Duration = Duration::from_secs(3);
+/// How often the kernel asks over an idle connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+/// How many of these may stay without an answer.
+const UNANSWERED: u32 = 3;
+
+/// Where the API server and our rights are said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// By a kubeconfig, and one of its contexts if not the current one.
+    Kubeconfig {
+        /// The file.
+        file: PathBuf,
+        /// The context's name.
+        context: Option<String>,
+    },
+    /// By what a pod is given: its ServiceAccount's token, and the environment.
+    InCluster,
+}
+
+/// A client of the API server.
+///
+/// # Errors
+/// When the file cannot be read or is no kubeconfig; the server is not asked yet.
+pub(super) async fn client(access: &Access) -> anyhow::Result<Client> {
+    let mut config = match access {
+        Access::Kubeconfig { file, context } => {
+            let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
+            let kubeconfig = Kubeconfig::read_from(file)
+                .with_context(|| format!("cannot read the kubeconfig {}", file.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(|| {
+                format!("the kubeconfig {} does not say how to reach a server", file.display())
+            })?
+        }
+        Access::InCluster => Config::incluster().context(
+            "this is no pod with a ServiceAccount: say by --kubeconfig FILE where the API server is",
+        )?,
+    };
+    // The agent's way to the server must not depend on what it enforces for others.
+    config.proxy_url = None;
+
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_keepalive(Some(KEEP_ALIVE));
+    connector.set_keepalive_interval(Some(KEEP_ALIVE));
+    connector.set_keepalive_retries(Some(UNANSWERED));
+    connector.set_tcp_user_timeout(Some(SILENCE));
+    let connector = config
+        .rustls_https_connector_with_connector(connector)
+        .context("cannot use the certificates of the kubeconfig")?;
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer().context("cannot use the credentials of the kubeconfig")?)
+        .map_err(BoxError::from)
+        .map_response(|response: http::Response<hyper::body::Incoming>| {
+            response.map(|body| body.map_err(BoxError::from))
+        })
+        .service(Builder::new(TokioExecutor::new()).build(connector));
+    Ok(Client::new(service, config.default_namespace))
+}
