@@ -1,13 +1,11 @@
-//! The reference scenarios on real packets: a laboratory of network namespaces, real servers, real clients, the real
-//! agent on the scenarios' own files, and a matrix of what was expected beside what was seen.
+//! The reference scenarios on real packets: real servers, real clients, the real agent on the scenarios' own files, and a
+//! matrix of what was expected beside what was seen.
 
-mod clients;
-mod cluster;
-mod keep;
 mod matrix;
+mod networks;
 mod questions;
 mod scenarios;
-mod servers;
+mod stage;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -17,9 +15,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
-use cluster::Cluster;
 use matrix::Seen;
 use netpol_tests::Link;
+use networks::Networks;
+use stage::Stage as _;
 
 /// See the reference policies enforced on real packets between network namespaces
 ///
@@ -42,7 +41,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    match in_networks(&arguments) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -52,51 +52,54 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether everything was as expected.
-fn run(arguments: &Arguments) -> Result<bool> {
+/// Between network namespaces: whether everything was as expected.
+fn in_networks(arguments: &Arguments) -> Result<bool> {
     let start = Instant::now();
     step("a node, seven pods, four Services and the world, in network namespaces");
     let link = if arguments.link == "routes" { Link::Routed } else { Link::Bridge };
-    let mut cluster = Cluster::build(&arguments.examples, link).context("cannot build the laboratory")?;
+    let mut networks = Networks::build(&arguments.examples, link).context("cannot build the laboratory")?;
     done(start);
 
     let servers_start = Instant::now();
     step("servers: HTTP, DNS (dnsmasq), TLS (openssl), a database's port");
-    let _servers = servers::start(&cluster)?;
+    let _servers = networks::start_servers(&networks)?;
     done(servers_start);
 
     let mut seen = Vec::new();
     if arguments.control_only {
-        seen.push(matrix::look(&cluster, &scenarios::ALL[0])?);
+        seen.push(matrix::look(&networks, &scenarios::ALL[0])?);
     } else {
         let agent_start = Instant::now();
         step("the agent");
-        cluster.lab.start_agent()?;
+        networks.lab.start_agent()?;
         done(agent_start);
         for scenario in scenarios::ALL {
             let scenario_start = Instant::now();
             step(scenario.title);
-            cluster.enforce(scenario)?;
-            seen.push(matrix::look(&cluster, scenario)?);
+            networks.enforce(scenario)?;
+            seen.push(matrix::look(&networks, scenario)?);
             done(scenario_start);
         }
     }
     println!();
-    let mut right = matrix::print(&seen);
+    let mut right = matrix::print(networks.families(), &seen);
     if !arguments.control_only {
-        right &= questions::ask(&cluster)?;
+        right &= questions::ask(&networks)?;
     }
-    println!();
-    let probes: usize = seen.iter().map(Seen::len).sum();
-    println!(
-        "{probes} probes in {:.0} s: {}",
-        start.elapsed().as_secs_f64(),
-        if right { "everything as expected" } else { "NOT everything as expected" }
-    );
+    conclude(seen.iter().map(Seen::len).sum(), start, right);
     if arguments.keep {
-        keep::keep(&cluster)?;
+        networks::keep(&networks)?;
     }
     Ok(right)
+}
+
+/// The last line.
+fn conclude(probes: usize, since: Instant, right: bool) {
+    println!(
+        "\n{probes} probes in {:.0} s: {}",
+        since.elapsed().as_secs_f64(),
+        if right { "everything as expected" } else { "NOT everything as expected" }
+    );
 }
 
 /// Says what begins.

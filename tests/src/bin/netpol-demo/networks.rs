@@ -1,18 +1,27 @@
 //! The example's cluster as a laboratory: its pods become namespaces, its Services translations, its files the agent's.
 
+mod clients;
+mod keep;
+mod servers;
+
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::thread;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use netpol_tests::laboratory::network::{NODE, SERVICE_RANGES};
-use netpol_tests::{Laboratory, Link, Namespace, PodSpec, ServicePort, ServiceSpec, Setup, yaml};
+use netpol_tests::{Laboratory, Link, Namespace, Outcome, PodSpec, ServicePort, ServiceSpec, Setup, yaml};
 use serde_json::Value;
 
-use crate::scenarios::Scenario;
+use crate::scenarios::{Row, Scenario};
+use crate::stage::{Family, Stage};
+pub(crate) use keep::keep;
+pub(crate) use servers::start as start_servers;
 
 /// The laboratory with the example's pods in it.
-pub(crate) struct Cluster {
+pub(crate) struct Networks {
     pub(crate) lab: Laboratory,
     examples: PathBuf,
     /// Names of Services with their two addresses.
@@ -21,30 +30,30 @@ pub(crate) struct Cluster {
     in_force: Vec<String>,
 }
 
-impl Cluster {
+impl Networks {
     /// Builds it from the folder `cluster` of the example.
     pub(crate) fn build(examples: &Path, link: Link) -> Result<Self> {
         let lab = Laboratory::with(Setup { link, ..Setup::default() })?;
-        let mut cluster =
+        let mut networks =
             Self { lab, examples: examples.to_owned(), services: Vec::new(), in_force: Vec::new() };
         // The node's object of the laboratory is the example's.
-        cluster.lab.delete("Node", "", "node-1")?;
+        networks.lab.delete("Node", "", "node-1")?;
         let folder = examples.join("cluster");
         for name in file_names(&folder)? {
             let path = folder.join(&name);
             let text = read(&path)?;
             let documents =
                 yaml::documents(&text).with_context(|| format!("cannot read {}", path.display()))?;
-            cluster.lab.apply_file(&name, &text)?;
+            networks.lab.apply_file(&name, &text)?;
             for object in documents {
-                cluster.add(&object).with_context(|| format!("in {}", path.display()))?;
+                networks.add(&object).with_context(|| format!("in {}", path.display()))?;
             }
         }
-        for service in &cluster.services {
-            cluster.lab.serve(service.clone())?;
+        for service in &networks.services {
+            networks.lab.serve(service.clone())?;
         }
-        cluster.write_resolvers()?;
-        Ok(cluster)
+        networks.write_resolvers()?;
+        Ok(networks)
     }
 
     fn add(&mut self, object: &Value) -> Result<()> {
@@ -76,21 +85,6 @@ impl Cluster {
         }
     }
 
-    /// Takes the policies that are in force away and puts a scenario's in their place.
-    pub(crate) fn enforce(&mut self, scenario: &Scenario) -> Result<()> {
-        for name in std::mem::take(&mut self.in_force) {
-            self.lab.remove_file(&name)?;
-        }
-        self.lab.settle()?;
-        for file in scenario.files {
-            let content = read(&self.examples.join(file))?;
-            let name = file.replace('/', "-");
-            self.lab.apply_file(&name, &with_namespace(&content)?)?;
-            self.in_force.push(name);
-        }
-        self.lab.settle()
-    }
-
     /// A pod by its key, or `node`, or `outside`.
     pub(crate) fn place(&self, name: &str) -> Result<Namespace> {
         match name {
@@ -109,10 +103,13 @@ impl Cluster {
     }
 
     /// The files that stand in the place of the machine's in the mount namespace of a client: how it finds names.
-    pub(crate) fn resolver(&self, v4: bool) -> Vec<(PathBuf, PathBuf)> {
+    pub(crate) fn resolver(&self, family: Family) -> Vec<(PathBuf, PathBuf)> {
         let own = |name: &str| self.lab.folder().join(name);
-        let mut files =
-            vec![(own(if v4 { "resolv4.conf" } else { "resolv6.conf" }), "/etc/resolv.conf".into())];
+        let resolver = match family {
+            Family::V4 => "resolv4.conf",
+            Family::V6 => "resolv6.conf",
+        };
+        let mut files = vec![(own(resolver), "/etc/resolv.conf".into())];
         // What else could answer in the name server's place, where the machine has it.
         for (name, place) in
             [("hosts", "/etc/hosts"), ("nsswitch.conf", "/etc/nsswitch.conf"), ("empty", "/run/nscd")]
@@ -139,6 +136,43 @@ impl Cluster {
         fs::write(folder.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\n")?;
         fs::create_dir_all(folder.join("empty"))?;
         Ok(())
+    }
+}
+
+impl Stage for Networks {
+    fn families(&self) -> &[Family] {
+        Family::BOTH
+    }
+
+    fn enforce(&mut self, scenario: &Scenario) -> Result<()> {
+        for name in std::mem::take(&mut self.in_force) {
+            self.lab.remove_file(&name)?;
+        }
+        self.lab.settle()?;
+        for file in scenario.files {
+            let content = read(&self.examples.join(file))?;
+            let name = file.replace('/', "-");
+            self.lab.apply_file(&name, &with_namespace(&content)?)?;
+            self.in_force.push(name);
+        }
+        self.lab.settle()
+    }
+
+    fn ask(&self, rows: &[Row]) -> Result<Vec<Vec<Outcome>>> {
+        thread::scope(|scope| {
+            let ask = |row| {
+                Family::BOTH.iter().map(move |family| scope.spawn(move || clients::ask(self, row, *family)))
+            };
+            let asked: Vec<Vec<_>> = rows.iter().map(|row| ask(row).collect()).collect();
+            let answer = |thread: thread::ScopedJoinHandle<'_, Result<Outcome>>| {
+                thread.join().map_err(|_| anyhow!("a probe panicked"))?
+            };
+            asked.into_iter().map(|row| row.into_iter().map(answer).collect()).collect()
+        })
+    }
+
+    fn netpol(&self, _: &str, arguments: &[&str]) -> Result<Output> {
+        self.lab.agent()?.client(arguments).output().context("cannot start netpol")
     }
 }
 

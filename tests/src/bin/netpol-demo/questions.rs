@@ -1,19 +1,19 @@
 //! What netpol itself says about what happened: the verdict of a denied and of an allowed flow, and why.
 
-use std::process::Output;
+use anyhow::Result;
 
-use anyhow::{Context as _, Result};
+use crate::stage::Stage;
 
-use crate::cluster::Cluster;
+/// Whom everybody wants to reach.
+const API: &str = "production/api";
 
 /// Prints the answers; whether they were as expected.
-pub(crate) fn ask(cluster: &Cluster) -> Result<bool> {
+pub(crate) fn ask(stage: &dyn Stage) -> Result<bool> {
     let mut right = true;
     for (verdict, from) in [("dropped", "production/debug"), ("allowed", "production/frontend")] {
-        let question =
-            ["observe", "--verdict", verdict, "--from", from, "--to", "production/api", "-o", "wide"];
+        let question = ["observe", "--verdict", verdict, "--from", from, "--to", API, "-o", "wide"];
         println!("\n$ netpol {}", question.join(" "));
-        let output = run(cluster, &question)?;
+        let output = stage.netpol(from, &question)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // The last one in which a policy decided, with what is said below it.
         let lines: Vec<&str> = text.lines().collect();
@@ -44,7 +44,7 @@ pub(crate) fn ask(cluster: &Cluster) -> Result<bool> {
         (&["explain", "--all", "production"], 0),
     ] {
         println!("\n$ netpol {}", question.join(" "));
-        let output = run(cluster, question)?;
+        let output = stage.netpol(API, question)?;
         print!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         if output.status.code() != Some(code) {
             println!("DIFFERENT: expected exit code {code}, seen {}", output.status);
@@ -52,8 +52,4 @@ pub(crate) fn ask(cluster: &Cluster) -> Result<bool> {
         }
     }
     Ok(right)
-}
-
-fn run(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
-    cluster.lab.agent()?.client(arguments).output().context("cannot start netpol")
 }

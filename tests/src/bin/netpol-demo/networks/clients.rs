@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use netpol_tests::laboratory::network::{OUTSIDE, PRIVATE};
 use netpol_tests::{Namespace, Outcome};
 
-use crate::cluster::Cluster;
+use super::Networks;
 use crate::scenarios::{Client, Row};
+use crate::stage::Family;
 
 /// How long a probe of our own waits, as `--timeout` of wget and nslookup below.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,28 +20,28 @@ const GAVE_UP: Duration = Duration::from_millis(900);
 const NAME: &str = "api.production.svc.cluster.local";
 
 /// Asks a row's question once, by one family.
-pub(crate) fn ask(cluster: &Cluster, row: &Row, v4: bool) -> Result<Outcome> {
-    let place = cluster.place(row.from)?;
-    let family = usize::from(!v4);
-    let pod = |key: &str| -> Result<IpAddr> { Ok(cluster.lab.pod(key)?.addresses()[family]) };
+pub(crate) fn ask(networks: &Networks, row: &Row, family: Family) -> Result<Outcome> {
+    let place = networks.place(row.from)?;
+    let index = family.index();
+    let pod = |key: &str| -> Result<IpAddr> { Ok(networks.lab.pod(key)?.addresses()[index]) };
     match row.client {
-        Client::WgetName(name) => wget(cluster, &place, v4, &format!("http://{name}/health")),
+        Client::WgetName(name) => wget(networks, &place, family, &format!("http://{name}/health")),
         Client::WgetPod(key, port) => {
-            wget(cluster, &place, v4, &format!("http://{}/health", SocketAddr::new(pod(key)?, port)))
+            wget(networks, &place, family, &format!("http://{}/health", SocketAddr::new(pod(key)?, port)))
         }
         Client::WgetOutside => {
-            wget(cluster, &place, v4, &format!("http://{}/", SocketAddr::new(OUTSIDE[family], 80)))
+            wget(networks, &place, family, &format!("http://{}/", SocketAddr::new(OUTSIDE[index], 80)))
         }
         Client::HttpsOutside => {
-            wget(cluster, &place, v4, &format!("https://{}/", SocketAddr::new(OUTSIDE[family], 443)))
+            wget(networks, &place, family, &format!("https://{}/", SocketAddr::new(OUTSIDE[index], 443)))
         }
         Client::HttpsPrivate => {
-            wget(cluster, &place, v4, &format!("https://{}/", SocketAddr::new(PRIVATE[family], 443)))
+            wget(networks, &place, family, &format!("https://{}/", SocketAddr::new(PRIVATE[index], 443)))
         }
-        Client::Nslookup => nslookup(cluster, &place, v4, "-novc"),
-        Client::NslookupTcp => nslookup(cluster, &place, v4, "-vc"),
+        Client::Nslookup => nslookup(networks, &place, family, "-novc"),
+        Client::NslookupTcp => nslookup(networks, &place, family, "-vc"),
         Client::Service(key, port) => {
-            let address = cluster.service(key)?.addresses()[family];
+            let address = networks.service(key)?.addresses()[index];
             Ok(place.tcp(SocketAddr::new(address, port), PATIENCE))
         }
         Client::Pod(key, port) => Ok(place.tcp(SocketAddr::new(pod(key)?, port), PATIENCE)),
@@ -48,34 +49,34 @@ pub(crate) fn ask(cluster: &Cluster, row: &Row, v4: bool) -> Result<Outcome> {
     }
 }
 
-fn wget(cluster: &Cluster, place: &Namespace, v4: bool, url: &str) -> Result<Outcome> {
+fn wget(networks: &Networks, place: &Namespace, family: Family, url: &str) -> Result<Outcome> {
     let mut wget = Command::new("wget");
-    wget.args(["-qO-", "--timeout=3", "--tries=1", if v4 { "-4" } else { "-6" }]);
+    wget.args(["-qO-", "--timeout=3", "--tries=1", if family == Family::V4 { "-4" } else { "-6" }]);
     // The certificate is our own, and a user's settings are not part of the question.
     wget.args(["--no-check-certificate", "--no-config", "--no-proxy", url]);
-    run(cluster, place, v4, wget, |answer| !answer.is_empty())
+    run(networks, place, family, wget, |answer| !answer.is_empty())
 }
 
-fn nslookup(cluster: &Cluster, place: &Namespace, v4: bool, transport: &str) -> Result<Outcome> {
-    let kind = if v4 { "-type=A" } else { "-type=AAAA" };
-    let address = cluster.service("production/api")?.addresses()[usize::from(!v4)].to_string();
+fn nslookup(networks: &Networks, place: &Namespace, family: Family, transport: &str) -> Result<Outcome> {
+    let kind = if family == Family::V4 { "-type=A" } else { "-type=AAAA" };
+    let address = networks.service("production/api")?.addresses()[family.index()].to_string();
     let mut nslookup = Command::new("nslookup");
     nslookup.args(["-timeout=3", "-retry=0", transport, kind, NAME]);
-    run(cluster, place, v4, nslookup, |answer| answer.contains(&address))
+    run(networks, place, family, nslookup, |answer| answer.contains(&address))
 }
 
 /// Runs a client in a pod's network, with the pod's name server.
 fn run(
-    cluster: &Cluster,
+    networks: &Networks,
     place: &Namespace,
-    v4: bool,
+    family: Family,
     mut command: Command,
     is_answer: impl Fn(&str) -> bool,
 ) -> Result<Outcome> {
     let program = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).env("LC_ALL", "C");
     place.enter(&mut command);
-    Namespace::bind_files(&mut command, &cluster.resolver(v4))?;
+    Namespace::bind_files(&mut command, &networks.resolver(family))?;
     Namespace::die_with_thread(&mut command);
     let start = Instant::now();
     let output = command.output().with_context(|| format!("cannot start {program}"))?;

@@ -7,15 +7,16 @@ use std::thread;
 
 use anyhow::{Context as _, Result};
 
-use crate::cluster::Cluster;
+use super::Networks;
+use crate::stage::Family;
 
 /// Waits for Enter, or for ever where there is no keyboard; Ctrl-C ends it in any case.
-pub(crate) fn keep(cluster: &Cluster) -> Result<()> {
-    let folder = cluster.lab.folder();
-    for pod in cluster.lab.pods() {
+pub(crate) fn keep(networks: &Networks) -> Result<()> {
+    let folder = networks.lab.folder();
+    for pod in networks.lab.pods() {
         // What the demo's own clients get: the pod's network, and its name server in the place of the machine's.
         let mut binds = String::new();
-        for (what, place) in cluster.resolver(true) {
+        for (what, place) in networks.resolver(Family::V4) {
             binds.push_str(&format!("mount --bind {} {} && ", what.display(), place.display()));
         }
         let script = format!(
@@ -27,8 +28,8 @@ pub(crate) fn keep(cluster: &Cluster) -> Result<()> {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).context("cannot write a script")?;
     }
     println!("\nThe laboratory stays up. In another terminal:\n");
-    if cluster.lab.has_agent() {
-        let agent = cluster.lab.agent()?;
+    if networks.lab.has_agent() {
+        let agent = networks.lab.agent()?;
         let (netpol, socket) = (agent.binary.display(), agent.socket.display());
         println!("  {netpol} observe --follow --socket {socket}");
         println!("  {netpol} status --socket {socket}");

@@ -9,7 +9,7 @@ use netpol_tests::laboratory::Program;
 use netpol_tests::serve::{self, Server};
 use netpol_tests::{Namespace, command, eventually};
 
-use crate::cluster::Cluster;
+use super::Networks;
 
 /// How long a server may take until it listens.
 const LISTENING: Duration = Duration::from_secs(10);
@@ -21,8 +21,8 @@ pub(crate) struct Servers {
 }
 
 /// Starts all of them and waits until each listens.
-pub(crate) fn start(cluster: &Cluster) -> Result<Servers> {
-    let lab = &cluster.lab;
+pub(crate) fn start(networks: &Networks) -> Result<Servers> {
+    let lab = &networks.lab;
     let api = lab.pod("production/api")?;
     let postgres = lab.pod("production/postgres")?;
     let own = vec![
@@ -33,8 +33,8 @@ pub(crate) fn start(cluster: &Cluster) -> Result<Servers> {
         serve::tcp(postgres, 9187)?,
         serve::http(&lab.outside, 80)?,
     ];
-    let mut programs = vec![dns(cluster)?];
-    programs.extend(tls(cluster)?);
+    let mut programs = vec![dns(networks)?];
+    programs.extend(tls(networks)?);
     for address in [IpAddr::from([127, 0, 0, 1]), IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])] {
         listens(lab.pod("kube-system/dns")?, SocketAddr::new(address, 53), "dnsmasq")?;
         listens(&lab.outside, SocketAddr::new(address, 443), "openssl s_server")?;
@@ -43,21 +43,21 @@ pub(crate) fn start(cluster: &Cluster) -> Result<Servers> {
 }
 
 /// The cluster's names, answered by dnsmasq as CoreDNS would.
-fn dns(cluster: &Cluster) -> Result<Program> {
+fn dns(networks: &Networks) -> Result<Program> {
     let mut dnsmasq = Command::new("dnsmasq");
     dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--no-poll"]);
     dnsmasq.args(["--user=root", "--pid-file=", "--log-facility=-", "--local=/cluster.local/"]);
-    for service in &cluster.services {
+    for service in &networks.services {
         let [v4, v6] = service.addresses();
         let name = format!("{}.{}.svc.cluster.local", service.name, service.namespace);
         dnsmasq.arg(format!("--host-record={name},{v4},{v6}"));
     }
-    start_in(cluster, cluster.lab.pod("kube-system/dns")?, dnsmasq)
+    start_in(networks, networks.lab.pod("kube-system/dns")?, dnsmasq)
 }
 
 /// HTTPS on every address of the outside, with a certificate made for this occasion.
-fn tls(cluster: &Cluster) -> Result<Vec<Program>> {
-    let path = |name: &str| cluster.lab.folder().join(name).to_string_lossy().into_owned();
+fn tls(networks: &Networks) -> Result<Vec<Program>> {
+    let path = |name: &str| networks.lab.folder().join(name).to_string_lossy().into_owned();
     let (key, certificate) = (path("key.pem"), path("certificate.pem"));
     let curve = "ec_paramgen_curve:prime256v1";
     let request =
@@ -80,15 +80,15 @@ fn tls(cluster: &Cluster) -> Result<Vec<Program>> {
                 "-cert",
                 &certificate,
             ]);
-            start_in(cluster, &cluster.lab.outside, server)
+            start_in(networks, &networks.lab.outside, server)
         })
         .collect()
 }
 
-fn start_in(cluster: &Cluster, place: &Namespace, mut command: Command) -> Result<Program> {
+fn start_in(networks: &Networks, place: &Namespace, mut command: Command) -> Result<Program> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     place.enter(&mut command);
-    cluster.lab.start(command)
+    networks.lab.start(command)
 }
 
 fn listens(place: &Namespace, at: SocketAddr, what: &str) -> Result<()> {
