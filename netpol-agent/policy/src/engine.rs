@@ -57,7 +57,7 @@ mod store;
 pub(crate) mod tests;
 mod view;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use netpol_common::tables::{
     INTERNED_BACKENDS, INTERNED_CLASS, INTERNED_PORT_SET, INTERNED_SET, INTERNED_SLOT, revision_of,
@@ -102,6 +102,8 @@ pub struct Engine {
     graves: Graves,
     /// Sets of backends that are let go of with the next compile.
     released: Vec<u32>,
+    /// What this host's interfaces have.
+    host_addresses: BTreeSet<IpAddr>,
     refusals: Refusals,
 }
 
@@ -130,6 +132,7 @@ impl Engine {
             endpoints: Endpoints::new(settings.slots),
             graves: Graves::default(),
             released: Vec::new(),
+            host_addresses: BTreeSet::new(),
             refusals: Refusals::default(),
             settings,
         };

@@ -37,6 +37,8 @@ pub struct Cluster {
     pub(crate) policies: Vec<Policy>,
     /// Ranges in which only Services have addresses, as far as they are known.
     pub(crate) service_ranges: Vec<IpNet>,
+    /// What the interfaces of the node have; empty when nobody has looked.
+    pub(crate) host_addresses: Vec<IpAddr>,
 }
 
 /// Who sends.
@@ -129,6 +131,13 @@ impl Cluster {
     #[must_use]
     pub fn with_templates(mut self, templates: Vec<Pod>) -> Self {
         self.templates = templates;
+        self
+    }
+
+    /// Says which addresses the interfaces of the node have: NodePorts may be translated at each.
+    #[must_use]
+    pub fn with_host_addresses(mut self, addresses: Vec<IpAddr>) -> Self {
+        self.host_addresses = addresses;
         self
     }
 

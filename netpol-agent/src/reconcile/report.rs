@@ -75,7 +75,8 @@ impl<D: Datapath> Reconciler<D> {
         }
         let cluster = Cluster::new(&self.engine.store().objects(), &self.options.node)
             .with_templates(self.report.templates.clone())
-            .with_service_ranges(self.engine.service_ranges().to_vec());
+            .with_service_ranges(self.engine.service_ranges().to_vec())
+            .with_host_addresses(self.engine.host_addresses().iter().copied().collect());
         match answer(&cluster) {
             Ok(explanation) => Response::Explanation(Box::new(explanation)),
             Err(error) => Response::Error { message: format!("{error:#}") },

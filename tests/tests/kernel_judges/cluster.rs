@@ -28,7 +28,7 @@ pub(crate) const NODE: &str = "here";
 /// Ranges of Services that the engine is told.
 pub(crate) const SERVICE_RANGES: [&str; 2] = ["10.96.0.0/16", "fd96::/64"];
 /// Nobody's addresses, the nodes', and one that an external Service uses.
-pub(crate) const WORLD: [&str; 9] = [
+pub(crate) const WORLD: [&str; 10] = [
     "192.0.2.1",
     "192.0.2.77",
     "198.51.100.9",
@@ -38,7 +38,12 @@ pub(crate) const WORLD: [&str; 9] = [
     "2001:db8::9",
     "fd16::1",
     "203.0.113.5",
+    BRIDGE,
 ];
+/// What the interfaces of this node have: beside what its Node object names, the pods' gateway.
+pub(crate) const HOST: [&str; 3] = ["172.16.0.1", "fd16::1", BRIDGE];
+/// An address of this node that its Node object does not name.
+const BRIDGE: &str = "10.1.0.254";
 /// Addresses of Services, with frontends or without.
 pub(crate) const SERVICES: [&str; 6] =
     ["10.96.0.1", "10.96.0.2", "10.96.0.3", "fd96::1", "fd96::2", "203.0.113.5"];
@@ -244,6 +249,7 @@ impl Cluster {
                 }
                 if port.node_port != 0 {
                     all.push((ip("172.16.0.1"), port.protocol, port.node_port));
+                    all.push((ip(BRIDGE), port.protocol, port.node_port));
                 }
             }
         }

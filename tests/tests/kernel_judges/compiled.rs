@@ -20,7 +20,7 @@ use netpol_tests::kernel::{Came, Kernel, UPLINK};
 
 use crate::{
     case::{Case, Sent},
-    cluster::{Cluster, NODE, SERVICE_RANGES, Told},
+    cluster::{Cluster, HOST, NODE, SERVICE_RANGES, Told},
     walk::Loses,
 };
 
@@ -102,8 +102,10 @@ fn settings() -> Settings {
 
 impl Compiled {
     pub(crate) fn new(kernel: Option<Kernel>) -> Self {
+        let mut engine = Engine::new(settings(), Recovered::default());
+        engine.set_host_addresses(HOST.iter().map(|address| address.parse().unwrap()).collect());
         Self {
-            engine: Engine::new(settings(), Recovered::default()),
+            engine,
             tables: Mirror::default(),
             memory: Memory::default(),
             now: Duration::from_secs(1000),

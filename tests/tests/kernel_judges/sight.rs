@@ -10,7 +10,7 @@ use netpol_policy::{
 
 use crate::{
     case::Case,
-    cluster::{Cluster, NODE, SERVICE_RANGES},
+    cluster::{Cluster, HOST, NODE, SERVICE_RANGES},
     compiled::Compiled,
 };
 
@@ -35,7 +35,8 @@ pub(crate) struct Behind {
 
 impl Sight {
     pub(crate) fn new(cluster: &Cluster, past: Vec<Rc<spec::Cluster>>, compiled: &Compiled) -> Self {
-        let spec = Rc::new(spec::Cluster::new(&cluster.objects, NODE));
+        let host = HOST.iter().map(|address| address.parse().unwrap()).collect();
+        let spec = Rc::new(spec::Cluster::new(&cluster.objects, NODE).with_host_addresses(host));
         let interfaces = cluster.interfaces.iter().filter_map(|one| {
             let slot = compiled.slot(&one.ifname)?;
             Some((one.clone(), slot, cluster.knows(one)))

@@ -54,6 +54,8 @@ pub(super) struct Addresses {
     contested: BTreeSet<Bytes>,
     /// By when it is forgotten of an address that a pod has had it.
     timers: BTreeSet<(Duration, Bytes)>,
+    /// Addresses whose claims have changed, which may be frontends.
+    pub(super) claims_moved: BTreeSet<Bytes>,
 }
 
 impl Addresses {
@@ -76,7 +78,13 @@ impl Addresses {
         self.dirty.insert(addr.to_bytes());
     }
 
+    /// Whether some pod claims an address.
+    pub(super) fn is_claimed(&self, bytes: &Bytes) -> bool {
+        self.states.get(bytes).is_some_and(|s| !s.claims.is_empty())
+    }
+
     pub(super) fn claim(&mut self, addr: &Addr, pod: u32) {
+        self.claims_moved.insert(addr.to_bytes());
         let claims = &mut self.touch(addr).claims;
         if !claims.contains(&pod) {
             claims.push(pod);
@@ -87,6 +95,7 @@ impl Addresses {
     }
 
     pub(super) fn unclaim(&mut self, addr: &Addr, pod: u32) {
+        self.claims_moved.insert(addr.to_bytes());
         let claims = &mut self.touch(addr).claims;
         claims.retain(|p| *p != pod);
         if claims.len() < 2 {

@@ -161,6 +161,9 @@ impl Engine {
         for key in std::mem::take(&mut self.services.dirty) {
             self.refresh_service(&key, work);
         }
+        for bytes in std::mem::take(&mut self.addresses.claims_moved) {
+            work.touched.extend(self.services.fronts_at(&bytes));
+        }
         for front in std::mem::take(&mut work.touched) {
             self.refresh_front(front, work);
         }

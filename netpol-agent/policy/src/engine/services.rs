@@ -1,5 +1,6 @@
 //! Services: which frontends there are, and which backends kube-proxy could still use behind each.
 
+mod node;
 mod selection;
 
 use std::{
@@ -41,9 +42,25 @@ struct Group {
 #[derive(Debug)]
 struct FrontOf {
     group: GroupKey,
-    cluster: bool,
+    kind: Place,
     /// By when it is forgotten, if it is gone.
     until: Option<Duration>,
+}
+
+/// What kind of address a frontend has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// A ClusterIP: only Services are there.
+    cluster: bool,
+    /// Every way of kube-proxy translates there.
+    certain: bool,
+}
+
+impl FrontOf {
+    /// Whether a packet may get to the address itself, since nothing translates there, or does not any more.
+    const fn is_doubtful(&self) -> bool {
+        !self.kind.certain || self.until.is_some() && !self.kind.cluster
+    }
 }
 
 /// A Service as it was last compiled.
@@ -98,8 +115,13 @@ impl Services {
 
     /// The Services that have an address.
     pub(super) fn of(&self, bytes: &Bytes) -> Option<&Key> {
-        let (from, to) = ((*bytes, 0, 0), (*bytes, u16::MAX, u8::MAX));
-        self.fronts.range(from..=to).find_map(|(_, claims)| claims.by.first()).map(|(key, _)| key)
+        let mut claims = self.fronts_at(bytes).filter_map(|front| self.fronts.get(&front));
+        claims.find_map(|claims| claims.by.first()).map(|(key, _)| key)
+    }
+
+    /// The frontends at an address.
+    pub(super) fn fronts_at(&self, bytes: &Bytes) -> impl Iterator<Item = Front> {
+        self.fronts.range((*bytes, 0, 0)..=(*bytes, u16::MAX, u8::MAX)).map(|(front, _)| *front)
     }
 
     pub(super) fn has(&self, key: &FrontendKey) -> bool {
@@ -111,7 +133,7 @@ impl Engine {
     /// Looks again at the frontends of a Service and at what stands behind them.
     pub(super) fn refresh_service(&mut self, key: &Key, work: &mut Work) {
         let service = self.store.services.get(key).cloned();
-        let mut wanted: BTreeMap<Front, (GroupKey, bool)> = BTreeMap::new();
+        let mut wanted: BTreeMap<Front, (GroupKey, Place)> = BTreeMap::new();
         let mut chosen: BTreeMap<GroupKey, BTreeSet<Member>> = BTreeMap::new();
         if let Some(service) = &service {
             self.choose(service, &mut wanted, &mut chosen);
@@ -162,24 +184,24 @@ impl Engine {
         let mut touched: BTreeSet<Front> = state.fronts.keys().copied().collect();
         for front in gone {
             if let Some(of) = state.fronts.remove(&front) {
-                self.addresses.remove_frontend(&Addr::from_bytes(front.0), of.cluster);
+                self.addresses.remove_frontend(&Addr::from_bytes(front.0), of.kind.cluster);
                 if let Some(claims) = self.services.fronts.get_mut(&front) {
                     claims.by.remove(&(key.clone(), of.group));
                 }
             }
         }
-        for (front, (group, cluster)) in wanted {
+        for (front, (group, kind)) in wanted {
             touched.insert(front);
-            let old = state.fronts.insert(front, FrontOf { group, cluster, until: None });
-            let same = old.as_ref().is_some_and(|o| o.group == group && o.cluster == cluster);
+            let old = state.fronts.insert(front, FrontOf { group, kind, until: None });
+            let same = old.as_ref().is_some_and(|o| o.group == group && o.kind.cluster == kind.cluster);
             if !same {
                 let claims = self.services.fronts.entry(front).or_default();
                 if let Some(old) = old {
-                    self.addresses.remove_frontend(&Addr::from_bytes(front.0), old.cluster);
+                    self.addresses.remove_frontend(&Addr::from_bytes(front.0), old.kind.cluster);
                     claims.by.remove(&(key.clone(), old.group));
                 }
                 claims.by.insert((key.clone(), group));
-                self.addresses.add_frontend(&Addr::from_bytes(front.0), cluster);
+                self.addresses.add_frontend(&Addr::from_bytes(front.0), kind.cluster);
             }
         }
         let used: BTreeSet<GroupKey> = state.fronts.values().map(|f| f.group).collect();
@@ -194,6 +216,14 @@ impl Engine {
         }
     }
 
+    /// Whether a packet to a frontend may get to the address itself: then all of it must be allowed, as if the address
+    /// were one more backend.
+    fn is_doubtful(&self, front: &Front, claims: &Claims) -> bool {
+        let of = |(key, _): &(Key, GroupKey)| self.services.states.get(key).and_then(|s| s.fronts.get(front));
+        // A Service may name the address of a pod among its externalIPs.
+        self.addresses.is_claimed(&front.0) || claims.by.iter().filter_map(of).all(FrontOf::is_doubtful)
+    }
+
     /// Which set of backends a frontend leads to.
     pub(super) fn refresh_front(&mut self, front: Front, work: &mut Work) {
         let Some(claims) = self.services.fronts.get(&front) else { return };
@@ -205,6 +235,7 @@ impl Engine {
                 self.services.states.get(key).and_then(|s| s.groups.get(group)).map(|g| (key, g))
             })
             .collect();
+        let doubtful = self.is_doubtful(&front, claims);
         let (service, list, digest) = match groups.as_slice() {
             [] => {
                 self.services.fronts.remove(&front);
@@ -214,10 +245,11 @@ impl Engine {
                 work.fronts.insert(front, None);
                 return;
             }
-            [(key, group)] => ((*key).clone(), group.list.clone(), group.digest),
+            [(key, group)] if !doubtful => ((*key).clone(), group.list.clone(), group.digest),
             [(key, _), ..] => {
                 // Which one kube-proxy follows is not known.
-                let all: BTreeSet<Member> = groups.iter().flat_map(|(_, g)| g.list.iter().copied()).collect();
+                let all = groups.iter().flat_map(|(_, g)| g.list.iter().copied());
+                let all: BTreeSet<Member> = all.chain(doubtful.then_some((front.0, front.1))).collect();
                 let list: Arc<[Member]> = all.into_iter().collect();
                 let digest = digest_of_members(&list);
                 ((*key).clone(), list, digest)

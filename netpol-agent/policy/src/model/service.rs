@@ -58,7 +58,7 @@ pub struct SliceEndpoint {
     pub addresses: Vec<IpAddr>,
     /// `conditions.ready`; missing is ready.
     pub ready: bool,
-    /// `conditions.serving`; missing is as `ready`.
+    /// `conditions.serving`; missing is serving.
     pub serving: bool,
     /// `conditions.terminating`; missing is false.
     pub terminating: bool,

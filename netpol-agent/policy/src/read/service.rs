@@ -166,7 +166,8 @@ fn slice_endpoint(entry: &Value, path: &Path<'_>, notes: &mut Notes) -> SliceEnd
     SliceEndpoint {
         addresses: addresses(entry.get("addresses"), &path.field("addresses"), notes),
         ready,
-        serving: condition("serving").unwrap_or(ready),
+        // As kube-proxy reads it, which would use the endpoint: not as `ready`.
+        serving: condition("serving").unwrap_or(true),
         terminating: condition("terminating").unwrap_or(false),
         node: text(entry.get("nodeName"), &path.field("nodeName"), notes).into(),
     }

@@ -50,38 +50,57 @@ impl Cluster {
         Answer::Backends(backends.into_iter().map(judged).collect())
     }
 
-    /// The backends behind an address, protocol and port, sorted; `None` when it is no Service's. An address that a
-    /// pod has is the pod's, and a ClusterIP is a Service's on every port.
+    /// The backends behind an address, protocol and port, sorted; `None` when it is no Service's. A ClusterIP is a
+    /// Service's on every port. The address itself is among them where it is not certain that it is translated: it is a
+    /// pod's at the same time, or NodePorts are translated there by some settings of kube-proxy and not by others.
     #[must_use]
     pub fn backends(&self, address: IpAddr, protocol: Protocol, port: u16) -> Option<Vec<Backend>> {
-        if self.owner(address).is_some() {
-            return None;
-        }
+        let is_pods = self.owner(address).is_some();
+        let node_port_here = self.node_port_at(address);
+        let mut certain = false;
         let mut found: Option<Vec<Backend>> = None;
         for service in &self.services {
             let cluster_ip = service.cluster_ips.contains(&address);
             let external =
                 service.external_ips.contains(&address) || service.load_balancer_ips.contains(&address);
-            let of_node =
-                self.nodes.iter().any(|node| node.name == self.node && node.addresses.contains(&address));
-            if cluster_ip {
+            if cluster_ip && !is_pods {
                 found.get_or_insert_default();
+                certain = true;
             }
             for service_port in service.ports.iter().filter(|one| one.protocol == protocol) {
                 let by_port = (cluster_ip || external) && service_port.port == port;
-                let by_node_port = of_node && service_port.node_port != 0 && service_port.node_port == port;
+                let by_node_port =
+                    node_port_here.is_some() && service_port.node_port != 0 && service_port.node_port == port;
                 if by_port || by_node_port {
                     let local_only = cluster_ip && by_port && service.internal_local;
                     let backends = self.backends_of(service, service_port, address.is_ipv4(), local_only);
                     found.get_or_insert_default().extend(backends);
+                    certain |= by_port || node_port_here == Some(true);
                 }
             }
         }
         if let Some(found) = &mut found {
+            if is_pods || !certain {
+                found.push(Backend { address, port });
+            }
             found.sort_unstable();
             found.dedup();
         }
         found
+    }
+
+    /// Whether NodePorts are translated at an address: `None` if they are not; true if they are by all means, at the
+    /// address that the Node names first of its family, when the host has it.
+    pub(crate) fn node_port_at(&self, address: IpAddr) -> Option<bool> {
+        let node = self.nodes.iter().find(|node| node.name == self.node);
+        let named = node.map_or(&[][..], |node| &node.addresses);
+        let of_host = self.host_addresses.contains(&address)
+            && !self.service_ranges.iter().any(|range| range.contains(&address));
+        if !named.contains(&address) && !of_host {
+            return None;
+        }
+        let first = named.iter().find(|one| one.is_ipv4() == address.is_ipv4()) == Some(&address);
+        Some(first && (self.host_addresses.is_empty() || self.host_addresses.contains(&address)))
     }
 
     /// The backends of a port of a Service that kube-proxy may choose: those that are ready, and when there is none,

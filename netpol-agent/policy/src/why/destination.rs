@@ -120,8 +120,7 @@ impl Destination {
 
 /// The Services that have a frontend; those with the address alone, when none has the port.
 fn services_at(cluster: &Cluster, address: IpAddr, protocol: Protocol, port: u16) -> Vec<String> {
-    let of_node =
-        cluster.nodes.iter().any(|node| node.name == cluster.node && node.addresses.contains(&address));
+    let of_node = cluster.node_port_at(address).is_some();
     let has_address = |service: &Service| {
         [&service.cluster_ips, &service.external_ips, &service.load_balancer_ips]
             .into_iter()

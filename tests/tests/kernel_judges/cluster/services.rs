@@ -38,7 +38,12 @@ pub(super) fn service(rng: &mut Rng, n: usize, pods: &[Pod]) -> Service {
             1 => vec![ip("10.96.0.2")],
             _ => Vec::new(),
         },
-        external_ips: if external || n == 2 { vec![ip("203.0.113.5")] } else { Vec::new() },
+        external_ips: match rng.u32(..12) {
+            // One that a pod may have.
+            0 => vec![IpAddr::from([10, 1, 0, rng.u8(..14)])],
+            _ if external || n == 2 => vec![ip("203.0.113.5")],
+            _ => Vec::new(),
+        },
         load_balancer_ips: Vec::new(),
         ports,
         selector: match label {

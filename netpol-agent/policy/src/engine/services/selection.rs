@@ -8,7 +8,7 @@ use std::{
 
 use netpol_common::Addr;
 
-use super::{Front, GroupKey};
+use super::{Front, GroupKey, Place};
 use crate::{
     engine::{Engine, backends::Member, pods::addr},
     model::{Key, Pod, Protocol, Service, ServicePort, TargetPort},
@@ -151,19 +151,20 @@ impl Engine {
     pub(super) fn choose(
         &self,
         service: &Service,
-        wanted: &mut BTreeMap<Front, (GroupKey, bool)>,
+        wanted: &mut BTreeMap<Front, (GroupKey, Place)>,
         chosen: &mut BTreeMap<GroupKey, BTreeSet<Member>>,
     ) {
-        let no_addresses = Vec::new();
-        let node = self.store.nodes.get(&self.settings.node).map_or(&no_addresses, |n| &n.addresses);
+        let has_node_ports = service.ports.iter().any(|port| port.node_port != 0);
+        let node = if has_node_ports { self.node_port_addresses() } else { BTreeMap::new() };
+        let outside = Place { cluster: false, certain: true };
         for port in &service.ports {
             let proto = port.protocol.number();
             let candidates = self.candidates(service, port);
-            let mut front = |ip: &IpAddr, number: u16, external: bool, cluster: bool| {
+            let mut front = |ip: &IpAddr, number: u16, external: bool, kind: Place| {
                 let addr = addr(ip);
                 let v4 = addr.is_v4();
                 let group = (proto, port.port, v4, external);
-                wanted.entry((addr.to_bytes(), number, proto)).or_insert((group, cluster));
+                wanted.entry((addr.to_bytes(), number, proto)).or_insert((group, kind));
                 chosen.entry(group).or_insert_with(|| {
                     let family: Vec<&Candidate> =
                         candidates.iter().filter(|c| Addr::from_bytes(c.member.0).is_v4() == v4).collect();
@@ -180,14 +181,14 @@ impl Engine {
                 });
             };
             for ip in &service.cluster_ips {
-                front(ip, port.port, false, true);
+                front(ip, port.port, false, Place { cluster: true, certain: true });
             }
             for ip in service.external_ips.iter().chain(&service.load_balancer_ips) {
-                front(ip, port.port, true, false);
+                front(ip, port.port, true, outside);
             }
             if port.node_port != 0 {
-                for ip in node {
-                    front(ip, port.node_port, true, false);
+                for (ip, certain) in &node {
+                    front(ip, port.node_port, true, Place { certain: *certain, ..outside });
                 }
             }
         }

@@ -236,6 +236,76 @@ fn node_ports_are_frontends_on_the_addresses_of_this_node() {
 }
 
 #[test]
+fn where_node_ports_may_be_translated_or_not_both_must_be_allowed() {
+    const FIRST: &str = "172.16.0.1";
+    const BRIDGE: &str = "10.0.0.254";
+    let (mut lab, client) = lab_with_client();
+    lab.remote(pod("a/one", "app=ok", &["10.0.1.1"]));
+    let mut s = service("a/s", "app=ok", &[VIP], 80, 8080);
+    s.ports[0].node_port = 30080;
+    lab.put(Object::Service(s)).put(node(NODE, &[FIRST, "172.16.0.9", "198.51.100.1"]));
+    let host = [FIRST, BRIDGE, "10.96.0.200"].map(ip);
+    lab.engine.set_host_addresses(host.into());
+    lab.compile();
+    let lets = |lab: &Lab| [FIRST, "172.16.0.9", BRIDGE].map(|at| lab.lets_out(client, at, 30080));
+    // Only what is always translated is judged by the backends alone.
+    assert_eq!(lets(&lab), [true, false, false]);
+    let to_pods = rule(&[pods("app=ok")], &[tcp(8080)]);
+    let to_node = rule(&[block("10.0.0.254/32", &[]), block("172.16.0.0/16", &[])], &[tcp(30080)]);
+    lab.put(egress("a/p", "role=client", vec![to_pods.clone(), to_node.clone()])).compile();
+    assert_eq!(lets(&lab), [true; 3]);
+    lab.put(egress("a/p", "role=client", vec![to_node])).compile();
+    assert_eq!(lets(&lab), [false; 3]);
+    // A ClusterIP that a proxy gives to the host is no address of NodePorts.
+    assert_eq!(lab.reason(client, Direction::Egress, "10.96.0.200", 30080), Reason::UnknownFrontend);
+
+    // The host has only what others translate for it.
+    lab.put(egress("a/p", "role=client", vec![to_pods]));
+    lab.engine.set_host_addresses([ip(BRIDGE)].into());
+    lab.settle();
+    assert_eq!(lets(&lab), [false; 3]);
+    lab.engine.set_host_addresses(host.into());
+    lab.settle();
+    assert_eq!(lets(&lab), [true, false, false]);
+}
+
+#[test]
+fn a_service_that_names_a_pods_address_neither_opens_nor_hides_the_pod() {
+    const TAKEN: &str = "10.0.1.9";
+    let (mut lab, client) = lab_with_client();
+    lab.remote(pod("a/one", "app=ok", &["10.0.1.1"]));
+    let mut s = service("a/s", "app=ok", &[], 8080, 8080);
+    s.external_ips = vec![ip(TAKEN)];
+    lab.put(Object::Service(s)).settle();
+    assert!(lab.lets_out(client, TAKEN, 8080));
+    // The Service came first, then the pod: whether it is still translated must not matter.
+    lab.remote(pod("a/two", "app=no", &[TAKEN])).compile();
+    assert_eq!(lab.reason(client, Direction::Egress, TAKEN, 8080), Reason::BackendsDiffer);
+    lab.remote(pod("a/two", "app=ok", &[TAKEN])).compile();
+    assert!(lab.lets_out(client, TAKEN, 8080));
+    lab.remote(pod("a/one", "app=no", &["10.0.1.1"])).compile();
+    assert_eq!(lab.reason(client, Direction::Egress, TAKEN, 8080), Reason::BackendsDiffer);
+    lab.delete(Kind::Service, "a/s").settle();
+    assert!(lab.lets_out(client, TAKEN, 8080));
+}
+
+#[test]
+fn behind_an_external_address_that_no_service_has_any_more_may_be_anything() {
+    const OUTSIDE: &str = "203.0.113.1";
+    let (mut lab, client) = lab_with_client();
+    lab.remote(pod("a/one", "app=ok", &["10.0.1.1"]));
+    let mut s = service("a/s", "app=ok", &[], 80, 8080);
+    s.external_ips = vec![ip(OUTSIDE)];
+    lab.put(Object::Service(s)).compile();
+    assert!(lab.lets_out(client, OUTSIDE, 80));
+    // kube-proxy may have forgotten it already.
+    lab.delete(Kind::Service, "a/s").compile();
+    assert_eq!(lab.reason(client, Direction::Egress, OUTSIDE, 80), Reason::BackendsDiffer);
+    lab.settle();
+    assert_eq!(lab.reason(client, Direction::Egress, OUTSIDE, 80), Reason::PolicyDenied);
+}
+
+#[test]
 fn too_many_kinds_of_backends_are_closed_and_said() {
     let (mut lab, client) = lab_with_client();
     for i in 0..20u16 {

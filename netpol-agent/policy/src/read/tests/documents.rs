@@ -161,7 +161,7 @@ fn services_and_slices_are_read_with_their_defaults() {
     assert_eq!(&*slice.service, "s");
     assert_eq!(
         slice.endpoints.iter().map(|one| (one.ready, one.serving)).collect::<Vec<_>>(),
-        [(true, true), (false, false)]
+        [(true, true), (false, true)]
     );
     assert_eq!(slice.ports.len(), 1);
     assert!(problems.is_empty());

@@ -116,6 +116,9 @@ fn slices_win_over_selectors_and_terminating_backends_serve_when_none_is_ready()
     assert_eq!(found(json!([endpoint("10.0.1.1", json!({})), leaving, unready])), ["10.0.1.1:8080"]);
     assert_eq!(found(json!([endpoint("10.0.1.1", json!({"ready": null}))])), ["10.0.1.1:8080"]);
     assert_eq!(found(json!([leaving, unready])), ["10.0.1.2:8080"]);
+    // Missing conditions as kube-proxy reads them.
+    let silent = endpoint("10.0.1.4", json!({"ready": false, "terminating": true}));
+    assert_eq!(found(json!([silent, unready])), ["10.0.1.4:8080"]);
     assert!(found(json!([unready])).is_empty());
 }
 
@@ -152,4 +155,27 @@ fn external_addresses_and_node_ports_are_frontends_and_other_ports_of_the_node_a
     for (dst, what) in [("203.0.113.3", "80/TCP"), ("203.0.113.1", "81/TCP"), ("192.168.0.1", "80/TCP")] {
         assert!(matches!(cluster.answer(&traffic(CLIENT, dst, what)), Answer::Direct(_)), "{dst}");
     }
+}
+
+#[test]
+fn the_address_itself_is_one_more_backend_where_translation_is_not_certain() {
+    let mut documents = pods();
+    documents.push(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "here"}, "status": {"addresses": [
+        {"type": "InternalIP", "address": "192.168.0.1"}, {"type": "ExternalIP", "address": "203.0.113.9"}]}}));
+    documents.push(json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"namespace": "y", "name": "edge"},
+        "spec": {"type": "NodePort", "clusterIP": "10.96.0.2", "selector": {"app": "web"}, "externalIPs": ["10.0.1.2"],
+                 "ports": [{"port": 80, "targetPort": 8080, "nodePort": 30080}]},
+    }));
+    documents.push(egress("x", json!([{}])));
+    let host = ["192.168.0.1", "10.0.0.254"].map(|address| address.parse().unwrap()).to_vec();
+    let cluster = cluster(&documents).with_host_addresses(host);
+    let itself = |dst: &str, what: &str, port: u16| {
+        backends(&cluster, dst, what).iter().any(|(name, _)| *name == format!("{dst}:{port}"))
+    };
+    assert!(!itself("192.168.0.1", "30080/TCP", 30080));
+    assert!(itself("10.0.0.254", "30080/TCP", 30080) && itself("203.0.113.9", "30080/TCP", 30080));
+    assert!(itself("10.0.1.2", "80/TCP", 80), "a pod's address that a Service names");
 }
