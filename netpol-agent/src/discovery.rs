@@ -8,7 +8,11 @@ pub mod cni;
 pub mod links;
 pub mod local;
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::PathBuf,
+};
 
 use netpol_policy::model::Key;
 
@@ -35,6 +39,8 @@ pub struct Discovered {
     pub veths: BTreeMap<u32, String>,
     /// Bridges, with those of their ports that are veths.
     pub bridges: BTreeMap<u32, Bridge>,
+    /// Addresses that packets of pods may use for this host, whatever interface has them.
+    pub addresses: BTreeSet<IpAddr>,
     /// What is wrong, for people.
     pub problems: Vec<String>,
 }

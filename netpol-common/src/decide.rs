@@ -10,7 +10,7 @@
 //!
 //! 1. The endpoint is not known: drop.
 //! 2. An address that cannot be there: egress with a source that is not the pod's, ingress for somebody else, a
-//!    multicast or loopback source: drop. The pod to its own address: allow.
+//!    multicast or loopback source: drop. The pod to its own address, unless a Service has it: allow.
 //! 3. Link control (neighbour discovery, MLD, IGMP, DHCP): allow.
 //! 4. Ingress from the node itself, or from the pod itself through a Service: allow, and keep the flow.
 //! 5. A later fragment: as its first one; without that, allow only if some port of its protocol is allowed with the

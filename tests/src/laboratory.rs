@@ -8,6 +8,7 @@ pub mod network;
 mod objects;
 mod pod;
 mod program;
+mod proxy;
 mod service;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use namespace::Namespace;
 pub use network::Link;
 pub use pod::{Pod, PodSpec};
 pub use program::Program;
+pub use proxy::Proxy;
 pub use service::{ServicePort, ServiceSpec};
 
 /// What a laboratory is built from.
@@ -29,6 +31,10 @@ pub use service::{ServicePort, ServiceSpec};
 pub struct Setup {
     /// How pods hang on the node.
     pub link: Link,
+    /// How Services are translated.
+    pub proxy: Proxy,
+    /// Whether packets between ports of a bridge pass the node's tables.
+    pub bridge_netfilter: bool,
     /// The node's name.
     pub node: String,
     /// Further flags of the agent.
@@ -41,6 +47,8 @@ impl Default for Setup {
     fn default() -> Self {
         Self {
             link: Link::Bridge,
+            proxy: Proxy::Nftables,
+            bridge_netfilter: true,
             node: "node-1".to_owned(),
             agent_flags: Vec::new(),
             agent_capabilities: None,
@@ -57,6 +65,7 @@ pub struct Laboratory {
     pub outside: Namespace,
     node_name: String,
     link: Link,
+    proxy: Proxy,
     agent_flags: Vec<String>,
     agent_capabilities: Option<Vec<u8>>,
     pods: BTreeMap<String, Pod>,
@@ -92,11 +101,15 @@ impl Laboratory {
         let node = Namespace::new(&claim.namespace("node"))?;
         let outside = Namespace::new(&claim.namespace("outside"))?;
         network::wire_node(&node, &outside, setup.link)?;
+        if !setup.bridge_netfilter {
+            network::bypass_tables(&node)?;
+        }
         let laboratory = Self {
             node,
             outside,
             node_name: setup.node,
             link: setup.link,
+            proxy: setup.proxy,
             agent_flags: setup.agent_flags,
             agent_capabilities: setup.agent_capabilities,
             pods: BTreeMap::new(),

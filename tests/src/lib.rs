@@ -20,5 +20,7 @@ pub mod yaml;
 
 pub use counted::counted;
 pub use deadline::eventually;
-pub use laboratory::{Agent, Laboratory, Link, Namespace, Pod, PodSpec, ServicePort, ServiceSpec, Setup};
+pub use laboratory::{
+    Agent, Laboratory, Link, Namespace, Pod, PodSpec, Proxy, ServicePort, ServiceSpec, Setup,
+};
 pub use probe::Outcome;

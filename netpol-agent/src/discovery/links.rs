@@ -3,17 +3,24 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    net::IpAddr,
 };
 
 use futures::TryStreamExt as _;
 use globset::GlobSet;
 use rtnetlink::{
     Handle,
-    packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    packet_route::{
+        address::AddressAttribute,
+        link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+    },
 };
 
 /// Where named network namespaces are; CNI plugins are given one of these.
 const NAMESPACES: &str = "/run/netns";
+
+/// Where kube-proxy in IPVS mode keeps the addresses of Services: no NodePort is translated there.
+const SERVICES: &str = "kube-ipvs0";
 
 /// What kind of interface, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +90,38 @@ pub async fn list(handle: &Handle) -> Result<BTreeMap<u32, Link>, rtnetlink::Err
         links.insert(link.ifindex, link);
     }
     Ok(links)
+}
+
+/// The addresses of this host that a pod can send to: those of `lo` that stay on it are left out, and link-local ones of
+/// IPv6, which each interface has for itself.
+///
+/// # Errors
+/// When the kernel refuses to say.
+pub async fn addresses(
+    handle: &Handle,
+    links: &BTreeMap<u32, Link>,
+) -> Result<BTreeSet<IpAddr>, rtnetlink::Error> {
+    let mut found = BTreeSet::new();
+    let mut messages = handle.address().get().execute();
+    while let Some(message) = messages.try_next().await? {
+        if links.get(&message.header.index).is_some_and(|link| link.name == SERVICES) {
+            continue;
+        }
+        // Between two ends, `Address` is the other one's.
+        let local = message.attributes.iter().find_map(|one| match one {
+            AddressAttribute::Local(address) => Some(*address),
+            _ => None,
+        });
+        let plain = message.attributes.iter().find_map(|one| match one {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        });
+        found.extend(local.or(plain).filter(|address| match address {
+            IpAddr::V4(address) => !address.is_loopback(),
+            IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
+        }));
+    }
+    Ok(found)
 }
 
 /// The kernel's ids of the named network namespaces whose name matches: pods' sandboxes. A namespace that nothing of

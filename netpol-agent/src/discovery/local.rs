@@ -170,8 +170,12 @@ impl Discovery for CniCache {
 
 impl CniCache {
     async fn follow(&self, deliver: &mut dyn FnMut(Discovered) -> bool) -> anyhow::Result<()> {
-        let (connection, handle, mut messages) =
-            new_multicast_connection(&[MulticastGroup::Link]).context("cannot open netlink")?;
+        let (connection, handle, mut messages) = new_multicast_connection(&[
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
+        ])
+        .context("cannot open netlink")?;
         tokio::spawn(connection);
         // Watched before anything is read: nothing that happens in between is missed.
         let (changed, mut changes) = mpsc::channel(1);
@@ -184,6 +188,8 @@ impl CniCache {
             let links = links::list(&handle).await.context("cannot list the interfaces of this host")?;
             let mut discovered =
                 self.join(&cache, &links, last.as_ref().map_or(&none, |last| &last.pods), problems);
+            let addresses = links::addresses(&handle, &links).await;
+            discovered.addresses = addresses.context("cannot list the addresses of this host")?;
             let unclaimed = self.unclaimed(&discovered, &links);
             if !unclaimed.is_empty() {
                 let sandboxes = links::sandboxes(&handle, &self.sandboxes).await;

@@ -35,6 +35,7 @@ impl<D: Datapath> Reconciler<D> {
     /// Tells the engine of every endpoint that has come, changed or gone.
     pub(super) fn tell_endpoints(&mut self) {
         let Some(discovered) = self.discovered.take() else { return };
+        self.engine.set_host_addresses(discovered.addresses.clone());
         if !self.settled {
             // There before us, of a pod that nobody knows, and not hooked by an earlier agent: closing it could cut
             // off what has nothing to do with the cluster.

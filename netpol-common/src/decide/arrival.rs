@@ -5,8 +5,8 @@ use crate::{
     addr::Addr,
     packet::{LINK_CONTROL_ADVERTISES, Packet},
     tables::{
-        ENDPOINT_MORE_SOURCES, Endpoint, FIRST_SLOT, INTERFACE_ENDPOINT, INTERFACE_TRUSTED_BRIDGE, Interface,
-        TAG_DEFERRED,
+        BACKENDS_NONE, ENDPOINT_MORE_SOURCES, Endpoint, FIRST_SLOT, FrontendKey, INTERFACE_ENDPOINT,
+        INTERFACE_TRUSTED_BRIDGE, Interface, TAG_DEFERRED,
     },
     verdict::Reason,
 };
@@ -126,7 +126,11 @@ pub(super) fn addresses<T: Tables>(
         {
             return Some(Reason::SpoofedNeighbour);
         }
-        let to_itself = own && link_control == 0 && packet.src.same(&packet.dst);
+        // Where a Service names the pod's address, translation would lead away from the pod.
+        let to_itself = own && link_control == 0 && packet.src.same(&packet.dst) && {
+            let (addr, port, proto) = (packet.dst, packet.dst_port, packet.proto);
+            tables.frontend(&FrontendKey { addr, port, proto, reserved: 0 }) == BACKENDS_NONE
+        };
         return if to_itself { Some(Reason::Itself) } else { None };
     }
     if packet.src.is_multicast_or_broadcast() || packet.src.is_loopback() {

@@ -54,6 +54,19 @@ pub(super) const fn addresses(host_part: u8) -> (Ipv4Addr, Ipv6Addr) {
     (Ipv4Addr::new(10, 244, 0, host_part), Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, host_part as u16))
 }
 
+/// The range of the pods' addresses of a family.
+pub(super) const fn pods_range(v4: bool) -> &'static str {
+    if v4 { "10.244.0.0/24" } else { "fd00:10:244::/64" }
+}
+
+/// Packets between ports of a bridge do not pass the node's tables.
+pub(super) fn bypass_tables(node: &Namespace) -> Result<()> {
+    for family in ["ip", "ip6"] {
+        node.sysctl(&format!("net/bridge/bridge-nf-call-{family}tables"), "0")?;
+    }
+    Ok(())
+}
+
 /// Whether packets between ports of a bridge pass the node's tables, as Services between pods of one bridge need.
 fn bridge_netfilter() -> bool {
     Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists()

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
-use super::service::{Translation, translate};
+use super::proxy::{Translation, translate};
 use super::{Laboratory, Pod, ServicePort, ServiceSpec, network};
 
 /// The file of the mark.
@@ -172,19 +173,24 @@ impl Laboratory {
         }
         let translations: Vec<_> =
             self.services.iter().flat_map(|service| self.translations(service)).collect();
-        translate(&self.node, &translations)
+        translate(&self.node, self.proxy, &translations)
     }
 
     fn translations(&self, service: &ServiceSpec) -> Vec<Translation> {
         let mut found = Vec::new();
         for port in &service.ports {
-            for frontend in service.sockets(port.port) {
+            for cluster in service.sockets(port.port) {
+                let of_family = |socket: &SocketAddr| socket.is_ipv4() == cluster.is_ipv4();
                 let backends = self.pods.values().filter(|pod| is_backend(service, pod)).filter_map(|pod| {
                     let number = target(port, pod)?;
-                    pod.sockets(number).into_iter().find(|backend| backend.is_ipv4() == frontend.is_ipv4())
+                    pod.sockets(number).into_iter().find(of_family)
                 });
+                let external = service.external.iter().chain(&service.balancer);
+                let external = external.map(|address| SocketAddr::new(*address, port.port));
                 found.push(Translation {
-                    frontend,
+                    cluster,
+                    external: external.filter(of_family).collect(),
+                    node_port: port.node_port,
                     protocol: port.protocol.clone(),
                     backends: backends.collect(),
                 });

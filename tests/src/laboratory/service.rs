@@ -1,15 +1,10 @@
-//! Services by ClusterIP, translated on the node as kube-proxy does it with nftables.
+//! Services, as tests write them.
 
-use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Namespace;
-use crate::command;
-
-/// A Service with one port.
+/// A Service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceSpec {
     /// Its namespace in the cluster.
@@ -22,6 +17,10 @@ pub struct ServiceSpec {
     pub selector: Vec<(String, String)>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
+    /// Its `externalIPs`.
+    pub external: Vec<IpAddr>,
+    /// Its load balancer's addresses.
+    pub balancer: Vec<IpAddr>,
 }
 
 /// A port of a Service.
@@ -35,6 +34,8 @@ pub struct ServicePort {
     pub port: u16,
     /// The backends' port: a number, or a name of theirs.
     pub target: Value,
+    /// The port on the node; 0 without one.
+    pub node_port: u16,
 }
 
 impl ServiceSpec {
@@ -47,6 +48,8 @@ impl ServiceSpec {
             host_part,
             selector: vec![(key.to_owned(), value.to_owned())],
             ports: Vec::new(),
+            external: Vec::new(),
+            balancer: Vec::new(),
         }
     }
 
@@ -54,7 +57,31 @@ impl ServiceSpec {
     #[must_use]
     pub fn port(mut self, protocol: &str, port: u16, target: u16) -> Self {
         let name = format!("{}-{port}", protocol.to_lowercase());
-        self.ports.push(ServicePort { name, protocol: protocol.to_owned(), port, target: target.into() });
+        let (protocol, target) = (protocol.to_owned(), target.into());
+        self.ports.push(ServicePort { name, protocol, port, target, node_port: 0 });
+        self
+    }
+
+    /// With this port on the node for the port that was added last.
+    #[must_use]
+    pub fn node_port(mut self, node_port: u16) -> Self {
+        if let Some(last) = self.ports.last_mut() {
+            last.node_port = node_port;
+        }
+        self
+    }
+
+    /// With one more of its `externalIPs`.
+    #[must_use]
+    pub fn external(mut self, address: IpAddr) -> Self {
+        self.external.push(address);
+        self
+    }
+
+    /// With one more address of a load balancer.
+    #[must_use]
+    pub fn balancer(mut self, address: IpAddr) -> Self {
+        self.balancer.push(address);
         self
     }
 
@@ -79,8 +106,13 @@ impl ServiceSpec {
         let ports: Vec<Value> = self
             .ports
             .iter()
-            .map(|ServicePort { name, protocol, port, target }| {
-                json!({"name": name, "protocol": protocol, "port": port, "targetPort": target})
+            .map(|ServicePort { name, protocol, port, target, node_port }| {
+                let mut object =
+                    json!({"name": name, "protocol": protocol, "port": port, "targetPort": target});
+                if *node_port != 0 {
+                    object["nodePort"] = (*node_port).into();
+                }
+                object
             })
             .collect();
         let addresses = self.addresses();
@@ -94,62 +126,11 @@ impl ServiceSpec {
                 "ipFamilyPolicy": "RequireDualStack",
                 "selector": self.selector.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
                 "ports": ports,
+                "externalIPs": self.external,
             },
+            "status": {"loadBalancer": {
+                "ingress": self.balancer.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>(),
+            }},
         })
     }
-}
-
-/// One address and port of a Service, with what stands behind it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Translation {
-    pub(super) frontend: SocketAddr,
-    /// As the API spells it.
-    pub(super) protocol: String,
-    /// Of the frontend's family.
-    pub(super) backends: Vec<SocketAddr>,
-}
-
-/// Replaces the node's translations by these, in one transaction.
-pub(super) fn translate(node: &Namespace, translations: &[Translation]) -> Result<()> {
-    let mut rules = String::from("table inet services\ndelete table inet services\n");
-    if !translations.is_empty() {
-        rules.push_str(&table(translations)?);
-    }
-    let namespace = format!("--net={}", node.path().display());
-    command::feed("nsenter", &[namespace.as_str(), "nft", "-f", "-"], &rules).map(drop)
-}
-
-fn table(translations: &[Translation]) -> Result<String> {
-    let mut chains = String::new();
-    let mut dispatch = String::new();
-    let mut hairpin = String::new();
-    for (number, Translation { frontend, protocol, backends }) in translations.iter().enumerate() {
-        if backends.is_empty() {
-            continue;
-        }
-        let family = if frontend.is_ipv4() { "ip" } else { "ip6" };
-        let (address, port, protocol) = (frontend.ip(), frontend.port(), protocol.to_lowercase());
-        writeln!(dispatch, "{family} daddr {address} {protocol} dport {port} goto service{number}")?;
-        let mut choice = String::new();
-        for (turn, backend) in backends.iter().enumerate() {
-            let name = format!("backend{number}-{turn}");
-            writeln!(chains, "chain {name} {{ meta l4proto {protocol} dnat {family} to {backend}; }}")?;
-            write!(choice, "{}{turn} : goto {name}", if turn == 0 { "" } else { ", " })?;
-            // A backend that is sent back to itself would answer itself directly: the node puts its own address there.
-            let ip = backend.ip();
-            writeln!(
-                hairpin,
-                "ct status dnat {family} saddr {ip} {family} daddr {ip} masquerade fully-random"
-            )?;
-        }
-        let turns = backends.len();
-        writeln!(chains, "chain service{number} {{ numgen random mod {turns} vmap {{ {choice} }}; }}")?;
-    }
-    Ok(format!(
-        "table inet services {{\n{chains}\
-         chain dispatch {{\n{dispatch}}}\n\
-         chain prerouting {{ type nat hook prerouting priority dstnat; jump dispatch; }}\n\
-         chain output {{ type nat hook output priority -100; jump dispatch; }}\n\
-         chain postrouting {{ type nat hook postrouting priority srcnat;\n{hairpin}}}\n}}\n"
-    ))
 }

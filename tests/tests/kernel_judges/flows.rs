@@ -41,6 +41,10 @@ impl Open {
     /// A flow that was opened just now.
     pub(crate) fn new(sight: &Sight, compiled: &Compiled, place: &Place) -> Option<Self> {
         let Place { way, case, .. } = *place;
+        // What a pod says to its own address comes back by translation, if at all: with another one.
+        if case.src == case.dst {
+            return None;
+        }
         let at = if matches!(way, Way::From(_)) { case.src } else { case.dst };
         let pod = sight.spec.owner(at)?.key.clone();
         let origin = match way {
@@ -50,7 +54,6 @@ impl Open {
             Way::Between(..) | Way::FromNode(_) => Origin::Privileged,
         };
         let mut open = Self { way, case, origin, pod, stored: None, passes: true };
-        // None is kept of what a pod says to its own address.
         compiled.backends_of(way, &case)?;
         open.remember(sight, compiled);
         Some(open)

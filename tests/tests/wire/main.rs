@@ -2,6 +2,7 @@
 //! arrives.
 
 mod agent;
+mod bridges;
 mod changes;
 mod errors;
 mod explain;
@@ -9,6 +10,7 @@ mod forged;
 mod fragments;
 mod laboratory;
 mod node;
+mod node_ports;
 mod observing;
 mod pods;
 mod protocols;

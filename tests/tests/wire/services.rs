@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE, Kind, Probe, expect_dropped, expect_reached};
-use netpol_tests::{Laboratory, Link, Outcome, PodSpec, ServiceSpec, Setup, serve};
+use netpol_tests::{Laboratory, Link, Outcome, PodSpec, Proxy, ServiceSpec, Setup, serve};
 use serde_json::json;
 
 use crate::setup::{ALLOWED, OTHER, Three, app, egress_of_client};
@@ -13,8 +13,13 @@ const FRONT: u16 = 80;
 #[test]
 #[ignore = "needs root and BPF"]
 fn rules_speak_of_the_backends_port() -> Result<()> {
-    for link in [Link::Bridge, Link::Routed] {
-        let mut three = Three::start(link)?;
+    for (link, proxy) in [
+        (Link::Bridge, Proxy::Nftables),
+        (Link::Routed, Proxy::Nftables),
+        (Link::Bridge, Proxy::Iptables),
+        (Link::Routed, Proxy::Iptables),
+    ] {
+        let mut three = Three::with(Setup { link, proxy, ..Setup::default() })?;
         let service = ServiceSpec::new("shop", "server", 80, "app", "server")
             .port("TCP", FRONT, ALLOWED)
             .port("UDP", FRONT, ALLOWED);
@@ -117,17 +122,19 @@ fn itself(link: Link) -> Result<()> {
 #[test]
 #[ignore = "needs root and BPF"]
 fn backends_that_are_judged_differently_are_told_apart_over_a_bridge() -> Result<()> {
-    different_backends(Link::Bridge)
+    different_backends(Link::Bridge, Proxy::Nftables)?;
+    different_backends(Link::Bridge, Proxy::Iptables)
 }
 
 #[test]
 #[ignore = "needs root and BPF"]
 fn backends_that_are_judged_differently_are_told_apart_by_routes() -> Result<()> {
-    different_backends(Link::Routed)
+    different_backends(Link::Routed, Proxy::Nftables)?;
+    different_backends(Link::Routed, Proxy::Iptables)
 }
 
-fn different_backends(link: Link) -> Result<()> {
-    let mut three = Three::start(link)?;
+fn different_backends(link: Link, proxy: Proxy) -> Result<()> {
+    let mut three = Three::with(Setup { link, proxy, ..Setup::default() })?;
     let good = three.lab.add_pod(PodSpec::new("shop", "good").label("app", "pool").label("tier", "good"))?;
     let bad = three.lab.add_pod(PodSpec::new("shop", "bad").label("app", "pool").label("tier", "bad"))?;
     let (at_good, at_bad) = (serve::tcp(&good, ALLOWED)?, serve::tcp(&bad, ALLOWED)?);

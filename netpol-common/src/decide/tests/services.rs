@@ -2,7 +2,7 @@
 
 use super::{
     packets::{echo, packet, tcp},
-    world::{EVERYTHING, FRIENDS, POD, TO_FRIENDS, World},
+    world::{EVERYTHING, FRIENDS, OWN, POD, TO_FRIENDS, World},
 };
 use crate::{
     Direction, Reason,
@@ -72,6 +72,17 @@ fn what_differs_is_left_to_those_who_can_tell() {
             assert_eq!(why(&mut world), expected, "{backends:?} {member} {flag}");
         }
     }
+}
+
+/// Nothing but a raw socket sends such a packet out of the pod.
+#[test]
+fn what_a_pod_sends_to_its_own_address_is_judged_where_a_service_has_it() {
+    let mut world = world(&[]);
+    world.peer(OWN, 0, PEER_FRONTEND);
+    world.frontend((OWN, 8000), 2, &[(STRANGERS, 80, 0)]);
+    let to_itself = |world: &mut World, port: u16| world.from(&tcp(A, &format!("{OWN}:{port}"), SYN)).why();
+    assert_eq!(to_itself(&mut world, 8000), Reason::PolicyDenied);
+    assert_eq!(to_itself(&mut world, 8001), Reason::Itself);
 }
 
 #[test]

@@ -216,6 +216,7 @@ fn service_spec(object: &Value) -> Result<ServiceSpec> {
             protocol: text(port, "protocol").to_owned(),
             port: number.context("a Service's port has no number")?,
             target: port["targetPort"].clone(),
+            node_port: 0,
         })
     });
     Ok(ServiceSpec {
@@ -226,6 +227,8 @@ fn service_spec(object: &Value) -> Result<ServiceSpec> {
             .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
             .collect(),
         ports: ports.collect::<Result<_>>()?,
+        external: Vec::new(),
+        balancer: Vec::new(),
     })
 }
 
