@@ -12,7 +12,7 @@ use std::{
     path::PathBuf,
 };
 
-use netpol_policy::model::{Pod, Problem, SourceEvent};
+use netpol_policy::model::{Kind, Pod, Problem, SourceEvent};
 use serde::{Deserialize, Serialize};
 
 /// A source of objects.
@@ -34,6 +34,8 @@ pub struct SourceUpdate {
     pub events: Vec<SourceEvent>,
     /// Whether everything was listed at least once.
     pub synced: bool,
+    /// Of each kind the newest version that was heard of, also of an object that is gone; 0 where there are no versions.
+    pub newest: BTreeMap<Kind, u64>,
     /// All that is wrong now, whole.
     pub problems: Vec<Located>,
     /// Objects of kinds that are not read, by kind.

@@ -141,6 +141,12 @@ impl<D: Datapath> Reconciler<D> {
                 ("EndpointSlice".to_owned(), store.slices().count()),
                 ("NetworkPolicy".to_owned(), store.policies().count()),
             ]),
+            newest: self
+                .report
+                .newest
+                .iter()
+                .map(|(kind, version)| (kind.name().to_owned(), *version))
+                .collect(),
             skipped: self.report.skipped.clone(),
             endpoints: self
                 .engine

@@ -30,6 +30,10 @@ pub struct Status {
     pub revision: u64,
     /// Objects by kind.
     pub objects: BTreeMap<String, usize>,
+    /// Of each kind the newest version that was taken in, as the API server counts them: when the agent is ready, what was
+    /// written up to there is enforced. Nothing for a folder.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub newest: BTreeMap<String, u64>,
     /// Objects of kinds that are not read, by kind.
     pub skipped: BTreeMap<String, usize>,
     /// Local pods.

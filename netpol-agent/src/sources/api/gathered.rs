@@ -28,6 +28,8 @@ struct Names {
     listing: Option<HashSet<Key>>,
     /// It was listed whole at least once.
     listed: bool,
+    /// The newest version of an object that was heard of, also of one that is gone.
+    newest: u64,
 }
 
 /// Whether an object's version is one to go back to.
@@ -47,8 +49,14 @@ impl Gathered {
         }
         match heard {
             Heard::Listing => names.listing = Some(HashSet::new()),
-            Heard::There(read) => self.there(kind, *read),
-            Heard::Gone(key) => self.gone(kind, &key),
+            Heard::There(read, version) => {
+                names.newest = names.newest.max(version);
+                self.there(kind, *read);
+            }
+            Heard::Gone(key, version) => {
+                names.newest = names.newest.max(version);
+                self.gone(kind, &key);
+            }
             Heard::Listed => {
                 let listing = names.listing.take().unwrap_or_default();
                 self.changed |= !std::mem::replace(&mut names.listed, true);
@@ -77,6 +85,7 @@ impl Gathered {
         Some(SourceUpdate {
             events: std::mem::take(&mut self.events),
             synced: Kind::ALL.iter().all(|kind| self.kinds.get(kind).is_some_and(|names| names.listed)),
+            newest: self.kinds.iter().map(|(kind, names)| (*kind, names.newest)).collect(),
             problems: self.cuts.values().chain(self.problems.values().flatten()).cloned().collect(),
             ..SourceUpdate::default()
         })

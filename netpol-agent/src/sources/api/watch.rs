@@ -33,10 +33,10 @@ const PAGE: u32 = 500;
 pub(super) enum Heard {
     /// A list begins.
     Listing,
-    /// An object of the list, or one that has changed since.
-    There(Box<Read>),
-    /// An object is gone.
-    Gone(Key),
+    /// An object of the list, or one that has changed since; with its version.
+    There(Box<Read>, u64),
+    /// An object is gone; with the version at which it went.
+    Gone(Key, u64),
     /// The list is whole: what was there before and is not in it is gone.
     Listed,
     /// Nothing can be heard, for this reason; what was heard last stays.
@@ -83,9 +83,9 @@ pub(super) async fn follow<S: Served>(
                 }
                 Some(Ok(Event::InitApply(object) | Event::Apply(object))) => {
                     pause = FIRST_PAUSE;
-                    Heard::There(Box::new(read_object(S::KIND, &object.value)))
+                    Heard::There(Box::new(read_object(S::KIND, &object.value)), version_of(&object))
                 }
-                Some(Ok(Event::Delete(object))) => Heard::Gone(key_of(&object)),
+                Some(Ok(Event::Delete(object))) => Heard::Gone(key_of(&object), version_of(&object)),
                 Some(Ok(Event::InitDone)) => {
                     listed = true;
                     pause = FIRST_PAUSE;
@@ -116,6 +116,12 @@ fn key_of<S: Served>(object: &Kept<S>) -> Key {
     let text =
         |name: &str| object.value.pointer(name).and_then(serde_json::Value::as_str).unwrap_or_default();
     Key::new(text("/metadata/namespace"), text("/metadata/name"))
+}
+
+/// The version of an object. Those of a server count up; 0 stands for one that is no number.
+fn version_of<S: Served>(object: &Kept<S>) -> u64 {
+    let text = object.value.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Whether the server says that it does not stream lists.

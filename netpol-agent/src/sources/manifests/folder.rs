@@ -275,7 +275,8 @@ impl Folder {
             *skipped.entry(kind.clone()).or_default() += count;
         }
         let templates = self.files.values().flat_map(|file| file.templates.iter().cloned()).collect();
-        SourceUpdate { events, synced: self.synced, problems: self.problems(), skipped, templates }
+        let problems = self.problems();
+        SourceUpdate { events, synced: self.synced, problems, skipped, templates, ..SourceUpdate::default() }
     }
 
     fn problems(&self) -> Vec<Located> {

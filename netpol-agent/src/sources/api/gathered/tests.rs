@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::{Gathered, Heard};
 
 fn there(kind: Kind, object: &Value) -> Heard {
-    Heard::There(Box::new(read_object(kind, object)))
+    let version = object["metadata"]["resourceVersion"].as_str().map_or(0, |text| text.parse().unwrap());
+    Heard::There(Box::new(read_object(kind, object)), version)
 }
 
 fn pod(name: &str) -> Heard {
@@ -95,7 +96,22 @@ fn a_policy_that_selects_nobody_knows_whom_leaves_its_last_good_version() {
     gathered.take(Kind::NetworkPolicy, policy(json!(7)));
     let update = gathered.update().unwrap();
     assert_eq!((update.events.len(), update.problems.len()), (0, 1));
-    gathered.take(Kind::NetworkPolicy, Heard::Gone(Key::new("a", "p")));
+    gathered.take(Kind::NetworkPolicy, Heard::Gone(Key::new("a", "p"), 0));
     let update = gathered.update().unwrap();
     assert_eq!((update.events.len(), update.problems.len()), (1, 0));
+}
+
+#[test]
+fn the_newest_version_of_each_kind_is_told_also_of_what_is_gone() {
+    let mut gathered = synced();
+    let pod = |version: &str| {
+        there(Kind::Pod, &json!({"metadata": {"name": "x", "namespace": "a", "resourceVersion": version}}))
+    };
+    gathered.take(Kind::Pod, pod("12"));
+    // A new list repeats what is older.
+    gathered.take(Kind::Pod, pod("7"));
+    assert_eq!(gathered.update().unwrap().newest[&Kind::Pod], 12);
+    gathered.take(Kind::Pod, Heard::Gone(Key::new("a", "x"), 15));
+    let newest = gathered.update().unwrap().newest;
+    assert_eq!((newest[&Kind::Pod], newest[&Kind::Namespace]), (15, 0));
 }
