@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use crate::etcd::Etcd;
 pub use agent::Agent;
 use claim::Claim;
 pub use namespace::Namespace;
@@ -70,6 +71,8 @@ pub struct Laboratory {
     agent_capabilities: Option<Vec<u8>>,
     pods: BTreeMap<String, Pod>,
     services: Vec<ServiceSpec>,
+    /// Where the agent finds the API server, and where objects are written for it, beside the folder.
+    api: Option<(PathBuf, Etcd)>,
     /// Files of objects in the agent's folder, by their names.
     objects: BTreeMap<String, serde_json::Value>,
     host_parts: u8,
@@ -114,6 +117,7 @@ impl Laboratory {
             agent_capabilities: setup.agent_capabilities,
             pods: BTreeMap::new(),
             services: Vec::new(),
+            api: None,
             objects: BTreeMap::new(),
             host_parts: 100,
             born: 0,
@@ -161,6 +165,17 @@ impl Laboratory {
     /// Where files are written before they are moved to their place in one step.
     fn drafts(&self) -> PathBuf {
         self.folder().join("drafts")
+    }
+
+    /// From now on objects are those of an API server, written into its etcd, and the agent that is started next asks it,
+    /// as the kubeconfig says. What was written so far is written there too.
+    ///
+    /// # Errors
+    /// When etcd refuses.
+    pub fn use_api(&mut self, kubeconfig: &Path, etcd: Etcd) -> Result<()> {
+        etcd.put(self.objects.values().cloned())?;
+        self.api = Some((kubeconfig.to_owned(), etcd));
+        Ok(())
     }
 
     /// A namespace beside the node, connected to nothing.

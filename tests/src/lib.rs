@@ -10,11 +10,14 @@ pub mod command;
 pub mod conformance;
 pub mod counted;
 pub mod deadline;
+pub mod etcd;
 pub mod kernel;
 pub mod laboratory;
+pub mod load;
 pub mod packet;
 pub mod probe;
 pub mod raw;
+pub mod relay;
 pub mod serve;
 pub mod yaml;
 

@@ -66,11 +66,16 @@ fn listener(namespace: &Namespace, port: u16) -> Result<TcpListener> {
 ///
 /// # Errors
 /// When the port is taken.
-pub fn connections(namespace: &Namespace, port: u16, serve: fn(TcpStream)) -> Result<Server> {
+pub fn connections(
+    namespace: &Namespace,
+    port: u16,
+    serve: impl Fn(TcpStream) + Send + Sync + 'static,
+) -> Result<Server> {
     let listener = listener(namespace, port)?;
     let socket = Socket::from(listener.as_fd().try_clone_to_owned().context("cannot share a listener")?);
     let shared = Arc::new(Shared::default());
     let seen = Arc::clone(&shared);
+    let serve = Arc::new(serve);
     thread::spawn(move || {
         for stream in listener.incoming() {
             if seen.ended.load(Ordering::Relaxed) {
@@ -79,6 +84,7 @@ pub fn connections(namespace: &Namespace, port: u16, serve: fn(TcpStream)) -> Re
             // Accepting fails for a connection that was reset meanwhile; the next one may be fine.
             let Ok(stream) = stream else { continue };
             seen.heard.fetch_add(1, Ordering::Relaxed);
+            let serve = Arc::clone(&serve);
             thread::spawn(move || serve(stream));
         }
     });

@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{Laboratory, Namespace, Program, network};
@@ -32,6 +33,7 @@ pub struct Agent {
     pub manifests: PathBuf,
     /// The node's name.
     pub node: String,
+    kubeconfig: Option<PathBuf>,
     cache: PathBuf,
     log: PathBuf,
     flags: Vec<String>,
@@ -59,6 +61,7 @@ impl Agent {
             socket: folder.join("netpol.sock"),
             manifests: laboratory.manifests(),
             node: laboratory.node_name.clone(),
+            kubeconfig: laboratory.api.as_ref().map(|(kubeconfig, _)| kubeconfig.clone()),
             cache: laboratory.cni_cache(),
             log: folder.join("agent.log"),
             flags: flags.to_vec(),
@@ -70,7 +73,11 @@ impl Agent {
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg("agent").arg("--manifests").arg(&self.manifests).arg("--node").arg(&self.node);
+        command.arg("agent").arg("--node").arg(&self.node);
+        match &self.kubeconfig {
+            Some(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),
+            None => command.arg("--manifests").arg(&self.manifests),
+        };
         command.arg("--cni-cache").arg(&self.cache).arg("--socket").arg(&self.socket);
         command.arg("--bpffs").arg(&self.bpffs);
         for range in network::SERVICE_RANGES {
@@ -198,6 +205,32 @@ impl Laboratory {
         self.running = None;
     }
 
+    /// Lets the agent stand still (SIGSTOP); what it pinned goes on.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn freeze_agent(&self) -> Result<()> {
+        self.signal_agent(Signal::SIGSTOP)
+    }
+
+    /// Lets an agent that stands still go on.
+    ///
+    /// # Errors
+    /// When none runs.
+    pub fn thaw_agent(&self) -> Result<()> {
+        self.signal_agent(Signal::SIGCONT)
+    }
+
+    fn signal_agent(&self, signal: Signal) -> Result<()> {
+        self.running.as_ref().context("no agent runs")?.signal(signal)
+    }
+
+    /// The agent's process number, while it runs.
+    #[must_use]
+    pub fn agent_id(&self) -> Option<u32> {
+        self.running.as_ref().map(Program::id)
+    }
+
     /// Ends the agent in good order; what it pinned stays.
     ///
     /// # Errors
@@ -218,7 +251,7 @@ impl Laboratory {
     }
 
     /// Waits until the agent has taken in every file and pod as they are now. Without an agent there is nothing to
-    /// wait for.
+    /// wait for. With an API server there is no order among kinds of objects: wait for what follows from them instead.
     ///
     /// # Errors
     /// When it does not in time.

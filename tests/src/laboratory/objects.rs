@@ -57,6 +57,9 @@ impl Laboratory {
         let metadata = &object["metadata"];
         let name = file_name(text(object, "kind"), text(metadata, "namespace"), text(metadata, "name"));
         self.place(&self.manifests().join(&name), &serde_json::to_vec_pretty(object)?)?;
+        if let Some((_, etcd)) = &self.api {
+            etcd.put([object.clone()])?;
+        }
         self.objects.insert(name, object.clone());
         Ok(())
     }
@@ -88,6 +91,9 @@ impl Laboratory {
     /// # Errors
     /// When there is none.
     pub fn delete(&mut self, kind: &str, namespace: &str, name: &str) -> Result<()> {
+        if let Some((_, etcd)) = &self.api {
+            etcd.delete(kind, namespace, name)?;
+        }
         let name = file_name(kind, namespace, name);
         self.objects.remove(&name);
         let path = self.manifests().join(&name);

@@ -1,0 +1,7 @@
+//! What goes wrong between the agent and the API server, by real means, while allowed and denied traffic flows: what is
+//! enforced stays, and what has changed meanwhile is in force within 5 s of the server's return.
+
+mod away;
+mod lists;
+mod rights;
+mod scene;
