@@ -1,14 +1,43 @@
 //! A real Kubernetes on one machine: its control plane alone, for tests of what the API says, or whole, with nodes whose
 //! pods are real.
 //!
+//! ```text
+//!   up ─ anchor (first of a process namespace; the control plane's network, a bridge in it)
+//!          ├ etcd, kube-apiserver, kube-controller-manager, kube-scheduler
+//!          └ node-1 … (namespaces of its own: processes, network, mounts, control groups)
+//!               └ containerd, kubelet, kube-proxy, pods
+//! ```
+//!
 //! It needs root and the programs that `cargo xtask setup` builds. Nothing of the machine's own network, rules or
-//! control groups is touched, and nothing is left.
+//! settings is touched, and whatever dies, nothing is left: namespaces, mounts and interfaces live only as long as the anchor's
+//! descendants, and these only as long as the anchor.
 
+mod anchor;
 mod binaries;
+mod cgroups;
 pub mod control_plane;
 mod credentials;
 mod flags;
+mod fork;
+pub mod images;
+mod manifests;
+mod node;
+mod node_init;
+mod node_parts;
+mod options;
+mod part;
 mod process;
+mod running;
+mod state;
+mod supervisor;
+pub mod up;
+mod uplink;
 
+pub use anchor::run as run_anchor;
 pub use control_plane::ControlPlane;
+pub use node::Node;
+pub use node_init::run as run_node;
+pub use options::{Cni, Family, Options, Proxy};
+pub use part::{NodePart, Part, PartHandle};
 pub use process::Process;
+pub use running::Cluster;

@@ -23,6 +23,16 @@ impl User {
         Self { name: "admin".to_owned(), groups: vec!["system:masters"] }
     }
 
+    /// A user that the API server's own roles name.
+    pub(super) fn component(name: &str) -> Self {
+        Self { name: format!("system:{name}"), groups: Vec::new() }
+    }
+
+    /// A node's kubelet.
+    pub(super) fn node(name: &str) -> Self {
+        Self { name: format!("system:node:{name}"), groups: vec!["system:nodes"] }
+    }
+
     /// The agent's ServiceAccount, which has the rights of `deploy/rbac.yaml` and no others.
     pub(super) fn agent() -> Self {
         Self {
@@ -44,10 +54,15 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
+    /// Those of a folder in which they were written.
+    pub(super) fn at(folder: &Path) -> Self {
+        Self { folder: folder.to_owned() }
+    }
+
     /// Writes the token file and the key of service accounts.
     pub(super) fn write(folder: &Path, users: &[User]) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let credentials = Self { folder: folder.to_owned() };
+        let credentials = Self::at(folder);
         let lines: Vec<String> = users
             .iter()
             .map(|user| {
@@ -79,6 +94,11 @@ impl Credentials {
         &self.folder
     }
 
+    /// Where the kubeconfig of a user is.
+    pub(super) fn kubeconfig_file(&self, user: &User) -> PathBuf {
+        self.folder.join(format!("{}.kubeconfig", user.name.replace(':', "-")))
+    }
+
     /// Writes the kubeconfig of a user, and returns its path.
     pub(super) fn kubeconfig(&self, user: &User, server: &str) -> Result<PathBuf> {
         let config = json!({
@@ -92,7 +112,7 @@ impl Credentials {
             "contexts": [{"name": "netpol", "context": {"cluster": "netpol", "user": user.name}}],
             "current-context": "netpol",
         });
-        let path = self.folder.join(format!("{}.kubeconfig", user.name.replace(':', "-")));
+        let path = self.kubeconfig_file(user);
         fs::write(&path, serde_json::to_vec_pretty(&config)?)
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::binaries;
-use super::credentials::Credentials;
+use super::credentials::{Credentials, User};
 
 /// Where etcd serves, inside the control plane's network namespace.
 pub(super) const ETCD: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2379);
@@ -26,6 +26,42 @@ pub(super) fn etcd(data: &Path) -> Result<Command> {
         &format!("--listen-peer-urls={peer}"),
         &format!("--initial-advertise-peer-urls={peer}"),
         &format!("--initial-cluster=default={peer}"),
+    ]);
+    Ok(command)
+}
+
+/// The controller manager; a node's range of pods is set with the node.
+pub(super) fn controller_manager(credentials: &Credentials, pods: &[String]) -> Result<Command> {
+    let mut command = Command::new(binaries::find("kube-controller-manager")?);
+    command
+        .arg("--kubeconfig")
+        .arg(credentials.kubeconfig_file(&User::component("kube-controller-manager")))
+        .arg("--service-account-private-key-file")
+        .arg(credentials.account_key())
+        .arg("--root-ca-file")
+        .arg(credentials.certificate())
+        .args([
+            &format!("--cluster-cidr={}", pods.join(",")),
+            "--allocate-node-cidrs=false",
+            "--use-service-account-credentials=true",
+            "--bind-address=127.0.0.1",
+            "--leader-elect=false",
+            "--kube-api-qps=200",
+            "--kube-api-burst=400",
+            "--profiling=false",
+        ]);
+    Ok(command)
+}
+
+/// The scheduler.
+pub(super) fn scheduler(credentials: &Credentials) -> Result<Command> {
+    let mut command = Command::new(binaries::find("kube-scheduler")?);
+    command.arg("--kubeconfig").arg(credentials.kubeconfig_file(&User::component("kube-scheduler"))).args([
+        "--bind-address=127.0.0.1",
+        "--leader-elect=false",
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
+        "--profiling=false",
     ]);
     Ok(command)
 }

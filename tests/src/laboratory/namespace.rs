@@ -26,11 +26,15 @@ struct Named {
     name: String,
     path: PathBuf,
     file: File,
+    /// Whether the name was made here.
+    owned: bool,
 }
 
 impl Drop for Named {
     fn drop(&mut self) {
-        claim::remove_namespace(&self.path);
+        if self.owned {
+            claim::remove_namespace(&self.path);
+        }
     }
 }
 
@@ -39,12 +43,26 @@ impl Namespace {
     pub(crate) fn new(name: &str) -> Result<Self> {
         let path = claim::make_namespace(name)?;
         let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        let namespace = Self(Arc::new(Named { name: name.to_owned(), path, file }));
+        let namespace = Self(Arc::new(Named { name: name.to_owned(), path, file, owned: true }));
         for sysctl in ["net/ipv6/conf/all/accept_dad", "net/ipv6/conf/default/accept_dad"] {
             namespace.sysctl(sysctl, "0")?;
         }
         namespace.batch("link set lo up\n")?;
         Ok(namespace)
+    }
+
+    /// One that somebody else made and removes, such as `/proc/PID/ns/net`. The name is for messages.
+    ///
+    /// # Errors
+    /// When its file cannot be opened.
+    pub fn opened(name: &str, path: PathBuf) -> Result<Self> {
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self::with_file(name, path, file))
+    }
+
+    /// As [`opened`](Self::opened), with its file open already.
+    pub(crate) fn with_file(name: &str, path: PathBuf, file: File) -> Self {
+        Self(Arc::new(Named { name: name.to_owned(), path, file, owned: false }))
     }
 
     /// As `ip netns` shows it.
@@ -147,7 +165,10 @@ impl Namespace {
     /// # Errors
     /// When one of them fails.
     pub fn batch(&self, lines: &str) -> Result<()> {
-        command::feed("ip", &["-n", self.name(), "-batch", "-"], lines).map(drop)
+        let mut ip = Command::new("ip");
+        ip.args(["-batch", "-"]);
+        self.enter(&mut ip);
+        command::feed_command(ip, lines).map(drop).with_context(|| format!("in {}", self.name()))
     }
 
     /// The hardware address of one of its interfaces.
@@ -155,7 +176,10 @@ impl Namespace {
     /// # Errors
     /// When there is no such interface.
     pub fn hardware(&self, interface: &str) -> Result<[u8; 6]> {
-        let text = command::read("ip", &["-n", self.name(), "-brief", "link", "show", "dev", interface])?;
+        let mut ip = Command::new("ip");
+        ip.args(["-brief", "link", "show", "dev", interface]);
+        self.enter(&mut ip);
+        let text = command::feed_command(ip, "")?;
         let address = text.split_whitespace().nth(2).unwrap_or_default();
         let bytes: Vec<u8> =
             address.split(':').filter_map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
