@@ -21,7 +21,10 @@ use crate::{
     config::{Config, Objects},
     control::server::Server,
     datapath::{self, Datapath},
-    discovery::{Discovery, local::CniCache},
+    discovery::{
+        Discovery,
+        local::{Local, Places},
+    },
     reconcile::{Input, Options, Reconciler, drive},
     sources::{Source, api::Api, manifests::Manifests},
     verdicts::{log::Log, rings},
@@ -36,8 +39,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)?),
         Objects::Api(access) => Box::new(Api::new(access.clone(), config.node.clone())),
     };
-    let discovery: Box<dyn Discovery> =
-        Box::new(CniCache::new(&config.cni_cache, &config.excluded, &config.sandboxes)?);
+    let discovery: Box<dyn Discovery> = Box::new(Local::new(Places {
+        cache: config.cni_cache.clone(),
+        sandboxes: config.sandbox_folder.clone(),
+        names: config.sandboxes.clone(),
+        excluded: config.excluded.clone(),
+    })?);
     // First of all, as it tells whether another agent runs: two must never write the same tables.
     let server = Server::bind(&config.socket)?;
     let (mut datapath, recovered) = Datapath::open(datapath::Options {

@@ -28,8 +28,10 @@ pub const BPFFS: &str = "/sys/fs/bpf/netpol";
 pub const CNI_CACHE: &str = "/var/lib/cni/results";
 /// Where the command line reaches the agent.
 pub const SOCKET: &str = "/run/netpol/netpol.sock";
-/// What CNI names the network namespaces of pods.
-pub const SANDBOXES: &str = "cni-*";
+/// Where network namespaces have their files.
+pub const SANDBOX_FOLDER: &str = "/run/netns";
+/// What those of pods are named: by containerd, and by CRI-O (a UUID).
+pub const SANDBOXES: [&str; 2] = ["cni-*", "????????-????-????-????-????????????"];
 /// Verdicts kept in memory.
 pub const HISTORY: usize = 4096;
 /// How long a frontend or a backend that is gone still counts, in seconds.
@@ -126,8 +128,12 @@ pub struct Options {
     #[arg(long, value_name = "GLOB")]
     pub exclude_interface: Vec<String>,
 
-    /// Names of network namespaces (in /run/netns) that are pods' sandboxes, as a pattern; may be repeated. A new interface
-    /// that leads into one is closed until its pod is known [default: cni-*]
+    /// Folder with the files of network namespaces, where the container runtime pins those of pods [default: /run/netns]
+    #[arg(long, value_name = "DIR")]
+    pub sandbox_folder: Option<PathBuf>,
+
+    /// Names of files there that are pods' sandboxes, as a pattern; may be repeated. A new interface that leads into one
+    /// is closed until its pod is known [default: cni-*, as containerd names them, and UUIDs, as CRI-O does]
     #[arg(long, value_name = "GLOB")]
     pub sandbox_namespace: Vec<String>,
 
@@ -205,6 +211,7 @@ impl Options {
             socket: self.socket.or(other.socket),
             service_cidr: if self.service_cidr.is_empty() { other.service_cidr } else { self.service_cidr },
             exclude_interface: list(self.exclude_interface, other.exclude_interface),
+            sandbox_folder: self.sandbox_folder.or(other.sandbox_folder),
             sandbox_namespace: list(self.sandbox_namespace, other.sandbox_namespace),
             trust_tag: self.trust_tag.or(other.trust_tag),
             attach: self.attach.or(other.attach),
@@ -243,8 +250,9 @@ impl Options {
             socket: self.socket.unwrap_or_else(|| SOCKET.into()),
             service_cidrs: self.service_cidr,
             excluded: self.exclude_interface,
+            sandbox_folder: self.sandbox_folder.unwrap_or_else(|| SANDBOX_FOLDER.into()),
             sandboxes: if self.sandbox_namespace.is_empty() {
-                vec![SANDBOXES.to_owned()]
+                SANDBOXES.map(ToOwned::to_owned).to_vec()
             } else {
                 self.sandbox_namespace
             },
@@ -276,6 +284,8 @@ pub struct Config {
     pub service_cidrs: Vec<IpNet>,
     /// Patterns of interfaces to leave alone.
     pub excluded: Vec<String>,
+    /// The folder with the files of network namespaces.
+    pub sandbox_folder: PathBuf,
     /// Patterns of the names of pods' network namespaces.
     pub sandboxes: Vec<String>,
     /// Whether the tag is believed behind a bridge.

@@ -7,6 +7,7 @@
 mod endpoints;
 mod input;
 mod live;
+mod lives;
 mod report;
 #[cfg(test)]
 mod tests;
@@ -129,6 +130,9 @@ pub struct Reconciler<D> {
     strangers: BTreeSet<u32>,
     /// Endpoints as the engine knows them, by interface index.
     endpoints: BTreeMap<u32, endpoints::Told>,
+    /// The owners of the interfaces that were found, by interface index.
+    resolved: BTreeMap<u32, endpoints::Resolved>,
+    lives: lives::Lives,
     /// Bridges as the datapath knows them.
     trusted: BTreeSet<u32>,
     /// Why slots are not hooked as they should be; the engine tries again.
@@ -169,6 +173,8 @@ impl<D: Datapath> Reconciler<D> {
             inherited,
             strangers: BTreeSet::new(),
             endpoints: BTreeMap::new(),
+            resolved: BTreeMap::new(),
+            lives: lives::Lives::default(),
             trusted: BTreeSet::new(),
             failed_hooks: BTreeMap::new(),
             usage,
@@ -197,6 +203,7 @@ impl<D: Datapath> Reconciler<D> {
             warn!(target: "netpol", "{problem}");
         }
         for event in std::mem::take(&mut update.events) {
+            self.lives.hear(&event, &self.options.node);
             self.engine.apply(event);
             self.dirty = true;
         }
@@ -236,7 +243,8 @@ impl<D: Datapath> Reconciler<D> {
         if !self.may_write() {
             return None;
         }
-        [self.engine.next_deadline(), Some(self.release_at)].into_iter().flatten().min()
+        let deadlines = [self.engine.next_deadline(), Some(self.release_at), self.lives.deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     const fn may_write(&self) -> bool {
@@ -249,11 +257,15 @@ impl<D: Datapath> Reconciler<D> {
             return;
         }
         let due = |engine: &Engine| engine.next_deadline().is_some_and(|at| at <= now);
+        for doubt in self.lives.ripe(now) {
+            warn!(target: "netpol", "{doubt}");
+        }
         if !self.dirty && !due(&self.engine) && now < self.release_at {
             return;
         }
         if std::mem::take(&mut self.dirty) {
             self.tell_endpoints();
+            self.doubt(now);
         }
         if now >= self.release_at {
             self.release_at = now + RELEASE;

@@ -172,7 +172,11 @@ impl Engine {
     /// A local pod's interface is there, or what is known of it has changed; it is known by its name. Returns its
     /// slot, `None` when there is none left (which [`Engine::problems`] says too).
     pub fn set_endpoint(&mut self, endpoint: LocalEndpoint) -> Option<u32> {
+        let is_of_none = endpoint.pod.is_none();
         let (slot, pods) = self.endpoints.set(endpoint);
+        if let Some(slot) = slot.filter(|_| is_of_none && !pods.is_empty()) {
+            self.unbind_endpoint(slot);
+        }
         self.changes.pods.extend(pods);
         slot
     }

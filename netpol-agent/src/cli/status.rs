@@ -12,7 +12,7 @@ use super::{Ask, Format, output};
 use crate::{
     control::{
         client::{AskError, ask_one},
-        protocol::{EndpointLine, Request, Response, Status},
+        protocol::{EndpointLine, Request, Response, Status, UnenforcedLine},
     },
     text::{Columns, escape},
 };
@@ -70,12 +70,22 @@ fn render(status: &Status) -> String {
     }
     let _ = writeln!(out, "Pods: {}", escape(&status.discovery));
 
-    let mut pods =
-        Columns::new(&["POD", "INTERFACE", "SLOT", "HOOK", "INGRESS", "EGRESS", "TAG", "ADDRESSES"]);
+    let mut pods = Columns::new(&[
+        "POD",
+        "INTERFACE",
+        "FOUND BY",
+        "SLOT",
+        "HOOK",
+        "INGRESS",
+        "EGRESS",
+        "TAG",
+        "ADDRESSES",
+    ]);
     for endpoint in &status.endpoints {
         pods.row([
             if endpoint.pod.is_empty() { "(not known)" } else { endpoint.pod.as_str() },
             &endpoint.interface,
+            if endpoint.found_by.is_empty() { "-" } else { endpoint.found_by.as_str() },
             &endpoint.slot.to_string(),
             &endpoint.hook,
             &endpoint.ingress,
@@ -87,6 +97,7 @@ fn render(status: &Status) -> String {
     table(&mut out, &pods);
     list(&mut out, "Connections that were open before", &taken_over(status));
     list(&mut out, "Not hooked", &status.unhooked);
+    list(&mut out, "NOT ENFORCED", &unenforced(status));
 
     let mut policies = Columns::new(&["POLICY", "ISOLATES", "LOCAL PODS", "IN FORCE"]);
     for policy in &status.policies {
@@ -127,6 +138,15 @@ fn render(status: &Status) -> String {
     }
     table(&mut out, &tables);
     out
+}
+
+/// What cannot be enforced.
+fn unenforced(status: &Status) -> Vec<String> {
+    let line = |one: &UnenforcedLine| {
+        let name = [one.pod.as_str(), one.interface.as_str()].join(" ");
+        format!("{}: {} ({})", name.trim(), one.message, one.remedy)
+    };
+    status.unenforced.iter().map(line).collect()
 }
 
 /// What became of connections that were open before their pod was hooked, where there were any or nobody knows.

@@ -15,6 +15,7 @@ pub use self::{
     moment::{InvalidMoment, Moment},
     status::{
         BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, Status, TableLine, TakenOverLine,
+        UnenforcedLine,
     },
     verdict::{Cause, End, EndKind, Gap, Nearest, Outcome, PolicyPart, Verdict},
 };

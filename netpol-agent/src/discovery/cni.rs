@@ -1,17 +1,17 @@
 //! libcni's cache: one file for each network that a pod was connected to, written when the plugin returns, named
 //! `NETWORK-CONTAINER-INTERFACE`. containerd and CRI-O write it alike.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+mod folder;
 
+use std::{io, net::IpAddr, path::PathBuf};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use ipnet::IpNet;
 use netpol_policy::model::Key;
 use serde::Deserialize;
 use serde_json::Value;
+
+pub use self::folder::Cache;
 
 /// What one file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub struct Entry {
     pub container: String,
     /// The network's name.
     pub network: String,
+    /// The plugin that made the interface, such as `bridge`; empty when it is not said.
+    pub plugin: String,
+    /// The interface's name in the pod.
+    pub inside: String,
     /// Interfaces of the host that the plugin named: the bridge, the host's end of the veth.
     pub host_interfaces: Vec<String>,
     /// The pod's addresses on this network.
@@ -60,6 +64,13 @@ struct File {
     container_id: String,
     #[serde(default)]
     network_name: String,
+    #[serde(default)]
+    if_name: String,
+    #[serde(default)]
+    netns: String,
+    /// The network's configuration in base64.
+    #[serde(default)]
+    config: String,
     #[serde(default)]
     cni_args: Vec<Vec<String>>,
     #[serde(default)]
@@ -112,6 +123,8 @@ pub fn parse(text: &[u8]) -> Result<Entry, CacheError> {
         value => Outcome::deserialize(value).map_err(CacheError::Parse)?,
     };
     let inside = |index: usize| outcome.interfaces.get(index).is_some_and(|i| !i.sandbox.is_empty());
+    let sandbox = outcome.interfaces.iter().map(|i| &i.sandbox).find(|sandbox| !sandbox.is_empty());
+    let sandbox = sandbox.unwrap_or(&file.netns);
     Ok(Entry {
         pod: Key::new(namespace, name),
         uid: argument("K8S_POD_UID").cloned().unwrap_or_default(),
@@ -130,8 +143,18 @@ pub fn parse(text: &[u8]) -> Result<Entry, CacheError> {
             .filter_map(|ip| address_of(&ip.address))
             .collect(),
         hardware: outcome.interfaces.iter().find(|i| !i.sandbox.is_empty()).and_then(|i| hardware_of(&i.mac)),
-        namespace: outcome.interfaces.iter().map(|i| &i.sandbox).find(|s| !s.is_empty()).map(PathBuf::from),
+        namespace: (!sandbox.is_empty()).then(|| PathBuf::from(sandbox)),
+        plugin: plugin_of(&file.config),
+        inside: file.if_name,
     })
+}
+
+/// The type of the plugin that makes the interface: the first of the list.
+fn plugin_of(config: &str) -> String {
+    let decoded = BASE64_STANDARD.decode(config).ok();
+    let config: Value = decoded.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let plugin = config.pointer("/plugins/0/type").or_else(|| config.get("type")).and_then(Value::as_str);
+    plugin.unwrap_or_default().to_owned()
 }
 
 fn address_of(text: &str) -> Option<IpAddr> {
@@ -147,61 +170,6 @@ pub fn hardware_of(text: &str) -> Option<[u8; 6]> {
         *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
     }
     parts.next().is_none().then_some(bytes)
-}
-
-/// The cache's folder, and what was read of it. A file that cannot be read keeps what it said before.
-#[derive(Debug, Default)]
-pub struct Cache {
-    entries: BTreeMap<PathBuf, Entry>,
-}
-
-impl Cache {
-    /// Reads the whole folder; without one there are no pods. Says what is wrong.
-    pub fn read(&mut self, folder: &Path) -> Vec<String> {
-        let mut problems = Vec::new();
-        let mut entries = BTreeMap::new();
-        let listing = match fs::read_dir(folder) {
-            Ok(listing) => listing,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.entries.clear();
-                return problems;
-            }
-            Err(error) => {
-                problems.push(format!(
-                    "cannot list {}: {error}; pods that are known stay hooked",
-                    folder.display()
-                ));
-                return problems;
-            }
-        };
-        for path in listing.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path.is_dir() {
-                continue;
-            }
-            match fs::read(&path).map_err(CacheError::Read).and_then(|text| parse(&text)) {
-                Ok(entry) => {
-                    entries.insert(path, entry);
-                }
-                Err(CacheError::Read(error)) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    match self.entries.remove(&path) {
-                        Some(old) => drop(entries.insert(path.clone(), old)),
-                        // A network of something that is no pod is none of our business.
-                        None if matches!(error, CacheError::NoPod) => continue,
-                        None => {}
-                    }
-                    problems.push(format!("{}: {:#}", path.display(), anyhow::Error::new(error)));
-                }
-            }
-        }
-        self.entries = entries;
-        problems
-    }
-
-    /// What the files say.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
-    }
 }
 
 #[cfg(test)]

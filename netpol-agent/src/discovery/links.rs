@@ -1,36 +1,32 @@
-//! The interfaces of the agent's own network namespace, by netlink.
+//! The interfaces of the agent's own network namespace, and what the kernel says of the namespaces that they lead to,
+//! by netlink. Nobody's namespace is entered.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    net::IpAddr,
-};
+use std::collections::BTreeMap;
 
-use futures::TryStreamExt as _;
-use globset::GlobSet;
+use futures::{StreamExt as _, TryStreamExt as _};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::{
     Handle,
     packet_route::{
-        address::AddressAttribute,
-        link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage},
+        AddressFamily, RouteNetlinkMessage,
+        link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp},
+        nsid::{NsidAttribute, NsidMessage},
     },
 };
 
-/// Where named network namespaces are; CNI plugins are given one of these.
-const NAMESPACES: &str = "/run/netns";
-
-/// Where kube-proxy in IPVS mode keeps the addresses of Services: no NodePort is translated there.
-const SERVICES: &str = "kube-ipvs0";
+use super::addresses::{self, Own};
 
 /// What kind of interface, as far as it matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkKind {
     /// One end of a pair.
     Veth,
     /// A bridge.
     Bridge,
-    /// Anything else.
-    Other,
+    /// One end of a pair that has programs of its own.
+    Netkit,
+    /// Anything else: its name, empty for a device.
+    Other(String),
 }
 
 /// An interface.
@@ -46,6 +42,10 @@ pub struct Link {
     pub master: Option<u32>,
     /// The kernel's id of the network namespace where its other end is, when that is another one.
     pub leads_to: Option<i32>,
+    /// The index of its other end, there.
+    pub peer: Option<u32>,
+    /// An XDP program that it carries, by its id.
+    pub xdp: Option<u32>,
 }
 
 impl Link {
@@ -53,28 +53,76 @@ impl Link {
         let mut link = Self {
             ifindex: message.header.index,
             name: String::new(),
-            kind: LinkKind::Other,
+            kind: LinkKind::Other(String::new()),
             master: None,
             leads_to: None,
+            peer: None,
+            xdp: None,
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Controller(master) => link.master = Some(*master),
                 LinkAttribute::LinkNetNsId(id) => link.leads_to = Some(*id),
+                LinkAttribute::Link(peer) => link.peer = Some(*peer),
+                LinkAttribute::Xdp(parts) => {
+                    let id = |part: &LinkXdp| if let LinkXdp::ProgId(id) = part { Some(*id) } else { None };
+                    link.xdp = parts.iter().find_map(id);
+                }
                 LinkAttribute::LinkInfo(infos) => {
-                    for info in infos {
-                        match info {
-                            LinkInfo::Kind(InfoKind::Veth) => link.kind = LinkKind::Veth,
-                            LinkInfo::Kind(InfoKind::Bridge) => link.kind = LinkKind::Bridge,
-                            _ => {}
-                        }
-                    }
+                    let kind = |info: &LinkInfo| match info {
+                        LinkInfo::Kind(InfoKind::Veth) => Some(LinkKind::Veth),
+                        LinkInfo::Kind(InfoKind::Bridge) => Some(LinkKind::Bridge),
+                        LinkInfo::Kind(InfoKind::Netkit) => Some(LinkKind::Netkit),
+                        LinkInfo::Kind(other) => Some(LinkKind::Other(other.to_string())),
+                        _ => None,
+                    };
+                    link.kind = infos.iter().find_map(kind).unwrap_or(link.kind);
                 }
                 _ => {}
             }
         }
         link
+    }
+}
+
+/// What a message of the kernel says has become of the interfaces.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// One is there, or has changed.
+    There(Link),
+    /// One is gone, or has moved to another namespace.
+    Gone(u32),
+    /// This host has an address.
+    Address(Own),
+    /// It has it no more.
+    NoAddress(Own),
+    /// The kernel found no room for some events.
+    Lost,
+    /// Something else.
+    Nothing,
+}
+
+/// Reads what the kernel says by itself.
+#[must_use]
+pub fn event(message: &NetlinkMessage<RouteNetlinkMessage>) -> Event {
+    // A bridge tells of its ports in messages of its own, which do not say everything.
+    let whole = |link: &LinkMessage| link.header.interface_family == AddressFamily::Unspec;
+    match &message.payload {
+        NetlinkPayload::Overrun(_) => Event::Lost,
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) if whole(link) => {
+            Event::There(Link::from_message(link))
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) if whole(link) => {
+            Event::Gone(link.header.index)
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(address)) => {
+            addresses::own(address).map_or(Event::Nothing, Event::Address)
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(address)) => {
+            addresses::own(address).map_or(Event::Nothing, Event::NoAddress)
+        }
+        _ => Event::Nothing,
     }
 }
 
@@ -92,51 +140,23 @@ pub async fn list(handle: &Handle) -> Result<BTreeMap<u32, Link>, rtnetlink::Err
     Ok(links)
 }
 
-/// The addresses of this host that a pod can send to: those of `lo` that stay on it are left out, and link-local ones of
-/// IPv6, which each interface has for itself.
-///
-/// # Errors
-/// When the kernel refuses to say.
-pub async fn addresses(
-    handle: &Handle,
-    links: &BTreeMap<u32, Link>,
-) -> Result<BTreeSet<IpAddr>, rtnetlink::Error> {
-    let mut found = BTreeSet::new();
-    let mut messages = handle.address().get().execute();
-    while let Some(message) = messages.try_next().await? {
-        if links.get(&message.header.index).is_some_and(|link| link.name == SERVICES) {
-            continue;
+/// The kernel's id of a network namespace, seen from ours: of an open file, or of a process. One that nothing of ours
+/// leads to has none.
+pub async fn namespace_id(handle: &Handle, which: NsidAttribute) -> Option<i32> {
+    let mut question = NsidMessage::default();
+    question.attributes.push(which);
+    let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNsId(question));
+    request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+    let mut answers = handle.clone().request(request).ok()?;
+    let mut found = None;
+    while let Some(answer) = answers.next().await {
+        if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNsId(answer)) = answer.payload {
+            let id = |part: &NsidAttribute| if let NsidAttribute::Id(id) = part { Some(*id) } else { None };
+            found = answer.attributes.iter().find_map(id).filter(|id| *id >= 0);
         }
-        // Between two ends, `Address` is the other one's.
-        let local = message.attributes.iter().find_map(|one| match one {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let plain = message.attributes.iter().find_map(|one| match one {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
-        found.extend(local.or(plain).filter(|address| match address {
-            IpAddr::V4(address) => !address.is_loopback(),
-            IpAddr::V6(address) => !address.is_loopback() && !address.is_unicast_link_local(),
-        }));
     }
-    Ok(found)
+    found
 }
 
-/// The kernel's ids of the named network namespaces whose name matches: pods' sandboxes. A namespace that nothing of
-/// ours leads to has no id.
-pub async fn sandboxes(handle: &Handle, names: &GlobSet) -> BTreeSet<i32> {
-    let mut ids = BTreeSet::new();
-    let Ok(entries) = fs::read_dir(NAMESPACES) else { return ids };
-    for name in entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()) {
-        if !names.is_match(&name) {
-            continue;
-        }
-        // One that has just gone is no sandbox any more.
-        if let Ok(Some(id)) = handle.link().get_netns_id(name).execute().await {
-            ids.insert(id);
-        }
-    }
-    ids
-}
+#[cfg(test)]
+mod tests;

@@ -1,129 +1,77 @@
-//! Local pods by libcni's cache and the kernel's list of interfaces, and what changes in either.
+//! Follows what changes: interfaces by netlink, libcni's cache by inotify, and, for what neither names, processes from
+//! time to time. Each event is taken in by itself; all is looked through as a net, and at once when the kernel has
+//! lost events.
+
+mod folder;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use rtnetlink::{MulticastGroup, new_multicast_connection};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use rtnetlink::{
+    Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection,
+    packet_route::nsid::NsidAttribute, sys::AsyncSocket as _,
+};
 use tokio::sync::mpsc;
+use tracing::{debug, warn};
 
 use super::{
-    Bridge, Discovered, Discovery, LocalPod,
-    cni::{Cache, Entry},
-    links::{self, Link, LinkKind},
+    Discovered, Discovery, LocalPod,
+    addresses::{self, Own},
+    cgroups,
+    cni::Cache,
+    join::{Behind, Read},
+    links::{self, Event, Link},
+    sandboxes::Sandboxes,
 };
-use crate::sources::manifests::watch::Watch;
+use crate::sources::manifests::watch::Changes;
 
-/// How long to wait for more after a change: a pod's start changes several things at once.
-const QUIET: Duration = Duration::from_millis(3);
-/// How often to look without any event.
+/// How often everything is looked through.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long after an interface came, which nothing names, processes are looked through for the first time; then after
+/// twice as long each time.
+const FIRST_SEARCH: Duration = Duration::from_millis(100);
+/// And how long at most until they are again.
+const LAST_SEARCH: Duration = Duration::from_secs(1);
+/// Room for the kernel's events: some thousand of them.
+const EVENTS_BYTES: usize = 4 << 20;
 
-/// The way by libcni's cache.
-#[derive(Debug)]
-pub struct CniCache {
-    folder: PathBuf,
-    excluded: GlobSet,
-    sandboxes: GlobSet,
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// libcni's cache.
+    pub cache: PathBuf,
+    /// The folder with the files of network namespaces.
+    pub sandboxes: PathBuf,
+    /// Patterns of the names of those that are pods'.
+    pub names: Vec<String>,
+    /// Patterns of interfaces to leave alone.
+    pub excluded: Vec<String>,
 }
 
-impl CniCache {
-    /// Reads `folder`. Interfaces whose name matches a glob of `excluded` are left alone; named network namespaces
-    /// that match one of `sandboxes` are those of pods.
+/// The ways that need nothing but the host: libcni's cache, netlink, cgroups.
+#[derive(Debug)]
+pub struct Local {
+    places: Places,
+    names: GlobSet,
+    excluded: GlobSet,
+}
+
+impl Local {
+    /// Looks there.
     ///
     /// # Errors
-    /// When a glob is none.
-    pub fn new(folder: &Path, excluded: &[String], sandboxes: &[String]) -> anyhow::Result<Self> {
-        Ok(Self {
-            folder: folder.to_owned(),
-            excluded: globs(excluded, "--exclude-interface")?,
-            sandboxes: globs(sandboxes, "--sandbox-namespace")?,
-        })
-    }
-
-    /// Interfaces that may be those of pods which libcni does not know yet.
-    fn unclaimed<'a>(&self, discovered: &Discovered, links: &'a BTreeMap<u32, Link>) -> Vec<&'a Link> {
-        links
-            .values()
-            .filter(|link| {
-                link.kind == LinkKind::Veth
-                    && link.leads_to.is_some()
-                    && !discovered.pods.contains_key(&link.ifindex)
-                    && !self.excluded.is_match(&link.name)
-            })
-            .collect()
-    }
-
-    /// `known` are the pods that were found before.
-    fn join(
-        &self,
-        cache: &Cache,
-        links: &BTreeMap<u32, Link>,
-        known: &BTreeMap<u32, LocalPod>,
-        mut problems: Vec<String>,
-    ) -> Discovered {
-        let mut discovered = Discovered::default();
-        let by_name: BTreeMap<&str, &Link> = links.values().map(|link| (link.name.as_str(), link)).collect();
-        for link in links.values().filter(|link| link.kind == LinkKind::Bridge) {
-            discovered.bridges.insert(link.ifindex, Bridge { name: link.name.clone(), veths: Vec::new() });
-        }
-        for link in links.values().filter(|link| link.kind == LinkKind::Veth) {
-            if !self.excluded.is_match(&link.name) {
-                discovered.veths.insert(link.ifindex, link.name.clone());
-            }
-            if let Some(bridge) = link.master.and_then(|master| discovered.bridges.get_mut(&master)) {
-                bridge.veths.push(link.ifindex);
-            }
-        }
-        for entry in cache.entries() {
-            match host_end(entry, &by_name) {
-                Ok(link) if self.excluded.is_match(&link.name) => {}
-                Ok(link) => {
-                    let pod = LocalPod {
-                        pod: entry.pod.clone(),
-                        uid: entry.uid.clone(),
-                        interface: link.name.clone(),
-                        ifindex: link.ifindex,
-                        addresses: entry.addresses.clone(),
-                        hardware: entry.hardware,
-                        bridge: link.master.filter(|master| discovered.bridges.contains_key(master)),
-                        namespace: entry.namespace.clone(),
-                    };
-                    if let Some(other) = discovered.pods.insert(link.ifindex, pod)
-                        && other.pod != entry.pod
-                    {
-                        problems.push(format!(
-                            "the pods {} and {} both claim the interface {}: the second one is taken; remove the stale file from {}",
-                            other.pod, entry.pod, link.name, self.folder.display()
-                        ));
-                    }
-                }
-                Err(Some(problem)) => problems.push(problem),
-                // The pod is going, or not yet there.
-                Err(None) => {}
-            }
-        }
-        // A pod's interface goes with it: while it is there, it is enforced, whatever became of libcni's file.
-        for (ifindex, before) in known {
-            let Some(link) = links.get(ifindex).filter(|link| link.name == before.interface) else {
-                continue;
-            };
-            discovered.pods.entry(*ifindex).or_insert_with(|| {
-                let bridge = link.master.filter(|master| discovered.bridges.contains_key(master));
-                problems.push(format!(
-                    "libcni does not know the pod {} any more, but its interface {} is still there: it stays enforced",
-                    before.pod, before.interface
-                ));
-                LocalPod { bridge, ..before.clone() }
-            });
-        }
-        discovered.problems = problems;
-        discovered
+    /// When a pattern is none.
+    pub fn new(places: Places) -> anyhow::Result<Self> {
+        let names = globs(&places.names, "--sandbox-namespace")?;
+        let excluded = globs(&places.excluded, "--exclude-interface")?;
+        Ok(Self { places, names, excluded })
     }
 }
 
@@ -135,31 +83,12 @@ fn globs(patterns: &[String], flag: &str) -> anyhow::Result<GlobSet> {
     Ok(globs.build()?)
 }
 
-/// The host's end of the entry's veth. Without a problem to tell when the interface is gone already.
-fn host_end<'a>(entry: &Entry, links: &BTreeMap<&str, &'a Link>) -> Result<&'a Link, Option<String>> {
-    if entry.host_interfaces.is_empty() {
-        return Err(Some(format!(
-            "the network {:?} does not say which interface of this host leads to the pod {}: it cannot be enforced",
-            entry.network, entry.pod
-        )));
-    }
-    let present: Vec<&Link> =
-        entry.host_interfaces.iter().filter_map(|name| links.get(name.as_str()).copied()).collect();
-    match present.iter().find(|link| link.kind == LinkKind::Veth) {
-        Some(link) => Ok(link),
-        None if present.iter().all(|link| link.kind == LinkKind::Bridge) => Err(None),
-        None => Err(Some(format!(
-            "the pod {} has no veth on this host (network {:?}, interfaces {}): it cannot be enforced",
-            entry.pod,
-            entry.network,
-            entry.host_interfaces.join(", ")
-        ))),
-    }
-}
-
-impl Discovery for CniCache {
+impl Discovery for Local {
     fn name(&self) -> String {
-        format!("libcni's cache in {}", self.folder.display())
+        format!(
+            "libcni's cache in {}, then the cgroups of processes behind interfaces",
+            self.places.cache.display()
+        )
     }
 
     fn run(self: Box<Self>, deliver: &mut dyn FnMut(Discovered) -> bool) -> anyhow::Result<()> {
@@ -168,87 +97,213 @@ impl Discovery for CniCache {
     }
 }
 
-impl CniCache {
+/// What has been read.
+struct Seen {
+    handle: Handle,
+    cache: Cache,
+    links: BTreeMap<u32, Link>,
+    addresses: BTreeSet<Own>,
+    sandboxes: Sandboxes,
+    behind: BTreeMap<u32, Behind>,
+    pods: BTreeMap<u32, LocalPod>,
+    excluded: GlobSet,
+    /// Where an interface leads, or what the cache names, has changed.
+    look: bool,
+}
+
+impl Seen {
+    /// Looks through everything.
+    async fn everything(&mut self, folder: &Path) -> anyhow::Result<()> {
+        self.cache.read(folder);
+        self.links = links::list(&self.handle).await.context("cannot list the interfaces of this host")?;
+        self.addresses =
+            addresses::list(&self.handle).await.context("cannot list the addresses of this host")?;
+        self.sandboxes.forget();
+        self.look = true;
+        // The pods' own word for their addresses is checked anew.
+        for (ifindex, behind) in &mut self.behind {
+            if !behind.uids.is_empty()
+                && let Some(link) = self.links.get(ifindex)
+            {
+                behind.addresses = addresses_behind(&self.handle, link).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in an event; whether it says that others were lost.
+    fn take(&mut self, event: Event) -> bool {
+        match event {
+            Event::There(link) => {
+                let before = self.links.get(&link.ifindex);
+                if before != Some(&link) {
+                    self.look |= before.is_none_or(|before| before.leads_to != link.leads_to);
+                    self.links.insert(link.ifindex, link);
+                }
+            }
+            Event::Gone(ifindex) => {
+                self.links.remove(&ifindex);
+                self.addresses.retain(|(of, _)| *of != ifindex);
+            }
+            Event::Address(own) => drop(self.addresses.insert(own)),
+            Event::NoAddress(own) => drop(self.addresses.remove(&own)),
+            Event::Lost => return true,
+            Event::Nothing => {}
+        }
+        false
+    }
+
+    /// What all of it says together.
+    async fn join(&mut self) -> Discovered {
+        if std::mem::take(&mut self.look) {
+            let named: Vec<PathBuf> =
+                self.cache.entries().iter().filter_map(|entry| entry.namespace.clone()).collect();
+            self.sandboxes.look(&self.handle, named.iter().map(PathBuf::as_path)).await;
+        }
+        self.behind.retain(|ifindex, _| self.links.contains_key(ifindex));
+        let entries = self.cache.entries();
+        let read = Read {
+            entries: &entries,
+            links: &self.links,
+            sandboxes: &self.sandboxes,
+            behind: &self.behind,
+            known: &self.pods,
+            excluded: &self.excluded,
+        };
+        let mut discovered = read.join();
+        discovered.addresses = addresses::of_host(&self.addresses, &self.links);
+        discovered.problems.extend(self.cache.problems().cloned());
+        self.pods.clone_from(&discovered.pods);
+        discovered
+    }
+
+    /// Looks for processes behind interfaces that nothing names; whether any was found.
+    async fn search(&mut self, waiting: &BTreeMap<u32, String>) -> bool {
+        let leads_to = |ifindex: &u32| self.links.get(ifindex).and_then(|link| link.leads_to);
+        let wanted: BTreeSet<i32> = waiting.keys().filter_map(leads_to).collect();
+        let mut found: BTreeMap<i32, Vec<Vec<String>>> = BTreeMap::new();
+        for (pid, uids) in cgroups::processes(Path::new("/proc")) {
+            let id = links::namespace_id(&self.handle, NsidAttribute::Pid(pid)).await;
+            if let Some(id) = id.filter(|id| wanted.contains(id)) {
+                found.entry(id).or_default().push(uids);
+            }
+        }
+        let mut any = false;
+        for ifindex in waiting.keys() {
+            let Some(link) = self.links.get(ifindex) else { continue };
+            let Some(uids) = link.leads_to.and_then(|id| found.get(&id)) else { continue };
+            let uids = cgroups::common(uids);
+            if uids.is_empty() {
+                debug!(interface = link.name, "processes of several pods are behind an interface");
+                continue;
+            }
+            let addresses = addresses_behind(&self.handle, link).await;
+            self.behind.insert(*ifindex, Behind { uids, addresses });
+            any = true;
+        }
+        any
+    }
+}
+
+/// The addresses at the other end of an interface; none when the kernel does not say, and then the pod has none.
+async fn addresses_behind(handle: &Handle, link: &Link) -> Vec<std::net::IpAddr> {
+    let (Some(namespace), Some(peer)) = (link.leads_to, link.peer) else { return Vec::new() };
+    let found = addresses::behind(handle, namespace, peer).await;
+    found.unwrap_or_else(|error| {
+        warn!(interface = link.name, %error, "cannot read the addresses at the other end of an interface");
+        Vec::new()
+    })
+}
+
+impl Local {
     async fn follow(&self, deliver: &mut dyn FnMut(Discovered) -> bool) -> anyhow::Result<()> {
-        let (connection, handle, mut messages) = new_multicast_connection(&[
+        // Watched before anything is read: nothing that happens in between is missed.
+        let (mut connection, _, mut messages) = new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
             MulticastGroup::Ipv6Ifaddr,
         ])
         .context("cannot open netlink")?;
+        if let Err(error) = setsockopt(connection.socket_mut().socket_mut(), RcvBufForce, &EVENTS_BYTES) {
+            debug!(%error, "the kernel's events find little room");
+        }
         tokio::spawn(connection);
-        // Watched before anything is read: nothing that happens in between is missed.
-        let (changed, mut changes) = mpsc::channel(1);
-        watch_folder(&self.folder, changed)?;
-        let mut cache = Cache::default();
+        let (changed, mut changes) = mpsc::unbounded_channel();
+        folder::watch(&self.places.cache, changed)?;
+        // Questions have a connection of their own: lost events must not take answers along.
+        let (connection, handle, _) = new_connection_with_strict_check().context("cannot open netlink")?;
+        tokio::spawn(connection);
+        let mut seen = Seen {
+            handle,
+            cache: Cache::default(),
+            links: BTreeMap::new(),
+            addresses: BTreeSet::new(),
+            sandboxes: Sandboxes::new(self.places.sandboxes.clone(), self.names.clone()),
+            behind: BTreeMap::new(),
+            pods: BTreeMap::new(),
+            excluded: self.excluded.clone(),
+            look: true,
+        };
         let mut last: Option<Discovered> = None;
-        let none = BTreeMap::new();
+        let mut everything = Instant::now();
+        let mut search = (Instant::now(), FIRST_SEARCH);
         loop {
-            let problems = cache.read(&self.folder);
-            let links = links::list(&handle).await.context("cannot list the interfaces of this host")?;
-            let mut discovered =
-                self.join(&cache, &links, last.as_ref().map_or(&none, |last| &last.pods), problems);
-            let addresses = links::addresses(&handle, &links).await;
-            discovered.addresses = addresses.context("cannot list the addresses of this host")?;
-            let unclaimed = self.unclaimed(&discovered, &links);
-            if !unclaimed.is_empty() {
-                let sandboxes = links::sandboxes(&handle, &self.sandboxes).await;
-                let waiting = unclaimed
-                    .into_iter()
-                    .filter(|link| link.leads_to.is_some_and(|id| sandboxes.contains(&id)));
-                discovered.waiting = waiting.map(|link| (link.ifindex, link.name.clone())).collect();
+            let now = Instant::now();
+            if everything <= now {
+                seen.everything(&self.places.cache).await?;
+                everything = now + IDLE;
             }
+            let mut discovered = seen.join().await;
+            if !discovered.waiting.is_empty() {
+                let known = last.as_ref().map(|last| &last.waiting);
+                if discovered.waiting.keys().any(|one| known.is_none_or(|known| !known.contains_key(one))) {
+                    search = (now + FIRST_SEARCH, FIRST_SEARCH);
+                } else if search.0 <= now {
+                    if seen.search(&discovered.waiting).await {
+                        discovered = seen.join().await;
+                    }
+                    search = (Instant::now() + search.1, (search.1 * 2).min(LAST_SEARCH));
+                }
+            }
+            let due = if discovered.waiting.is_empty() { everything } else { everything.min(search.0) };
             if last.as_ref() != Some(&discovered) {
                 if !deliver(discovered.clone()) {
                     return Ok(());
                 }
                 last = Some(discovered);
             }
+            let mut lost = false;
             tokio::select! {
-                message = messages.next() => anyhow::ensure!(message.is_some(), "netlink has closed"),
-                change = changes.recv() => anyhow::ensure!(change.is_some(), "inotify has closed"),
-                () = tokio::time::sleep(IDLE) => {}
+                message = messages.next() => {
+                    let (message, _) = message.context("netlink has closed")?;
+                    lost |= seen.take(links::event(&message));
+                }
+                change = changes.recv() => self.take_change(&mut seen, &change.context("inotify has closed")?),
+                () = tokio::time::sleep_until(due.into()) => {}
             }
-            tokio::time::sleep(QUIET).await;
-            while messages.next().now_or_never().flatten().is_some() {}
-            while changes.try_recv().is_ok() {}
+            // What has come meanwhile is one change.
+            while let Some(Some((message, _))) = messages.next().now_or_never() {
+                lost |= seen.take(links::event(&message));
+            }
+            while let Ok(change) = changes.try_recv() {
+                self.take_change(&mut seen, &change);
+            }
+            if lost {
+                warn!("the kernel had no room for some events of interfaces: all of them are looked through");
+                everything = Instant::now();
+            }
         }
     }
-}
 
-/// Says, from a thread of its own, when something happens in the folder; or in the nearest one above it while it does
-/// not exist, since libcni makes it with the first pod.
-fn watch_folder(folder: &Path, changed: mpsc::Sender<()>) -> anyhow::Result<()> {
-    let mut watch = Watch::new().context("cannot watch libcni's cache")?;
-    let folder = folder.to_owned();
-    let add = |watch: &mut Watch, folder: &Path| {
-        let there = folder.ancestors().find(|ancestor| ancestor.is_dir());
-        watch.add(there.unwrap_or(Path::new("/")));
-        there == Some(folder)
-    };
-    let mut there = add(&mut watch, &folder);
-    std::thread::Builder::new().name("cni-cache".into()).spawn(move || {
-        loop {
-            match watch.wait(IDLE, Duration::ZERO, Duration::ZERO) {
-                Ok(changes) => {
-                    if changes.everything || !there {
-                        there = add(&mut watch, &folder);
-                    }
-                    if matches!(changed.try_send(()), Err(mpsc::error::TrySendError::Closed(()))) {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "cannot watch libcni's cache any more; it is looked through from time to time");
-                    // Keeps the channel open: the other side goes on by its own clock.
-                    loop {
-                        std::thread::park();
-                    }
-                }
-            }
+    fn take_change(&self, seen: &mut Seen, change: &Changes) {
+        if change.everything {
+            seen.cache.read(&self.places.cache);
         }
-    })?;
-    Ok(())
+        for path in change.closed.iter().filter(|path| path.parent() == Some(&self.places.cache)) {
+            seen.cache.read_file(path);
+        }
+        seen.look = true;
+    }
 }
 
 #[cfg(test)]

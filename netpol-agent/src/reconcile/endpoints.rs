@@ -1,15 +1,22 @@
 //! Which endpoints the engine is told of, and whether their packets can be recognised at other pods.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
-use netpol_policy::engine::LocalEndpoint;
+use netpol_policy::{
+    engine::LocalEndpoint,
+    model::{Key, Pod},
+};
 use tracing::{info, warn};
 
 use super::{Datapath, Reconciler};
 use crate::{
     config::TrustTag,
     datapath::Surroundings,
-    discovery::{Discovered, LocalPod},
+    discovery::{Discovered, LocalPod, Owner},
 };
 
 /// An endpoint as the engine was told of it.
@@ -26,34 +33,77 @@ fn name_of(discovered: &Discovered, ifindex: u32) -> Option<&str> {
     pod.or_else(|| discovered.waiting.get(&ifindex).map(String::as_str))
 }
 
+/// A local pod's interface, with what the objects say of its owner.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Resolved {
+    /// The pod; `None` where only its UID is known, and no object has that or its addresses: then it is closed.
+    pub(super) pod: Option<Key>,
+    uid: Arc<str>,
+    /// What it may speak with; empty where only its status says so.
+    pub(super) addresses: Vec<IpAddr>,
+    /// The pod is among the objects: by its name, and by its UID where both sides say one.
+    pub(super) known: bool,
+}
+
 impl<D: Datapath> Reconciler<D> {
-    /// Whether the pod is among the objects: by its name, and by its UID where both sides say one.
-    fn is_known(&self, local: &LocalPod) -> bool {
-        self.engine.store().pod(&local.pod).is_some_and(|pod| pod.has_uid(&local.uid))
+    /// Finds the objects of the interfaces' owners.
+    fn resolve(&self, discovered: &Discovered) -> BTreeMap<u32, Resolved> {
+        let by_uid = discovered.pods.values().any(|local| matches!(local.owner, Owner::Uids(_)));
+        let mine: Vec<&Pod> = if by_uid {
+            let keys = self.lives.mine().iter();
+            keys.filter_map(|key| self.engine.store().pod(key)).map(AsRef::as_ref).collect()
+        } else {
+            Vec::new()
+        };
+        let resolved =
+            discovered.pods.iter().map(|(ifindex, local)| (*ifindex, self.resolve_one(local, &mine)));
+        resolved.collect()
+    }
+
+    fn resolve_one(&self, local: &LocalPod, mine: &[&Pod]) -> Resolved {
+        let uids = match &local.owner {
+            Owner::Named { pod, uid } => {
+                let known = self.engine.store().pod(pod).is_some_and(|object| object.has_uid(uid));
+                let (pod, uid) = (Some(pod.clone()), uid.as_str().into());
+                return Resolved { pod, uid, addresses: local.addresses.clone(), known };
+            }
+            Owner::Uids(uids) => uids,
+        };
+        for uid in uids {
+            let is_it = |pod: &&&Pod| *pod.uid == **uid || pod.mirror_of.as_deref() == Some(uid);
+            let mut found = mine.iter().filter(is_it);
+            let Some(pod) = found.next() else { continue };
+            if found.next().is_some() {
+                // Somebody has made a second mirror of a static pod: nobody can say which is the real one.
+                break;
+            }
+            // It may have given itself addresses: only those that the API confirms are its own.
+            let addresses: Vec<IpAddr> =
+                local.addresses.iter().filter(|a| pod.addresses.contains(a)).copied().collect();
+            let confirmed = (!addresses.is_empty()).then(|| pod.key.clone());
+            return Resolved { pod: confirmed, uid: uid.as_str().into(), addresses, known: true };
+        }
+        Resolved::default()
     }
 
     /// Tells the engine of every endpoint that has come, changed or gone.
     pub(super) fn tell_endpoints(&mut self) {
         let Some(discovered) = self.discovered.take() else { return };
         self.engine.set_host_addresses(discovered.addresses.clone());
+        let resolved = self.resolve(&discovered);
+        let is_known = |local: &&LocalPod| resolved.get(&local.ifindex).is_some_and(|r| r.known);
         if !self.settled {
             // There before us, of a pod that nobody knows, and not hooked by an earlier agent: closing it could cut
             // off what has nothing to do with the cluster.
             let unknown =
-                discovered.pods.values().filter(|local| !self.is_known(local)).map(|local| local.ifindex);
+                discovered.pods.values().filter(|local| !is_known(local)).map(|local| local.ifindex);
             self.strangers = unknown
                 .chain(discovered.waiting.keys().copied())
                 .filter(|ifindex| !self.inherited.contains(ifindex))
                 .collect();
         }
-        let known: Vec<u32> = discovered
-            .pods
-            .values()
-            .filter(|local| self.is_known(local))
-            .map(|local| local.ifindex)
-            .collect();
-        for ifindex in known {
-            self.strangers.remove(&ifindex);
+        for local in discovered.pods.values().filter(is_known) {
+            self.strangers.remove(&local.ifindex);
         }
         self.strangers.retain(|ifindex| name_of(&discovered, *ifindex).is_some());
 
@@ -69,17 +119,22 @@ impl<D: Datapath> Reconciler<D> {
                 self.engine.remove_endpoint(&told.local.ifname);
             }
         }
+        let bridges: BTreeSet<u32> = discovered.pods.values().filter_map(|local| local.bridge).collect();
+        let trusted: BTreeSet<u32> =
+            bridges.into_iter().filter(|bridge| self.distrust(&discovered, *bridge).is_none()).collect();
         let mut wanted = Vec::new();
         for local in discovered.pods.values() {
+            let Resolved { pod, uid, addresses, .. } =
+                resolved.get(&local.ifindex).cloned().unwrap_or_default();
             wanted.push(LocalEndpoint {
                 ifname: local.interface.as_str().into(),
                 ifindex: local.ifindex,
-                pod: Some(local.pod.clone()),
-                uid: local.uid.as_str().into(),
-                addresses: local.addresses.clone(),
+                pod,
+                uid,
+                addresses,
                 hardware: local.hardware,
                 sources: Vec::new(),
-                tag_trusted: local.bridge.is_none_or(|bridge| self.distrust(&discovered, bridge).is_none()),
+                tag_trusted: local.bridge.is_none_or(|bridge| trusted.contains(&bridge)),
                 tags_allowed: false,
             });
         }
@@ -105,6 +160,7 @@ impl<D: Datapath> Reconciler<D> {
         });
         self.datapath.set_surroundings(surroundings.collect());
         self.discovered = Some(discovered);
+        self.resolved = resolved;
     }
 
     fn tell_endpoint(&mut self, local: LocalEndpoint) {

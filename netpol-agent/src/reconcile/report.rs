@@ -12,13 +12,13 @@ use netpol_policy::{
     spec::Cluster,
 };
 
-use super::{Datapath, Reconciler};
+use super::{Datapath, Reconciler, lives::Doubt};
 use crate::{
     control::protocol::{
         BridgeLine, CounterLine, EndpointLine, Explanation, PolicyDetail, PolicyLine, Request, Response,
-        Status, TakenOverLine,
+        Status, TakenOverLine, UnenforcedLine,
     },
-    datapath::TakenOver,
+    discovery::{Owner, Unenforced},
     explain,
     policy_text::{rule_text, selector_text},
     sources::Located,
@@ -148,12 +148,9 @@ impl<D: Datapath> Reconciler<D> {
                 .map(|(kind, version)| (kind.name().to_owned(), *version))
                 .collect(),
             skipped: self.report.skipped.clone(),
-            endpoints: self
-                .engine
-                .endpoints()
-                .map(|e| endpoint_line(&e, self.datapath.taken_over(e.slot)))
-                .collect(),
+            endpoints: self.engine.endpoints().map(|e| self.endpoint_line(&e)).collect(),
             unhooked: self.unhooked(),
+            unenforced: self.unenforced().map(unenforced_line).collect(),
             bridges: self.bridges(),
             policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
             problems: self.problems(),
@@ -161,6 +158,13 @@ impl<D: Datapath> Reconciler<D> {
             tables: self.usage.lines(&self.options.sizes),
             ..Status::default()
         };
+        for doubt in self.lives.said() {
+            match doubt {
+                Doubt::Closed(what) => status.faults.push(what.clone()),
+                Doubt::Object(what) => status.problems.push(what.clone()),
+                Doubt::Unenforced(_) => {}
+            }
+        }
         status.faults.extend(self.datapath.takeover_fault());
         if let Some(discovered) = &self.discovered {
             status.faults.extend(discovered.problems.iter().cloned());
@@ -183,6 +187,27 @@ impl<D: Datapath> Reconciler<D> {
         status
     }
 
+    fn endpoint_line(&self, endpoint: &EndpointView<'_>) -> EndpointLine {
+        let local = self.discovered.as_ref().and_then(|d| d.pods.get(&endpoint.local.ifindex));
+        EndpointLine {
+            pod: endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+            interface: endpoint.local.ifname.to_string(),
+            found_by: local.map(|local| local.owner.said_by().to_owned()).unwrap_or_default(),
+            slot: endpoint.slot,
+            addresses: endpoint.local.addresses.iter().map(ToString::to_string).collect(),
+            hook: hook_name(endpoint.hook).to_owned(),
+            ingress: set_name(endpoint.sets[Direction::Ingress.index()]).to_owned(),
+            egress: set_name(endpoint.sets[Direction::Egress.index()]).to_owned(),
+            tag_trusted: endpoint.local.tag_trusted,
+            taken_over: self.datapath.taken_over(endpoint.slot).map(|taken| TakenOverLine {
+                conntrack: taken.conntrack,
+                sockets: taken.sockets,
+                refused: taken.refused,
+                unknown: taken.unknown.unwrap_or_default(),
+            }),
+        }
+    }
+
     fn problems(&self) -> Vec<Located> {
         let mut problems = self.report.problems.clone();
         problems.extend(self.engine.problems().iter().map(|p| Located::of(p, None, None)));
@@ -192,10 +217,16 @@ impl<D: Datapath> Reconciler<D> {
     fn unhooked(&self) -> Vec<String> {
         let Some(discovered) = &self.discovered else { return Vec::new() };
         let reason = |ifindex: &u32| match (discovered.pods.get(ifindex), discovered.waiting.get(ifindex)) {
-            (Some(local), _) => Some(format!(
-                "{}: the pod {} is not among the objects, and was there before the agent",
-                local.interface, local.pod
-            )),
+            (Some(local), _) => {
+                let pod = match &local.owner {
+                    Owner::Named { pod, .. } => pod.to_string(),
+                    Owner::Uids(uids) => format!("with the UID {}", uids.join(" or ")),
+                };
+                Some(format!(
+                    "{}: the pod {pod} is not among the objects, and was there before the agent",
+                    local.interface
+                ))
+            }
             (None, Some(name)) => {
                 Some(format!("{name}: nobody says whose it is, and it was there before the agent"))
             }
@@ -265,21 +296,13 @@ impl<D: Datapath> Reconciler<D> {
     }
 }
 
-fn endpoint_line(endpoint: &EndpointView<'_>, taken_over: Option<TakenOver>) -> EndpointLine {
-    EndpointLine {
-        pod: endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
-        interface: endpoint.local.ifname.to_string(),
-        slot: endpoint.slot,
-        addresses: endpoint.local.addresses.iter().map(ToString::to_string).collect(),
-        hook: hook_name(endpoint.hook).to_owned(),
-        ingress: set_name(endpoint.sets[Direction::Ingress.index()]).to_owned(),
-        egress: set_name(endpoint.sets[Direction::Egress.index()]).to_owned(),
-        tag_trusted: endpoint.local.tag_trusted,
-        taken_over: taken_over.map(|taken| TakenOverLine {
-            conntrack: taken.conntrack,
-            sockets: taken.sockets,
-            refused: taken.refused,
-            unknown: taken.unknown.unwrap_or_default(),
-        }),
+fn unenforced_line(what: &Unenforced) -> UnenforcedLine {
+    let detail = if what.detail.is_empty() { String::new() } else { format!(": {}", what.detail) };
+    UnenforcedLine {
+        pod: what.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+        interface: what.interface.clone(),
+        cause: what.cause.name().to_owned(),
+        message: format!("{}{detail}", what.cause.meaning()),
+        remedy: what.cause.remedy().to_owned(),
     }
 }

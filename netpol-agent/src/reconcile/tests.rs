@@ -11,10 +11,11 @@ use serde_json::json;
 use super::*;
 use crate::{
     datapath::{Hook, first_packet},
-    discovery::{Bridge, LocalPod},
+    discovery::{Bridge, LocalPod, Owner},
 };
 
 mod live;
+mod lives;
 
 /// What a fake kernel was told, and what it refuses.
 #[derive(Default)]
@@ -130,8 +131,7 @@ impl Given {
             .insert(1, Bridge { name: "cni0".to_owned(), veths: pods.iter().map(|p| p.1).collect() });
         for (name, ifindex) in pods {
             let local = LocalPod {
-                pod: Key::new("n", name),
-                uid: String::new(),
+                owner: Owner::Named { pod: Key::new("n", name), uid: String::new() },
                 interface: format!("veth{ifindex}"),
                 ifindex: *ifindex,
                 addresses: vec![format!("10.0.0.{ifindex}").parse().unwrap()],

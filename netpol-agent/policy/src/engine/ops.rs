@@ -173,7 +173,7 @@ pub struct LocalEndpoint {
     /// The pod's UID as the node knows it; empty when it is not known. The object of another UID is another pod
     /// ([`Pod::has_uid`](crate::model::Pod::has_uid)).
     pub uid: Arc<str>,
-    /// The pod's addresses as discovered; `status.podIPs` are added.
+    /// The addresses that this interface was given; empty where nobody says, and `status.podIPs` count.
     pub addresses: Vec<IpAddr>,
     /// The pod's hardware address, where it is known.
     pub hardware: Option<[u8; 6]>,

@@ -1,6 +1,7 @@
 //! Pods as the tables see them: who has which profile and claims which address.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeSet, HashMap},
     net::IpAddr,
     sync::Arc,
@@ -19,6 +20,8 @@ pub(super) struct State {
     pub(super) profile: Option<u32>,
     /// The addresses that it claims.
     pub(super) addresses: Vec<Addr>,
+    /// They are what interfaces of this node were given, not only what its status says.
+    seen_here: bool,
     /// Services that derive their endpoints from pods and select this one.
     pub(super) services: BTreeSet<Key>,
 }
@@ -60,8 +63,16 @@ impl Pods {
         self.next += 1;
         self.by_key.insert(object.key.clone(), id);
         self.by_namespace.entry(object.key.namespace.clone()).or_default().insert(id);
-        self.states
-            .insert(id, State { object, profile: None, addresses: Vec::new(), services: BTreeSet::new() });
+        self.states.insert(
+            id,
+            State {
+                object,
+                profile: None,
+                addresses: Vec::new(),
+                seen_here: false,
+                services: BTreeSet::new(),
+            },
+        );
         id
     }
 
@@ -76,12 +87,12 @@ impl Pods {
         }
     }
 
-    /// Whose address it is when several pods claim it: one that is not terminating, then the newest, then the first
-    /// by its key. Never the union.
+    /// Whose address it is when several pods claim it: one that has it on an interface of this node, then one that is not
+    /// terminating, then the newest, then the first by its key. Never the union.
     pub(super) fn owner(&self, claims: &[u32]) -> Option<u32> {
         claims.iter().copied().filter(|id| self.states.contains_key(id)).min_by_key(|id| {
-            let pod = self.states.get(id).map(|s| &s.object);
-            pod.map(|p| (p.terminating, std::cmp::Reverse(p.created), &p.key))
+            let state = self.states.get(id);
+            state.map(|s| (!s.seen_here, s.object.terminating, Reverse(s.object.created), &s.object.key))
         })
     }
 }
@@ -111,11 +122,20 @@ impl Engine {
 
         let counts = object.as_ref().filter(|o| o.counts());
         let mut addresses: Vec<Addr> = Vec::new();
+        let mut seen_here = false;
         let mut profile = None;
         if let Some(object) = counts {
-            let discovered =
-                bound.iter().filter_map(|s| self.endpoints.get(*s)).flat_map(|e| &e.local.addresses);
-            for ip in object.addresses.iter().chain(discovered) {
+            // What its interfaces were given is all that a local pod has: its status may be of an earlier sandbox.
+            let mut own: Vec<&IpAddr> = bound
+                .iter()
+                .filter_map(|slot| self.endpoints.get(*slot))
+                .flat_map(|e| &e.local.addresses)
+                .collect();
+            seen_here = !own.is_empty();
+            if !seen_here {
+                own.extend(&object.addresses);
+            }
+            for ip in own {
                 let addr = addr(ip);
                 if can_be_a_pods(&addr) && !addresses.contains(&addr) {
                     addresses.push(addr);
@@ -157,6 +177,7 @@ impl Engine {
             if let Some(state) = self.pods.get_mut(pod) {
                 state.profile = profile;
                 state.addresses = addresses;
+                state.seen_here = seen_here;
             }
             self.pod_of_services(pod, object.as_ref());
         }

@@ -2,6 +2,7 @@
 //! is asked.
 
 pub(crate) mod build;
+mod given;
 mod history;
 mod isolation;
 mod lab;

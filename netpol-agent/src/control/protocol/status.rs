@@ -40,6 +40,9 @@ pub struct Status {
     pub endpoints: Vec<EndpointLine>,
     /// Interfaces of pods that are not hooked, and why.
     pub unhooked: Vec<String>,
+    /// What cannot be enforced on this node.
+    #[serde(default)]
+    pub unenforced: Vec<UnenforcedLine>,
     /// Bridges, and whether the tag is believed of what comes in by them.
     pub bridges: Vec<BridgeLine>,
     /// Policies, and whether they are realized as they are written.
@@ -77,6 +80,9 @@ pub struct EndpointLine {
     pub pod: String,
     /// The host's interface.
     pub interface: String,
+    /// What says whose the interface is: `cni-cache` or `cgroup`; empty while nothing does.
+    #[serde(default)]
+    pub found_by: String,
     /// The slot.
     pub slot: u32,
     /// Its addresses.
@@ -92,6 +98,22 @@ pub struct EndpointLine {
     /// What became of the connections that it had open when it was hooked first; nothing when an earlier agent did so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_over: Option<TakenOverLine>,
+}
+
+/// Something that cannot be enforced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnenforcedLine {
+    /// `NAMESPACE/NAME`; empty when it is of no known pod.
+    pub pod: String,
+    /// The interface; empty when there is none.
+    pub interface: String,
+    /// Why, under a stable name.
+    pub cause: String,
+    /// What it means, and what exactly was found.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
 }
 
 /// Connections that were open before their pod was hooked. They live on as far as the policies allow them, by who has

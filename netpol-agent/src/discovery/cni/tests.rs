@@ -1,3 +1,5 @@
+use std::{fs, path::Path};
+
 use serde_json::json;
 
 use super::*;
@@ -25,6 +27,7 @@ fn an_entry_names_the_pod_its_addresses_and_the_hosts_interfaces() {
     assert_eq!(entry.host_interfaces, ["cni0", "veth1"]);
     assert_eq!(entry.addresses, ["10.0.0.5".parse::<IpAddr>().unwrap(), "fd00::5".parse().unwrap()]);
     assert_eq!(entry.hardware, Some([2, 0, 0, 0, 0, 5]));
+    assert_eq!((entry.inside.as_str(), entry.plugin.as_str()), ("eth0", ""));
 }
 
 #[test]
@@ -44,24 +47,71 @@ fn what_is_not_of_a_pod_or_not_of_libcni_is_refused() {
 }
 
 #[test]
+fn the_plugin_is_named_by_the_configuration() {
+    let of = |config: &str| {
+        let mut file = file();
+        file["config"] = json!(BASE64_STANDARD.encode(config));
+        parse(file.to_string().as_bytes()).unwrap().plugin
+    };
+    assert_eq!(
+        of(r#"{"name":"lab","plugins":[{"type":"macvlan","master":"eth0"},{"type":"tuning"}]}"#),
+        "macvlan"
+    );
+    assert_eq!(of(r#"{"name":"lab","type":"sriov"}"#), "sriov");
+    assert_eq!(of("no configuration"), "");
+}
+
+#[test]
+fn the_namespace_is_said_beside_a_result_that_names_none() {
+    let mut file = file();
+    // As Calico answers.
+    file["netns"] = json!("/var/run/netns/cni-2");
+    file["result"] = json!({"interfaces": [{"name": "cali1"}], "ips": [{"address": "10.0.0.5/32"}]});
+    let entry = parse(file.to_string().as_bytes()).unwrap();
+    assert_eq!(entry.namespace, Some(PathBuf::from("/var/run/netns/cni-2")));
+    assert_eq!((entry.host_interfaces, entry.addresses.len()), (vec!["cali1".to_owned()], 1));
+}
+
+fn said(cache: &Cache) -> [usize; 2] {
+    [cache.entries().len(), cache.problems().count()]
+}
+
+#[test]
 fn a_file_that_is_being_written_keeps_what_it_said() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("lab-abc-eth0");
     fs::write(&path, file().to_string()).unwrap();
     let mut cache = Cache::default();
-    assert!(cache.read(dir.path()).is_empty());
+    cache.read(dir.path());
+    assert_eq!(said(&cache), [1, 0]);
     fs::write(&path, "{\"kind\":").unwrap();
-    assert_eq!(cache.read(dir.path()).len(), 1);
-    assert_eq!(cache.entries().count(), 1);
+    cache.read_file(&path);
+    assert_eq!(said(&cache), [1, 1]);
+    cache.read(dir.path());
+    assert_eq!(said(&cache), [1, 1], "also when nothing has changed since");
     fs::remove_file(&path).unwrap();
-    assert!(cache.read(dir.path()).is_empty());
-    assert_eq!(cache.entries().count(), 0);
+    cache.read_file(&path);
+    assert_eq!(said(&cache), [0, 0]);
 }
 
 #[test]
-fn without_a_folder_there_are_no_pods() {
+fn what_is_gone_or_new_is_found_by_looking_through_all() {
+    let dir = tempfile::tempdir().unwrap();
     let mut cache = Cache::default();
-    assert!(cache.read(Path::new("/nowhere/at/all")).is_empty());
+    cache.read(Path::new("/nowhere/at/all"));
+    assert_eq!(said(&cache), [0, 0]);
+    fs::write(dir.path().join("a"), file().to_string()).unwrap();
+    fs::create_dir(dir.path().join("folder")).unwrap();
+    cache.read(dir.path());
+    assert_eq!(said(&cache), [1, 0]);
+    let mut other = file();
+    other["cniArgs"] = json!([]);
+    fs::write(dir.path().join("of-no-pod"), other.to_string()).unwrap();
+    fs::remove_file(dir.path().join("a")).unwrap();
+    cache.read(dir.path());
+    assert_eq!(said(&cache), [0, 0]);
+    cache.read(Path::new("/nowhere/at/all"));
+    assert_eq!(said(&cache), [0, 0]);
 }
 
 #[test]

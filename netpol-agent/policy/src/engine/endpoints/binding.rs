@@ -47,6 +47,20 @@ impl Engine {
         }
     }
 
+    /// Nobody knows any more which pod an endpoint is of.
+    pub(in crate::engine) fn unbind_endpoint(&mut self, slot: u32) {
+        let pod = self.endpoints.states.get(&slot).and_then(|state| state.pod);
+        self.forget_member(pod);
+        self.bind_endpoint(slot, None, None);
+    }
+
+    /// Members of a set of backends say which endpoint they are.
+    fn forget_member(&mut self, pod: Option<u32>) {
+        for addr in pod.and_then(|pod| self.pods.get(pod)).into_iter().flat_map(|pod| &pod.addresses) {
+            self.backends.dirty.extend(self.addresses.sets_of(addr));
+        }
+    }
+
     fn leave_profile(&mut self, slot: u32, profile: Option<u32>) {
         let Some(id) = profile else { return };
         if let Some(profile) = self.profiles.get_mut(id) {
@@ -109,10 +123,7 @@ impl Engine {
         for set in state.sets {
             self.sets.leave(set, slot, work.batch);
         }
-        // Members of a set of backends say which endpoint they are.
-        for addr in state.pod.and_then(|pod| self.pods.get(pod)).into_iter().flat_map(|pod| &pod.addresses) {
-            self.backends.dirty.extend(self.addresses.sets_of(addr));
-        }
+        self.forget_member(state.pod);
         work.hooks = true;
         work.egress_moved = true;
         if self.endpoints.states.contains_key(&slot) {

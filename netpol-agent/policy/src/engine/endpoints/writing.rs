@@ -62,7 +62,10 @@ impl Engine {
     fn entry(&self, state: &State) -> (Endpoint, Vec<Cidr>) {
         let pod = state.pod.and_then(|p| self.pods.get(p));
         let mut addresses: Vec<Addr> = state.local.addresses.iter().map(addr).collect();
-        addresses.extend(pod.iter().flat_map(|p| &p.addresses));
+        // Each interface speaks with what it was given; where nobody says that, with what the pod has.
+        if addresses.is_empty() {
+            addresses.extend(pod.iter().flat_map(|p| &p.addresses));
+        }
         let mut sources: Vec<Cidr> = state.local.sources.iter().map(|net| Cidr::from(*net)).collect();
         let namespace = pod.and_then(|p| self.store.namespaces.get(&p.object.key.namespace));
         sources.extend(namespace.iter().flat_map(|n| &n.source_prefixes).map(|net| Cidr::from(*net)));
