@@ -133,7 +133,7 @@ impl Read<'_> {
                 namespace: entry.namespace.clone(),
             };
             let other = discovered.pods.insert(link.ifindex, local);
-            let doubted = sure && !confirmed.insert(link.ifindex) || !sure;
+            let doubted = !(sure && confirmed.insert(link.ifindex));
             if let Some(LocalPod { owner: Owner::Named { pod, .. }, .. }) = other
                 && pod != entry.pod
                 && doubted

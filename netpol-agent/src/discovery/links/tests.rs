@@ -3,9 +3,7 @@ use rtnetlink::packet_route::link::{LinkHeader, XdpAttached};
 use super::*;
 
 fn message(family: AddressFamily, attributes: Vec<LinkAttribute>) -> LinkMessage {
-    let mut header = LinkHeader::default();
-    header.interface_family = family;
-    header.index = 5;
+    let header = LinkHeader { interface_family: family, index: 5, ..LinkHeader::default() };
     let mut message = LinkMessage::default();
     message.header = header;
     message.attributes = attributes;

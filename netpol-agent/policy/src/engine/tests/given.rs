@@ -39,7 +39,7 @@ fn a_status_of_another_sandbox_widens_nothing() {
     assert!(lab.lets_in(web, "10.0.0.1", 80));
     assert!(!lab.lets_in(web, "10.0.0.9", 80), "nobody else is taken for the pod");
     assert!(
-        lab.kernel.sources.get(&slot).is_none_or(|more| more.is_empty()),
+        lab.kernel.sources.get(&slot).is_none_or(Vec::is_empty),
         "and it speaks with nothing else"
     );
 }
@@ -84,7 +84,7 @@ fn each_interface_of_a_pod_has_its_own_addresses() {
     let v4 = |slot| lab.kernel.endpoints[&slot].v4.to_ne_bytes();
     assert_ne!(v4(first), v4(second));
     for slot in [first, second] {
-        assert!(lab.kernel.sources.get(&slot).is_none_or(|more| more.is_empty()));
+        assert!(lab.kernel.sources.get(&slot).is_none_or(Vec::is_empty));
     }
 }
 
