@@ -51,7 +51,7 @@ impl Programs {
     /// Tells a program of the tests where everything is that a cluster takes.
     pub(crate) fn tell(&self, ready: &Ready, command: &mut Command) {
         ready.tell_kubernetes(command);
-        command.env("NETPOL_PROBER", &self.prober);
+        command.env("NETPOL_PROBER", &self.prober).env("NETPOL_CLUSTER_BIN", &self.cluster);
     }
 
     /// `netpol-cluster`, without a command yet.

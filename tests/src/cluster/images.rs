@@ -14,7 +14,7 @@ use crate::command;
 
 /// What holds a pod's namespaces.
 pub(super) const PAUSE: &str = "localhost/pause:1";
-/// What test pods run: agnhost, busybox and the prober.
+/// What test pods run: agnhost, busybox, wget and the prober.
 pub const TEST: &str = "localhost/netpol-test:1";
 /// The cluster's DNS.
 pub(super) const COREDNS: &str = "localhost/coredns:1";
@@ -50,7 +50,7 @@ impl Image {
         Ok(Self { name: COREDNS, entry: vec!["/coredns"], arguments: Vec::new(), files })
     }
 
-    /// agnhost, a busybox with what it loads, and `/prober` when `NETPOL_PROBER` names it.
+    /// agnhost, busybox and wget with what they load, and `/prober` when `NETPOL_PROBER` names it.
     pub(super) fn test() -> Result<Self> {
         let mut files = BTreeMap::new();
         let agnhost = binaries::find("agnhost")?;
@@ -59,6 +59,7 @@ impl Image {
             files.insert("prober".into(), Content::Copy(prober.into()));
         }
         add_busybox(&mut files)?;
+        add_wget(&mut files)?;
         for folder in ["root", "home", "var", "run"] {
             files.insert(folder.into(), Content::Folder(0o755));
         }
@@ -189,18 +190,31 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// busybox under each of its names, and the libraries that it loads: one linked static crashes where it looks up a name.
+/// busybox under each of its names: one that is linked static crashes where it looks up a name.
 fn add_busybox(files: &mut BTreeMap<PathBuf, Content>) -> Result<()> {
-    let busybox = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .map(|folder| folder.join("busybox"))
-        .find(|path| path.is_file())
-        .context("cannot find busybox: install the distribution's package busybox")?;
-    let path = busybox.to_string_lossy();
-    for name in command::read(&path, &["--list"])?.lines().filter(|name| *name != "busybox") {
+    let busybox = add_linked(files, "busybox", "bin/busybox")
+        .context("busybox must be linked to libraries: install busybox in the place of busybox-static")?;
+    for name in command::read(&busybox, &["--list"])?.lines().filter(|name| *name != "busybox") {
         files.insert(Path::new("bin").join(name), Content::Link("busybox".into()));
     }
-    let loads = command::read("ldd", &[&path])
-        .context("busybox must be linked to libraries: install busybox in the place of busybox-static")?;
+    Ok(())
+}
+
+/// wget of its own, as busybox's has no `--timeout` where the distribution builds it so. It tries once, as that does.
+fn add_wget(files: &mut BTreeMap<PathBuf, Content>) -> Result<()> {
+    add_linked(files, "wget", "usr/bin/wget")?;
+    files.insert("etc/wgetrc".into(), Content::Text("tries = 1\n".to_owned()));
+    Ok(())
+}
+
+/// A program of this machine with the libraries that it loads; returns its path here.
+fn add_linked(files: &mut BTreeMap<PathBuf, Content>, name: &str, inside: &str) -> Result<String> {
+    let program = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+        .with_context(|| format!("cannot find {name}: install the distribution's package {name}"))?;
+    let path = program.to_string_lossy().into_owned();
+    let loads = command::read("ldd", &[&path])?;
     for library in loads.split_whitespace().filter(|word| word.starts_with('/')) {
         files.insert(library.trim_start_matches('/').into(), Content::Copy(library.into()));
         // The C library of older distributions loads these when a name is looked up.
@@ -212,8 +226,8 @@ fn add_busybox(files: &mut BTreeMap<PathBuf, Content>) -> Result<()> {
             }
         }
     }
-    files.insert("bin/busybox".into(), Content::Copy(busybox));
-    Ok(())
+    files.insert(inside.into(), Content::Copy(program));
+    Ok(path)
 }
 
 /// The smallest program there is: it waits for a signal, again and again.
