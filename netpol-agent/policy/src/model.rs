@@ -154,6 +154,19 @@ pub struct NamedPort {
     pub port: u16,
 }
 
+/// A port of the node that leads to a container.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostPort {
+    /// The address of the node; every one, if none is said.
+    pub address: Option<IpAddr>,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The port of the node.
+    pub port: u16,
+    /// The container's port.
+    pub target: u16,
+}
+
 /// A pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
@@ -172,6 +185,8 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// Ports declared by name, of containers and restartable init containers; sorted, without duplicates.
     pub named_ports: Vec<NamedPort>,
+    /// `hostPort` of its containers; none where it is on the host's network itself. Sorted, without duplicates.
+    pub host_ports: Vec<HostPort>,
     /// `spec.hostNetwork`: never selected, neither as target nor as peer.
     pub host_network: bool,
     /// Succeeded or Failed: ignored.

@@ -11,7 +11,7 @@ use std::{net::IpAddr, sync::Arc};
 use fastrand::Rng;
 use netpol_policy::{
     engine::LocalEndpoint,
-    model::{Key, Labels, NamedPort, Namespace, Node, Object, Pod, Policy, Protocol},
+    model::{HostPort, Key, Labels, NamedPort, Namespace, Node, Object, Pod, Policy, Protocol},
 };
 
 pub(crate) use self::{
@@ -107,6 +107,7 @@ fn pod(rng: &mut Rng, n: u8) -> Pod {
         node: if local { NODE } else { "there" }.into(),
         addresses: vec![IpAddr::from([10, 1, 0, n]), ip(&format!("fd01::{n:x}"))],
         named_ports: Vec::new(),
+        host_ports: Vec::new(),
         host_network: false,
         finished: !local && chance(rng, 10),
         terminating: chance(rng, 10),
@@ -135,6 +136,11 @@ fn pod(rng: &mut Rng, n: u8) -> Pod {
         }
     }
     pod.named_ports.sort();
+    if !pod.host_network && chance(rng, 6) {
+        let address = chance(rng, 3).then(|| ip(BRIDGE));
+        let (protocol, port) = (protocol(rng), 30_090 + u16::from(n) % 4);
+        pod.host_ports = vec![HostPort { address, protocol, port, target: PORTS[rng.usize(..3)] }];
+    }
     pod
 }
 
@@ -242,6 +248,9 @@ impl Cluster {
             _ => None,
         });
         let mut all = Vec::new();
+        for port in self.pods().flat_map(|pod| &pod.host_ports) {
+            all.extend(["172.16.0.1", BRIDGE].map(|address| (ip(address), port.protocol, port.port)));
+        }
         for service in services {
             for port in &service.ports {
                 for address in service.cluster_ips.iter().chain(&service.external_ips) {

@@ -173,6 +173,9 @@ fn a_host_port_is_not_the_nodes_own_traffic() -> Result<()> {
     for link in [Link::Bridge, Link::Routed] {
         let mut three = Three::start(link)?;
         let [v4, v6] = three.server.addresses();
+        let mut object = three.server.object("node-1");
+        object["spec"]["containers"][0]["ports"] = json!([{"containerPort": ALLOWED, "hostPort": 8088}]);
+        three.lab.apply(&object)?;
         let rules = format!(
             "table inet hostports {{
             chain ports {{ tcp dport 8088 meta nfproto ipv4 ip saddr {v4} meta mark set meta mark | 0x2000
@@ -201,6 +204,14 @@ fn a_host_port_is_not_the_nodes_own_traffic() -> Result<()> {
             json!([{"ipBlock": {"cidr": "172.18.0.0/24"}}, {"ipBlock": {"cidr": "fd00:172:18::/64"}}]);
         three.policy("server", &ingress_of_server(&json!([{"from": network, "ports": ports(ALLOWED)}])))?;
         expect_reached(&[outside, itself, node].concat())?;
+
+        // The sender is judged by the pod that it leads to, and not by the node's address.
+        three.no_policy("server")?;
+        let client = Probe::all(&three.client, Kind::Tcp, &to);
+        three.policy("client", &egress_of_client(&json!([{"to": blocks(NODE)}])))?;
+        expect_dropped(&client)?;
+        three.policy("client", &egress_of_client(&json!([{"to": app("server"), "ports": ports(ALLOWED)}])))?;
+        expect_reached(&client)?;
     }
     Ok(())
 }

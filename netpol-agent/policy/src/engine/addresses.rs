@@ -84,12 +84,15 @@ impl Addresses {
     }
 
     pub(super) fn claim(&mut self, addr: &Addr, pod: u32) {
-        self.claims_moved.insert(addr.to_bytes());
         let claims = &mut self.touch(addr).claims;
         if !claims.contains(&pod) {
+            let is_first = claims.is_empty();
             claims.push(pod);
             if claims.len() > 1 {
                 self.contested.insert(addr.to_bytes());
+            }
+            if is_first {
+                self.claims_moved.insert(addr.to_bytes());
             }
         }
     }

@@ -124,6 +124,7 @@ impl Engine {
             let with_node_ports =
                 self.store.services.values().filter(|s| s.ports.iter().any(|p| p.node_port != 0));
             self.services.dirty.extend(with_node_ports.map(|s| s.key.clone()));
+            self.refresh_host_ports();
         }
         self.refresh_endpoints(work);
     }

@@ -181,6 +181,7 @@ impl Engine {
             }
             self.pod_of_services(pod, object.as_ref());
         }
+        self.host_ports_changed(key);
         for slot in slots {
             let is_bound = bound.contains(&slot);
             self.bind_endpoint(slot, id.filter(|_| is_bound), profile.filter(|_| is_bound));

@@ -1,5 +1,6 @@
 //! Services: which frontends there are, and which backends kube-proxy could still use behind each.
 
+mod host_ports;
 mod node;
 mod selection;
 
@@ -88,6 +89,8 @@ pub(super) struct Services {
     fronts: BTreeMap<Front, Claims>,
     /// Services that derive their endpoints, by namespace and one label of their selector.
     by_label: HashMap<(Arc<str>, String, String), BTreeSet<Key>>,
+    /// Pods of this node that have ports of the host, by the key that they have among Services.
+    host_ports: BTreeMap<Key, Key>,
     pub(super) timers: BTreeSet<(Duration, Key)>,
     pub(super) dirty: BTreeSet<Key>,
 }
@@ -137,6 +140,11 @@ impl Engine {
         let mut chosen: BTreeMap<GroupKey, BTreeSet<Member>> = BTreeMap::new();
         if let Some(service) = &service {
             self.choose(service, &mut wanted, &mut chosen);
+        }
+        let pod = self.services.host_ports.get(key).and_then(|pod| self.store.pods.get(pod));
+        let is_there = service.is_some() || pod.is_some();
+        if let Some(pod) = pod {
+            self.choose_host_ports(pod, &mut wanted, &mut chosen);
         }
         let Some(state) = self.services.states.get_mut(key) else { return };
         let (now, grace) = (work.now, self.settings.frontend_grace);
@@ -209,7 +217,7 @@ impl Engine {
         if let Some(next) = next {
             self.services.timers.insert((next, key.clone()));
         }
-        let over = service.is_none() && state.fronts.is_empty();
+        let over = !is_there && state.fronts.is_empty();
         work.touched.extend(touched);
         if over {
             self.services.states.remove(key);

@@ -10,7 +10,7 @@ use super::{
     port::{number_of_port, protocol},
     shown,
 };
-use crate::model::{Key, NamedPort, Pod, Protocol};
+use crate::model::{HostPort, Key, NamedPort, Pod, Protocol};
 
 /// On the mirror pod that a kubelet makes for a static one: the static pod's own UID (a hash of its manifest).
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
@@ -32,6 +32,7 @@ pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
         node,
         addresses: addresses(status, notes),
         named_ports: named_ports(spec, &path, notes),
+        host_ports: host_ports(spec, &path, notes),
         host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
         finished: matches!(phase, "Succeeded" | "Failed"),
         terminating: meta.terminating,
@@ -56,6 +57,7 @@ pub(super) fn template(template: &Template<'_>, key: Key, notes: &mut Notes) -> 
         node: "".into(),
         addresses: Vec::new(),
         named_ports: named_ports(spec, &path.field("spec"), notes),
+        host_ports: Vec::new(),
         host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
         finished: false,
         terminating: false,
@@ -124,6 +126,24 @@ fn no_pod_address(address: IpAddr) -> bool {
 
 /// Ports declared by name: of containers, and of init containers that keep running beside them.
 fn named_ports(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<NamedPort> {
+    ports_of(spec, path, notes, named_port)
+}
+
+/// Ports of the host that lead to containers. On the host's network the API server writes one for each port, and nothing
+/// is translated.
+fn host_ports(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<HostPort> {
+    if spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default() {
+        return Vec::new();
+    }
+    ports_of(spec, path, notes, host_port)
+}
+
+fn ports_of<T: Ord>(
+    spec: &Map<String, Value>,
+    path: &Path<'_>,
+    notes: &mut Notes,
+    read: fn(&Map<String, Value>, &Path<'_>, &mut Notes) -> Option<T>,
+) -> Vec<T> {
     let mut ports = Vec::new();
     for field in ["containers", "initContainers"] {
         let containers_path = path.field(field);
@@ -135,9 +155,7 @@ fn named_ports(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) ->
             let container_path = containers_path.index(index);
             let ports_path = container_path.field("ports");
             for (index, port) in list(container.get("ports"), &ports_path, notes).iter().enumerate() {
-                ports.extend(
-                    port.as_object().and_then(|port| named_port(port, &ports_path.index(index), notes)),
-                );
+                ports.extend(port.as_object().and_then(|port| read(port, &ports_path.index(index), notes)));
             }
         }
     }
@@ -154,18 +172,27 @@ fn named_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> 
         notes.add(&path.field("containerPort"), message, "use a port from 1 to 65535");
         return None;
     };
-    let protocol = match get(port, "protocol") {
-        None => Protocol::Tcp,
-        Some(value) => match value.as_str().and_then(protocol) {
-            Some(protocol) => protocol,
-            None => {
-                let message = format!("{} is no protocol: the name leads nowhere", shown(value));
-                notes.add(&path.field("protocol"), message, "use TCP, UDP or SCTP");
-                return None;
-            }
-        },
-    };
-    Some(NamedPort { name: name.into(), protocol, port: number })
+    Some(NamedPort { name: name.into(), protocol: protocol_of(port, path, notes)?, port: number })
+}
+
+fn host_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<HostPort> {
+    let number = |name: &str| get(port, name).and_then(Value::as_i64).and_then(number_of_port);
+    let (host, target) = (number("hostPort")?, number("containerPort")?);
+    let ip = text(port.get("hostIP"), &path.field("hostIP"), notes);
+    let ip = if ip.is_empty() { None } else { Some(address(ip, &path.field("hostIP"), notes)?) };
+    // The unspecified address stands for all.
+    let address = ip.filter(|ip| !ip.is_unspecified());
+    Some(HostPort { address, protocol: protocol_of(port, path, notes)?, port: host, target })
+}
+
+fn protocol_of(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<Protocol> {
+    let Some(value) = get(port, "protocol") else { return Some(Protocol::Tcp) };
+    let known = value.as_str().and_then(protocol);
+    if known.is_none() {
+        let message = format!("{} is no protocol: the port leads nowhere", shown(value));
+        notes.add(&path.field("protocol"), message, "use TCP, UDP or SCTP");
+    }
+    known
 }
 
 /// The condition Ready. A manifest without conditions says nothing against it, unless the pod is still pending.

@@ -79,6 +79,19 @@ impl Cluster {
                 }
             }
         }
+        // A port of the host leads to its pod, wherever the host has the address.
+        let on_this_node = self.pods.iter().filter(|pod| pod.node == self.node && pod.counts());
+        for pod in on_this_node.filter(|_| node_port_here.is_some()) {
+            let ports = pod.host_ports.iter().filter(|one| {
+                one.protocol == protocol && one.port == port && one.address.is_none_or(|only| only == address)
+            });
+            for one in ports {
+                let places = pod.addresses.iter().filter(|place| place.is_ipv4() == address.is_ipv4());
+                let backends = places.map(|place| Backend { address: *place, port: one.target });
+                found.get_or_insert_default().extend(backends);
+                certain |= self.host_addresses.is_empty() || self.host_addresses.contains(&address);
+            }
+        }
         if let Some(found) = &mut found {
             if is_pods || !certain {
                 found.push(Backend { address, port });

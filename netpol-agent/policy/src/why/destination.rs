@@ -11,7 +11,7 @@ use super::{
     text,
 };
 use crate::{
-    model::{Protocol, Service},
+    model::{HostPort, Protocol, Service},
     spec::{Backend, Cluster, Payload},
 };
 
@@ -134,7 +134,14 @@ fn services_at(cluster: &Cluster, address: IpAddr, protocol: Protocol, port: u16
     let named = |has: &dyn Fn(&Service) -> bool| -> Vec<String> {
         cluster.services.iter().filter(|service| has(service)).map(|service| key_text(&service.key)).collect()
     };
-    let exact = named(&has_port);
+    let host_port = cluster.pods.iter().filter(|pod| {
+        let leads = |one: &HostPort| {
+            one.protocol == protocol && one.port == port && one.address.is_none_or(|only| only == address)
+        };
+        of_node && pod.node == cluster.node && pod.counts() && pod.host_ports.iter().any(leads)
+    });
+    let mut exact = named(&has_port);
+    exact.extend(host_port.map(|pod| format!("{} (a host port)", key_text(&pod.key))));
     if exact.is_empty() { named(&has_address) } else { exact }
 }
 

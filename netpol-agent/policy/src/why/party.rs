@@ -132,6 +132,7 @@ impl Parties {
             node: "".into(),
             addresses: Vec::new(),
             named_ports: Vec::new(),
+            host_ports: Vec::new(),
             host_network: false,
             finished: false,
             terminating: false,

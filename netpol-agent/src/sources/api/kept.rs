@@ -38,8 +38,19 @@ const METADATA: Fields = Of(&[
     ("deletionTimestamp", All),
 ]);
 
-const CONTAINERS: Fields =
-    Of(&[("restartPolicy", All), ("ports", Of(&[("name", All), ("containerPort", All), ("protocol", All)]))]);
+const CONTAINERS: Fields = Of(&[
+    ("restartPolicy", All),
+    (
+        "ports",
+        Of(&[
+            ("name", All),
+            ("containerPort", All),
+            ("protocol", All),
+            ("hostPort", All),
+            ("hostIP", All),
+        ]),
+    ),
+]);
 
 const POD: Fields = Of(&[
     ("metadata", METADATA),

@@ -69,6 +69,7 @@ pub(crate) fn pod(number: u32) -> Pod {
         node: if local { NODE.into() } else { format!("node-{}", 1 + number % 90).into() },
         addresses: addresses.to_vec(),
         named_ports: Vec::new(),
+        host_ports: Vec::new(),
         host_network: false,
         finished: false,
         terminating: false,

@@ -46,6 +46,7 @@ pub(crate) fn pod(key: &str, text: &str, addresses: &[&str]) -> Pod {
         node: NODE.into(),
         addresses: addresses.iter().map(|a| ip(a)).collect(),
         named_ports: Vec::new(),
+        host_ports: Vec::new(),
         host_network: false,
         finished: false,
         terminating: false,

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     engine::{HookLevel, TableOp},
-    model::{Key, Kind, Object, TargetPort},
+    model::{HostPort, Key, Kind, Object, Protocol, TargetPort},
 };
 
 const VIP: &str = "10.96.0.1";
@@ -267,6 +267,48 @@ fn where_node_ports_may_be_translated_or_not_both_must_be_allowed() {
     lab.engine.set_host_addresses(host.into());
     lab.settle();
     assert_eq!(lets(&lab), [true, false, false]);
+}
+
+#[test]
+fn ports_of_this_host_are_judged_by_the_pods_that_they_lead_to() {
+    let (mut lab, client) = lab_with_client();
+    let host = ["172.16.0.1", "10.0.0.254"];
+    lab.engine.set_host_addresses(host.map(ip).into());
+    let port = |address: Option<&str>| HostPort {
+        address: address.map(ip),
+        protocol: Protocol::Tcp,
+        port: 8088,
+        target: 8080,
+    };
+    let with = |labels: &str, port: HostPort| {
+        let mut pod = pod("a/web", labels, &["10.0.0.7"]);
+        pod.host_ports = vec![port];
+        pod
+    };
+    let lets = |lab: &Lab| host.map(|at| lab.lets_out(client, at, 8088));
+    lab.put(node(NODE, &["172.16.0.1"]));
+    lab.local(with("app=ok", port(None)));
+    lab.compile();
+    assert_eq!(lets(&lab), [true, true], "at every address that the host has");
+    assert!(!lab.lets_out(client, "172.16.0.1", 8080));
+    lab.put(Object::Pod(with("app=ok", port(Some("10.0.0.254"))))).settle();
+    assert_eq!(lets(&lab), [false, true]);
+    lab.put(Object::Pod(with("app=no", port(None)))).settle();
+    assert_eq!(lets(&lab), [false, false]);
+
+    // What may speak with the node does not reach the pod by it.
+    let to_node = rule(&[block("172.16.0.0/16", &[])], &[]);
+    lab.put(egress("a/p", "role=client", vec![to_node])).compile();
+    assert!(!lab.lets_out(client, "172.16.0.1", 8088) && lab.lets_out(client, "172.16.0.1", 8089));
+    // Elsewhere, and on the host's own network, they are no ports of this host.
+    let mut away = with("app=no", port(None));
+    away.node = "there".into();
+    lab.put(Object::Pod(away)).settle();
+    assert!(lab.lets_out(client, "172.16.0.1", 8088));
+    lab.put(Object::Pod(with("app=no", port(None)))).settle();
+    assert!(!lab.lets_out(client, "172.16.0.1", 8088));
+    lab.delete(Kind::Pod, "a/web").settle();
+    assert!(lab.lets_out(client, "172.16.0.1", 8088));
 }
 
 #[test]

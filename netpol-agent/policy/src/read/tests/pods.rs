@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    model::{Object, Pod, Problem},
+    model::{HostPort, Object, Pod, Problem, Protocol},
     read::{Read, read_document},
 };
 
@@ -121,4 +121,32 @@ fn row_22_named_ports_are_those_of_containers_and_of_init_containers_that_go_on(
 #[test]
 fn the_time_of_creation_is_in_seconds() {
     assert_eq!(pod(json!({}), json!({})).0.created, 86_400);
+}
+
+#[test]
+fn ports_of_the_host_are_those_of_pods_that_are_not_on_its_network() {
+    let pod = |on_host: bool| {
+        let read = read_document(
+            &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {
+            "hostNetwork": on_host, "containers": [{"ports": [
+                {"containerPort": 80, "hostPort": 8080}, {"containerPort": 53, "hostPort": 5353, "protocol": "UDP",
+                "hostIP": "172.16.0.1"}, {"containerPort": 81}, {"containerPort": 82, "hostPort": 82, "hostIP": "::"},
+                {"containerPort": 83, "hostPort": 83, "hostIP": "here"}]}]}}),
+        );
+        let [Read::Object { object: Object::Pod(pod), problems }] = &read[..] else { panic!() };
+        (pod.host_ports.clone(), problems.len())
+    };
+    let port = |address: Option<&str>, protocol, port, target| HostPort {
+        address: address.map(|text| text.parse().unwrap()),
+        protocol,
+        port,
+        target,
+    };
+    let all = [
+        port(None, Protocol::Tcp, 82, 82),
+        port(None, Protocol::Tcp, 8080, 80),
+        port(Some("172.16.0.1"), Protocol::Udp, 5353, 53),
+    ];
+    assert_eq!(pod(false), (all.to_vec(), 1));
+    assert_eq!(pod(true), (Vec::new(), 0));
 }
