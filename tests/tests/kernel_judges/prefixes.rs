@@ -50,10 +50,14 @@ impl Prefixes {
     /// What is there before and after. At a place that is there only then or now an interface comes or goes, or is
     /// another pod's: nobody says what is right in between.
     fn probes(&self, walk: &Walk<'_>, step: &Step) -> Vec<Probe> {
+        // What has no ports is one flow with every other packet like it: none that is open is asked about anew.
+        let is_open = |place: &Place| {
+            walk.flows.iter().any(|flow| (flow.way.slot(), flow.key()) == (place.way.slot(), place.key()))
+        };
         let now: Vec<Place> = cases(step)
             .iter()
             .flat_map(|case| places(&walk.sight, *case))
-            .filter(|place| !place.led)
+            .filter(|place| !place.led && !is_open(place))
             .collect();
         let both = self.places.iter().filter_map(|old| {
             let new = now.iter().find(|new| (new.way, new.case) == (old.way, old.case))?;

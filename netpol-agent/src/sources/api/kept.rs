@@ -42,13 +42,7 @@ const CONTAINERS: Fields = Of(&[
     ("restartPolicy", All),
     (
         "ports",
-        Of(&[
-            ("name", All),
-            ("containerPort", All),
-            ("protocol", All),
-            ("hostPort", All),
-            ("hostIP", All),
-        ]),
+        Of(&[("name", All), ("containerPort", All), ("protocol", All), ("hostPort", All), ("hostIP", All)]),
     ),
 ]);
 

@@ -37,10 +37,16 @@ impl Engine {
             }
             work.entries.push(TableOp::Endpoint { slot, value });
             let before = self.mirror.endpoints.get(&slot).map(|e| e.judgements);
+            // Whether its tag is believed decides what may be left to destinations: its flows are judged again.
+            let trusted = |e: &Endpoint| e.flags & ENDPOINT_TAG_TRUSTED;
+            let trust_moved = self.mirror.endpoints.get(&slot).is_some_and(|e| trusted(e) != trusted(&value));
             for direction in Direction::ALL {
                 let set = sets[direction.index()];
                 let word = before.map_or(0, |b| b[direction.index()]);
-                let moved = direction == Direction::Ingress && work.own_moved.contains(&slot);
+                let moved = match direction {
+                    Direction::Ingress => work.own_moved.contains(&slot),
+                    Direction::Egress => trust_moved,
+                };
                 let revision = if revision_of(word) == 0 || set_of(word) != set || moved {
                     self.endpoints.next_revision()
                 } else {

@@ -38,10 +38,7 @@ fn a_status_of_another_sandbox_widens_nothing() {
     lab.settle();
     assert!(lab.lets_in(web, "10.0.0.1", 80));
     assert!(!lab.lets_in(web, "10.0.0.9", 80), "nobody else is taken for the pod");
-    assert!(
-        lab.kernel.sources.get(&slot).is_none_or(Vec::is_empty),
-        "and it speaks with nothing else"
-    );
+    assert!(lab.kernel.sources.get(&slot).is_none_or(Vec::is_empty), "and it speaks with nothing else");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use netpol_common::{
     Direction, Reason,
     decide::Tables as _,
-    tables::{BACKENDS_OVERFLOW, FrontendKey},
+    tables::{BACKENDS_OVERFLOW, FrontendKey, revision_of},
 };
 
 use super::{
@@ -11,7 +11,7 @@ use super::{
     lab::{Lab, TCP, local},
 };
 use crate::{
-    engine::{HookLevel, TableOp},
+    engine::{HookLevel, LocalEndpoint, TableOp},
     model::{HostPort, Key, Kind, Object, Protocol, TargetPort},
 };
 
@@ -123,6 +123,16 @@ fn a_pod_reaches_itself_through_its_own_service() {
     lab.put(Object::Service(service("a/s", "app=me", &[VIP], 80, 8080)));
     lab.compile();
     assert_eq!(lab.reason(me, Direction::Egress, VIP, 80), Reason::Deferred);
+
+    // Flows that were stopped while its tag was not believed are judged again when it is.
+    let revision = |lab: &Lab| revision_of(lab.kernel.judgement(me, Direction::Egress));
+    for trusted in [false, true] {
+        let before = revision(&lab);
+        lab.engine.set_endpoint(LocalEndpoint { tag_trusted: trusted, ..local(&Key::new("a", "me")) });
+        lab.compile();
+        assert_eq!(!lab.reason(me, Direction::Egress, VIP, 80).is_drop(), trusted);
+        assert_ne!(revision(&lab), before);
+    }
 }
 
 #[test]
