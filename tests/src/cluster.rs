@@ -12,6 +12,7 @@
 //! settings is touched, and whatever dies, nothing is left: namespaces, mounts and interfaces live only as long as the anchor's
 //! descendants, and these only as long as the anchor.
 
+mod agents;
 mod anchor;
 mod binaries;
 mod cgroups;
@@ -19,6 +20,7 @@ pub mod control_plane;
 mod credentials;
 mod flags;
 mod fork;
+mod guards;
 pub mod images;
 mod manifests;
 mod node;
@@ -26,6 +28,7 @@ mod node_init;
 mod node_parts;
 mod options;
 mod part;
+mod pods;
 mod prober;
 mod process;
 mod running;
@@ -34,12 +37,15 @@ mod supervisor;
 pub mod up;
 mod uplink;
 
+pub use agents::Agents;
 pub use anchor::run as run_anchor;
 pub use control_plane::ControlPlane;
+pub use guards::{exclusive, shared};
 pub use node::Node;
 pub use node_init::run as run_node;
 pub use options::{Cni, Family, Options, Proxy};
 pub use part::{NodePart, Part, PartHandle};
+pub use pods::{Pod, PodDraft, TestNamespace};
 pub use prober::Prober;
 pub use process::Process;
 pub use running::Cluster;

@@ -19,6 +19,7 @@ use anyhow::{Context as _, Result};
 
 use crate::etcd::Etcd;
 pub use agent::Agent;
+pub(crate) use agent::{binary as agent_binary, keep_capabilities};
 use claim::Claim;
 pub use namespace::Namespace;
 pub use network::Link;

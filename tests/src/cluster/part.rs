@@ -131,9 +131,10 @@ impl PartHandle {
         supervisor::ask(&self.folder, &Request::Start { part: self.name.clone(), command: None })
     }
 
-    /// Starts something else under this name, which the supervisor did not know.
-    pub(super) fn start_command(&self, command: Vec<String>) -> Result<()> {
-        supervisor::ask(&self.folder, &Request::Start { part: self.name.clone(), command: Some(command) })
+    /// Starts something else under this name, which the supervisor did not know, with no other capabilities than these.
+    pub(super) fn start_command(&self, command: Vec<String>, capabilities: &[u8]) -> Result<()> {
+        let command = Some((command, capabilities.to_vec()));
+        supervisor::ask(&self.folder, &Request::Start { part: self.name.clone(), command })
     }
 
     /// Kills it and starts it again.

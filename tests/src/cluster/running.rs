@@ -19,7 +19,7 @@ use crate::laboratory::Namespace;
 const DEFAULT: &str = "default";
 
 /// A running cluster.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cluster {
     pub(super) state: State,
     options: Options,
@@ -63,6 +63,12 @@ impl Cluster {
             .collect::<Result<_>>()?;
         let admin = Credentials::at(&state.credentials()).kubeconfig_file(&User::admin());
         Ok(Self { state, options, nodes, network, admin })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.state.name()
     }
 
     /// What it is made of.

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fork;
 use crate::deadline::wait_for;
+use crate::laboratory::keep_capabilities;
 
 /// How long a killed process may take to be gone.
 const GONE: Duration = Duration::from_secs(20);
@@ -31,8 +32,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// What is asked of a supervisor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
-    /// Start a part; one that it does not know of needs its command.
-    Start { part: String, command: Option<Vec<String>> },
+    /// Start a part; one that it does not know of needs its command and all its capabilities.
+    Start { part: String, command: Option<(Vec<String>, Vec<u8>)> },
     /// Kill a part, and wait until it is gone.
     Kill { part: String },
 }
@@ -56,19 +57,22 @@ impl Supervisor {
     }
 
     /// Starts a part.
-    pub(super) fn start(&self, part: &str, command: Option<&[String]>) -> Result<()> {
+    pub(super) fn start(&self, part: &str, command: Option<(Vec<String>, Vec<u8>)>) -> Result<()> {
         let mut running = self.running();
         if running.contains_key(part) {
             bail!("{part} runs already");
         }
+        let mut capabilities = None;
         let mut command = match (self.known.get(part), command) {
-            (_, Some([program, arguments @ ..])) => {
+            (_, Some((command, kept))) => {
+                let [program, arguments @ ..] = &*command else { bail!("{part} has no command") };
+                capabilities = Some(kept);
                 let mut command = Command::new(program);
                 command.args(arguments);
                 command
             }
-            (Some(make), _) => make()?,
-            (None, _) => bail!("there is no part {part}"),
+            (Some(make), None) => make()?,
+            (None, None) => bail!("there is no part {part}"),
         };
         let log = log_file(&self.folder, part);
         let log = OpenOptions::new()
@@ -79,6 +83,9 @@ impl Supervisor {
         command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot share a log")?).stderr(log);
         command.process_group(0);
         fork::note_pid(&mut command, self.proc.as_raw_fd(), &pid_file(&self.folder, part))?;
+        if let Some(kept) = &capabilities {
+            keep_capabilities(&mut command, kept);
+        }
         let child = command.spawn().with_context(|| format!("cannot start {part}"))?;
         running.insert(part.to_owned(), Pid::from_raw(child.id().cast_signed()));
         Ok(())
@@ -112,7 +119,7 @@ impl Supervisor {
         let mut line = String::new();
         BufReader::new(&stream).read_line(&mut line)?;
         let done = match serde_json::from_str(&line)? {
-            Request::Start { part, command } => self.start(&part, command.as_deref()),
+            Request::Start { part, command } => self.start(&part, command),
             Request::Kill { part } => self.kill(&part),
         };
         let answer: Result<(), String> = done.map_err(|error| format!("{error:#}"));

@@ -41,7 +41,7 @@ pub struct Agent {
 }
 
 /// The binary: `NETPOL_BIN`, or what cargo has built beside this program.
-fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("NETPOL_BIN") {
         return fs::canonicalize(&path).with_context(|| format!("NETPOL_BIN names {}", path.display()));
     }
@@ -136,7 +136,7 @@ fn parsed(output: &Output) -> Result<Value> {
 const CAPABILITIES: u8 = 63;
 
 /// Lets a command have these capabilities and no other.
-fn keep_capabilities(command: &mut Command, kept: &[u8]) {
+pub(crate) fn keep_capabilities(command: &mut Command, kept: &[u8]) {
     let kept = kept.iter().fold(0_u64, |set, number| set | 1 << number);
     let drop_others = move || {
         for number in (0..=CAPABILITIES).filter(|number| kept >> number & 1 == 0) {

@@ -1,0 +1,3 @@
+//! On a real cluster, the one that `NETPOL_CLUSTER` names.
+
+mod cluster;
