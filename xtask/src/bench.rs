@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a packet costs.
+//! `cargo xtask bench`: what a packet costs, and the agent.
 
 use std::ffi::OsString;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::build;
 use crate::setup::{self, Needs, kubernetes::Extent};
 
-/// Measure what a packet costs, as ratios to an empty classifier in the same run
+/// Measure what a packet costs, as ratios to an empty classifier in the same run, and what the running agent costs
 ///
 /// Finds or installs what is missing, builds with optimisations and runs the benchmarks. Every argument is given to
 /// them as it is (`cargo xtask bench -- --help` lists theirs). Needs root.

@@ -21,6 +21,7 @@ pub(crate) struct Machine {
     pub(crate) date: String,
     /// Whether the kernel compiles eBPF to machine code.
     pub(crate) jit: bool,
+    allowed: CpuSet,
     start: Ticks,
     own: u64,
 }
@@ -57,9 +58,20 @@ impl Machine {
             date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
             jit: fs::read_to_string("/proc/sys/net/core/bpf_jit_enable")
                 .map_or(true, |state| state.trim() != "0"),
+            allowed,
             start: Ticks::read(pinned)?,
             own: cpu_nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID)?,
         })
+    }
+
+    /// Does something as if this thread had never been bound to a processor: what is started in it runs on every one.
+    pub(crate) fn unpinned<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let this = Pid::from_raw(0);
+        let bound = sched_getaffinity(this).context("cannot ask for the processors")?;
+        sched_setaffinity(this, &self.allowed).context("cannot let go of a processor")?;
+        let result = work();
+        sched_setaffinity(this, &bound).context("cannot bind to a processor")?;
+        result
     }
 
     /// Who was busy on the processor since then.

@@ -1,19 +1,25 @@
 //! What a packet costs: the real classifiers in the kernel, run on bytes (`BPF_PROG_TEST_RUN`), as ratios to an empty
 //! classifier that is measured between them in the same run.
 //!
-//! Beside it, what compiling a large cluster costs ([`compile`]).
+//! Beside it, what compiling a large cluster costs ([`compile`]), and what the running agent costs: the traffic between two
+//! pods ([`path`]), its start in a large cluster ([`start`]), and a change's way from the API server to the kernel ([`event`]).
 //!
 //! [`cases`] says what is measured, over which tables ([`world`]) and on which [`frames`]; [`measure`] does it, round by
 //! round; [`report`] prints it. Nothing is pinned once the programs are loaded ([`pins`]).
 
+mod aimed;
+mod api;
 mod cases;
 mod cluster;
 mod compile;
+mod event;
 mod frames;
 mod machine;
 mod measure;
+mod path;
 mod pins;
 mod report;
+mod start;
 mod statistics;
 mod world;
 
@@ -22,6 +28,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser as _;
 
+use aimed::Aimed;
 use machine::Machine;
 use measure::Effort;
 
@@ -29,7 +36,7 @@ use measure::Effort;
 ///
 /// Every figure is the median of rounds in which everything is measured in turn, so that what disturbs the machine
 /// disturbs all alike. Exits with 0 when everything could be measured, also where it was too noisy to tell, which is
-/// said; with 1 when compiling missed what is aimed at; with 2 when something could not be measured. Needs root.
+/// said; with 1 when something missed what is aimed at; with 2 when something could not be measured. Needs root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     /// Fewer and shorter rounds
@@ -61,7 +68,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("netpol-bench: compiling missed what is aimed at");
+            eprintln!("netpol-bench: something missed what is aimed at");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -76,13 +83,16 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let wanted = |name: &str| is_wanted(name, &arguments.only);
     let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
     let compiles: Vec<_> = compile::all().filter(|(name, _)| wanted(name)).collect();
+    let running: Vec<_> =
+        path::all().chain(start::all()).chain(event::all()).filter(|name| wanted(name.name)).collect();
     if arguments.list {
-        for (name, what) in cases.iter().map(|case| (case.name, case.what)).chain(compiles) {
+        let others = running.iter().map(|name| (name.name, name.what));
+        for (name, what) in cases.iter().map(|case| (case.name, case.what)).chain(compiles).chain(others) {
             println!("{name:28} {what}");
         }
         return Ok(true);
     }
-    if cases.is_empty() && compiles.is_empty() {
+    if cases.is_empty() && compiles.is_empty() && running.is_empty() {
         bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
     }
     pins::catch_signals()?;
@@ -99,11 +109,23 @@ fn run(arguments: &Arguments) -> Result<bool> {
     }
     let compiled = compile::run(&wanted, effort.rounds.max(compile::ROUNDS))?;
     let load = machine.load()?;
-    match arguments.output {
-        Output::Text => report::text(packets.as_ref(), &compiled, &load),
-        Output::Json => println!("{:#}", report::json(&machine, &load, packets.as_ref(), &compiled)),
+    pins::release_signals()?;
+    if text && !running.is_empty() {
+        eprintln!("the agent on a node ...");
     }
-    Ok(compiled.iter().all(compile::Compiled::is_met))
+    let mut running = path::run(&machine, &wanted, effort.rounds.max(path::ROUNDS))?;
+    machine.unpinned(|| {
+        running.extend(start::run(&wanted)?);
+        running.extend(event::run(&wanted)?);
+        Ok(())
+    })?;
+    match arguments.output {
+        Output::Text => report::text(packets.as_ref(), &compiled, &running, &load),
+        Output::Json => {
+            println!("{:#}", report::json(&machine, &load, packets.as_ref(), &compiled, &running));
+        }
+    }
+    Ok(compiled.iter().all(compile::Compiled::is_met) && running.iter().all(Aimed::is_met))
 }
 
 /// Runs packets through the programs.

@@ -55,12 +55,18 @@ fn remove_leftovers() {
     }
 }
 
+fn ends() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
+}
+
+/// Leaves signals that end the process to others again, once nothing is pinned any more.
+pub(crate) fn release_signals() -> Result<()> {
+    ends().thread_unblock().context("cannot unblock signals")
+}
+
 /// From now on a signal that ends the process waits until nothing is pinned. To be called before there is a thread.
 pub(crate) fn catch_signals() -> Result<()> {
-    let mut ends = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        ends.add(signal);
-    }
+    let ends = ends();
     ends.thread_block().context("cannot block signals")?;
     thread::Builder::new()
         .name("interrupt".to_owned())

@@ -3,8 +3,9 @@
 use netpol_agent::datapath::ProgramSize;
 use serde_json::{Value, json};
 
+use crate::aimed::{Aim, Aimed, Name};
 use crate::cluster;
-use crate::compile::{Aim, Compiled, Cost};
+use crate::compile::{self, Compiled, Cost};
 use crate::machine::{Load, Machine};
 use crate::measure::{Line, Outcome};
 use crate::statistics::{Figure, TOO_NOISY};
@@ -33,12 +34,15 @@ pub(crate) fn programs(sizes: &[(&'static str, ProgramSize)]) {
 }
 
 /// The tables.
-pub(crate) fn text(packets: Option<&Outcome>, compiled: &[Compiled], load: &Load) {
+pub(crate) fn text(packets: Option<&Outcome>, compiled: &[Compiled], running: &[Aimed], load: &Load) {
     if let Some(outcome) = packets {
         figures(outcome);
     }
     if !compiled.is_empty() {
         compiles(compiled);
+    }
+    if !running.is_empty() {
+        agents(running);
     }
     println!(
         "The processor was busy with other programs for {:.0} % of the time, taken by the hypervisor for {:.0} %.",
@@ -46,7 +50,8 @@ pub(crate) fn text(packets: Option<&Outcome>, compiled: &[Compiled], load: &Load
         load.stolen * 100.0
     );
     let ratios = packets.iter().flat_map(|outcome| &outcome.lines).map(|line| &line.ratio);
-    let all: Vec<&Figure> = ratios.chain(compiled.iter().map(|line| &line.took)).collect();
+    let ratios = ratios.chain(compiled.iter().map(|line| &line.took));
+    let all: Vec<&Figure> = ratios.chain(running.iter().map(|line| &line.figure)).collect();
     let noisy = all.iter().filter(|figure| figure.is_noisy()).count();
     if noisy > 0 {
         println!(
@@ -108,7 +113,8 @@ fn compiles(compiled: &[Compiled]) {
         "us", "spread", "aim", "writes", "generations", "aim"
     );
     for line in compiled {
-        let (Cost { writes, generations }, Aim { microseconds, writes: most }) = (line.cost, line.aim);
+        let (Cost { writes, generations }, compile::Aim { microseconds, writes: most }) =
+            (line.cost, line.aim);
         println!(
             "{:54} {:>10.1} {:>7} {:>10} {writes:>7} {generations:>11} {:>7}{}{}",
             line.what,
@@ -118,6 +124,27 @@ fn compiles(compiled: &[Compiled]) {
             most.map_or_else(String::new, |most| most.to_string()),
             if line.is_met() { "" } else { "  MISSED" },
             note(&line.took)
+        );
+    }
+    println!();
+}
+
+/// What the running agent costs, beside what is aimed at.
+fn agents(running: &[Aimed]) {
+    println!("{:64} {:>10} {:>8} {:>7} {:>10}", "the running agent", "", "", "spread", "aim");
+    for line in running {
+        let Name { what, unit, aim, .. } = line.name;
+        let aim = match aim {
+            Aim::None => String::new(),
+            Aim::AtMost(most) => format!("<= {most}"),
+            Aim::AtLeast(least) => format!(">= {least}"),
+        };
+        println!(
+            "{what:64} {:>10.3} {unit:>8} {:>7} {aim:>10}{}{}",
+            line.figure.median,
+            percent(&line.figure),
+            if line.is_met() { "" } else { "  MISSED" },
+            note(&line.figure)
         );
     }
     println!();
@@ -137,7 +164,26 @@ pub(crate) fn json(
     load: &Load,
     packets: Option<&Outcome>,
     compiled: &[Compiled],
+    running: &[Aimed],
 ) -> Value {
+    let running: Vec<Value> = running
+        .iter()
+        .map(|line| {
+            let (least, most) = match line.name.aim {
+                Aim::None => (None, None),
+                Aim::AtMost(most) => (None, Some(most)),
+                Aim::AtLeast(least) => (Some(least), None),
+            };
+            json!({
+                "name": line.name.name,
+                "what": line.name.what,
+                "unit": line.name.unit,
+                "figure": number(&line.figure),
+                "aim": { "least": least, "most": most },
+                "met": line.is_met(),
+            })
+        })
+        .collect();
     let compiled: Vec<Value> = compiled
         .iter()
         .map(|line| {
@@ -162,6 +208,7 @@ pub(crate) fn json(
         "stolen": load.stolen,
         "packets": packets.map(figures_as_json),
         "compiles": compiled,
+        "running": running,
     })
 }
 

@@ -21,6 +21,13 @@ impl Figure {
         Self { median, spread: ((quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / median).abs() }
     }
 
+    /// A quantile of single events, in the place of the median. The spread is not that of rounds: there is none.
+    pub(crate) fn quantile_of(values: &[f64], at: f64) -> Self {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        Self { median: quantile(&sorted, at), spread: 0.0 }
+    }
+
     /// Whether the rounds lie too far apart to tell.
     pub(crate) fn is_noisy(&self) -> bool {
         // Not a number: nothing was measured.

@@ -1,0 +1,168 @@
+//! How long a change takes from the wire to the kernel: from when its bytes are sent to the agent's socket until its last
+//! entry is seen in the kernel's table.
+//!
+//! A relay in front of the API server says when the bytes go to the agent; the pinned tables are looked at all the time.
+
+use std::collections::BTreeMap;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use aya::maps::{Array, HashMap, Map, MapData};
+use netpol_common::Addr;
+
+use crate::aimed::{Aim, Aimed, Name};
+use crate::api::{self, ApiNode};
+use crate::statistics::Figure;
+
+/// The cluster's pods.
+const PODS: u32 = 10_000;
+/// The node's own.
+const LOCAL: u32 = 100;
+/// Changes of each sort.
+const CHANGES: u32 = 200;
+/// What decides has this many bytes at least; what keeps a connection alive has fewer.
+const EVENT: usize = 200;
+/// Between two changes, so that each comes alone.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks.
+const LOOK: Duration = Duration::from_micros(50);
+/// How long a change may take at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const fn aimed(name: &'static str, what: &'static str) -> Name {
+    Name { name, what, unit: "ms", aim: Aim::AtMost(50.0) }
+}
+
+const fn told(name: &'static str, what: &'static str) -> Name {
+    Name { name, what, unit: "ms", aim: Aim::None }
+}
+
+/// What is measured: of a policy and of a pod, the half and nearly all.
+const ALL: [[Name; 2]; 2] = [
+    [
+        told("event-policy-p50", "a port of a policy, wire to last map write: half within"),
+        aimed("event-policy-p99", "the same: 99 of 100 within"),
+    ],
+    [
+        told("event-label-p50", "a label of a pod elsewhere, wire to map write: half within"),
+        aimed("event-label-p99", "the same: 99 of 100 within"),
+    ],
+];
+
+/// All names.
+pub(crate) fn all() -> impl Iterator<Item = Name> {
+    ALL.into_iter().flatten()
+}
+
+/// The kernel's tables, looked at from outside.
+struct Tables {
+    endpoints: Array<MapData, [u8; 48]>,
+    peers: HashMap<MapData, [u32; 4], [u8; 24]>,
+}
+
+impl Tables {
+    fn open(node: &ApiNode) -> Result<Self> {
+        let open = |name: &str| {
+            let path = node.lab.pins().join("maps").join(name);
+            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
+        };
+        Ok(Self {
+            endpoints: Array::try_from(Map::Array(open("ENDPOINTS")?))?,
+            peers: HashMap::try_from(Map::HashMap(open("PEERS")?))?,
+        })
+    }
+
+    /// What these endpoints' ingress is judged by.
+    fn judgements(&self, slots: &[u32]) -> Result<Vec<[u8; 8]>> {
+        let each = slots.iter().map(|slot| {
+            let endpoint = self.endpoints.get(slot, 0)?;
+            Ok(endpoint.first_chunk().copied().unwrap_or_default())
+        });
+        each.collect()
+    }
+
+    /// What an address is to the policies.
+    fn peer(&self, address: &Addr) -> Option<[u8; 24]> {
+        self.peers.get(&address.0, 0).ok()
+    }
+}
+
+/// Measures what of it is wanted.
+pub(crate) fn run(wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Aimed>> {
+    if !all().any(|name| wanted(name.name)) {
+        return Ok(Vec::new());
+    }
+    let mut node = ApiNode::new(PODS, LOCAL)?;
+    node.use_relay()?;
+    node.start()?;
+    let tables = Tables::open(&node)?;
+    let slots = slots(&node)?;
+    let mut times = [Vec::new(), Vec::new()];
+    let _from_now_on = node.relay.traced();
+    for number in 0..CHANGES {
+        // Any of the first policies selects pods of this node.
+        let which = number % LOCAL;
+        let selected = slots.get(&selects(which)).context("a policy that selects nobody here")?;
+        let before = tables.judgements(selected)?;
+        let changed = || {
+            let now = tables.judgements(selected)?;
+            Ok(now.iter().zip(&before).all(|(now, before)| now != before))
+        };
+        let took = timed(&node, || node.etcd.put([api::policy(which, 9000 + number)]), changed);
+        times[0].push(took.with_context(|| format!("policy {which}"))?);
+
+        // A pod that the first policy names as a peer, and does so no more; another one each time.
+        let other = 100 * (1 + number % 90);
+        let address = Addr::from(std::net::IpAddr::from(api::address(other)));
+        let before = tables.peer(&address);
+        let label = if before.is_some() { "nobody".to_owned() } else { api::app(other) };
+        let changed = || Ok(tables.peer(&address) != before);
+        let took = timed(&node, || node.etcd.put([api::pod(other, &label)]), changed);
+        times[1].push(took.with_context(|| format!("pod {other} with the label {label}"))?);
+    }
+    let lines = ALL.into_iter().zip(times).flat_map(|([half, most], times)| {
+        let of = |name, at| Aimed { name, figure: Figure::quantile_of(&times, at) };
+        [of(half, 0.5), of(most, 0.99)]
+    });
+    Ok(lines.filter(|line| wanted(line.name.name)).collect())
+}
+
+/// Milliseconds from when a change goes to the agent until it is seen.
+fn timed(node: &ApiNode, change: impl Fn() -> Result<()>, seen: impl Fn() -> Result<bool>) -> Result<f64> {
+    sleep(PAUSE);
+    let _before = node.relay.traced();
+    let begun = Instant::now();
+    change()?;
+    while !seen()? {
+        if begun.elapsed() > PATIENCE {
+            bail!("a change is not in the tables after {PATIENCE:?}");
+        }
+        sleep(LOOK);
+    }
+    let seen = Instant::now();
+    let sent = node.relay.traced().into_iter().find(|(_, bytes)| *bytes >= EVENT);
+    let (sent, _) = sent.context("a change came to the kernel without crossing the wire")?;
+    Ok(seen.saturating_duration_since(sent).as_secs_f64() * 1e3)
+}
+
+/// Which pods a policy selects: namespace and label.
+fn selects(policy: u32) -> (String, String) {
+    let object = api::policy(policy, 0);
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&object["metadata"]["namespace"]), text(&object["spec"]["podSelector"]["matchLabels"]["app"]))
+}
+
+/// The slots of the node's pods, by namespace and label.
+fn slots(node: &ApiNode) -> Result<BTreeMap<(String, String), Vec<u32>>> {
+    let status = node.lab.agent()?.status()?;
+    let mut slots = BTreeMap::<_, Vec<u32>>::new();
+    for line in status["endpoints"].as_array().context("a status without endpoints")? {
+        let name = line["pod"].as_str().unwrap_or_default();
+        let slot = line["slot"].as_u64().and_then(|slot| slot.try_into().ok()).context("no slot")?;
+        let pod = &node.lab.pod(name)?.spec;
+        let label = pod.labels.iter().find(|(key, _)| key == "app").map(|(_, value)| value.clone());
+        slots.entry((pod.namespace.clone(), label.unwrap_or_default())).or_default().push(slot);
+    }
+    Ok(slots)
+}

@@ -1,0 +1,194 @@
+//! What the engine costs the traffic between two pods of a node: real connections, with 100 policies there.
+//!
+//! Two laboratories are alike but for the engine, and take turns every tenth of a second; in the middle the engine moves
+//! from the one to the other, so that nothing else that differs between them is taken for it. While it is the other's
+//! turn the agent stands still: its work counts where it belongs. Client and server share one processor, so that no idle one
+//! has to be woken; the agent runs where it wants.
+
+mod traffic;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use netpol_tests::{Laboratory, Link, PodSpec, ServiceSpec, Setup};
+use serde_json::json;
+
+use crate::aimed::{Aim, Aimed, Name};
+use crate::machine::Machine;
+use crate::statistics::Figure;
+use traffic::{CONNECT_PORT, EXCHANGE_PORT, Traffic};
+
+/// Policies that select the two pods.
+const POLICIES: u16 = 100;
+/// How long one laboratory's turn is with one kind of traffic.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Rounds at least: a tenth of a second of real traffic is easily disturbed.
+pub(crate) const ROUNDS: u32 = 40;
+
+const fn ratio(name: &'static str, what: &'static str) -> Name {
+    Name { name, what, unit: "", aim: Aim::AtLeast(0.95) }
+}
+
+/// What is measured, by link; exchanges and connections of each family.
+const ALL: [(Link, [[Name; 2]; 2]); 2] = [
+    (
+        Link::Bridge,
+        [
+            [
+                ratio("path-bridge-rr-v4", "over a bridge, IPv4: request and response, engine on / off"),
+                ratio("path-bridge-crr-v4", "over a bridge, IPv4: connections, engine on / off"),
+            ],
+            [
+                ratio("path-bridge-rr-v6", "over a bridge, IPv6: request and response, engine on / off"),
+                ratio("path-bridge-crr-v6", "over a bridge, IPv6: connections, engine on / off"),
+            ],
+        ],
+    ),
+    (
+        Link::Routed,
+        [
+            [
+                ratio("path-routed-rr-v4", "by routes, IPv4: request and response, engine on / off"),
+                ratio("path-routed-crr-v4", "by routes, IPv4: connections, engine on / off"),
+            ],
+            [
+                ratio("path-routed-rr-v6", "by routes, IPv6: request and response, engine on / off"),
+                ratio("path-routed-crr-v6", "by routes, IPv6: connections, engine on / off"),
+            ],
+        ],
+    ),
+];
+
+/// All names.
+pub(crate) fn all() -> impl Iterator<Item = Name> {
+    ALL.into_iter().flat_map(|(_, families)| families).flatten()
+}
+
+/// Measures what of it is wanted.
+pub(crate) fn run(machine: &Machine, wanted: &dyn Fn(&str) -> bool, rounds: u32) -> Result<Vec<Aimed>> {
+    let mut lines = Vec::new();
+    for (link, names) in ALL {
+        if names.iter().flatten().any(|name| wanted(name.name)) {
+            lines.extend(measure(machine, link, names, wanted, rounds)?);
+        }
+    }
+    Ok(lines)
+}
+
+/// A node with two pods and their traffic.
+struct Side {
+    lab: Laboratory,
+    traffic: Traffic,
+}
+
+fn measure(
+    machine: &Machine,
+    link: Link,
+    names: [[Name; 2]; 2],
+    wanted: &dyn Fn(&str) -> bool,
+    rounds: u32,
+) -> Result<Vec<Aimed>> {
+    let mut sides = [Side::new(link)?, Side::new(link)?];
+    let mut ratios: [[Vec<f64>; 2]; 2] = Default::default();
+    for engine in [0, 1] {
+        sides[engine].switch_on(machine)?;
+        sides[1 - engine].expect_open().context("without the engine everything must arrive")?;
+        for round in 0..rounds.div_ceil(2) {
+            for (family, kinds) in ratios.iter_mut().enumerate() {
+                for (kind, values) in kinds.iter_mut().enumerate() {
+                    if !wanted(names[family][kind].name) {
+                        continue;
+                    }
+                    let mut rates = [0.0; 2];
+                    // Who is first changes: what one turn leaves behind is in the other's next.
+                    for turn in 0..2 {
+                        let side = (turn + round as usize) % 2;
+                        sides[engine].set_standing_still(side != engine)?;
+                        rates[side] = sides[side].traffic.rate(family, kind, SLICE)?;
+                    }
+                    values.push(rates[engine] / rates[1 - engine]);
+                }
+            }
+        }
+        sides[engine].set_standing_still(false)?;
+        sides[engine].expect_enforced()?;
+        sides[engine].switch_off()?;
+    }
+    let lines = names.into_iter().flatten().zip(ratios.into_iter().flatten());
+    let lines = lines.filter(|(name, _)| wanted(name.name));
+    Ok(lines.map(|(name, values)| Aimed { name, figure: Figure::of(&values) }).collect())
+}
+
+impl Side {
+    fn new(link: Link) -> Result<Self> {
+        let mut lab = Laboratory::with(Setup { link, ..Setup::default() })?;
+        let server = lab.add_pod(PodSpec::new("shop", "server").label("app", "server"))?;
+        let client = lab.add_pod(PodSpec::new("shop", "client").label("app", "client"))?;
+        policies(&mut lab)?;
+        // As on every node with kube-proxy: where Services are translated, conntrack sees each packet.
+        lab.add_service(ServiceSpec::new("shop", "server", 10, "app", "server").port(
+            "TCP",
+            80,
+            EXCHANGE_PORT,
+        ))?;
+        Ok(Self { traffic: Traffic::start(client, &server)?, lab })
+    }
+
+    /// Starts the agent, and sees that it enforces.
+    fn switch_on(&mut self, machine: &Machine) -> Result<()> {
+        machine.unpinned(|| self.lab.start_agent())?;
+        self.traffic.reconnect()?;
+        self.expect_enforced()
+    }
+
+    fn expect_enforced(&self) -> Result<()> {
+        if self.traffic.passes_elsewhere() {
+            bail!("the engine is on, and a port that no policy allows can be reached");
+        }
+        Ok(())
+    }
+
+    fn expect_open(&self) -> Result<()> {
+        if !self.traffic.passes_elsewhere() {
+            bail!("the engine is off, and a port that no policy allows cannot be reached");
+        }
+        Ok(())
+    }
+
+    fn switch_off(&mut self) -> Result<()> {
+        self.lab.stop_agent()?;
+        let output = self.lab.agent()?.uninstall().output().context("cannot start netpol")?;
+        if !output.status.success() {
+            bail!("cannot take the engine down: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    fn set_standing_still(&self, still: bool) -> Result<()> {
+        if still { self.lab.freeze_agent() } else { self.lab.thaw_agent() }
+    }
+}
+
+/// 100 policies, both directions, all of which select both pods; the last one lets their traffic pass.
+fn policies(lab: &mut Laboratory) -> Result<()> {
+    for number in 1..POLICIES {
+        let peer = json!([{"podSelector": {"matchLabels": {"app": format!("peer-{number}")}}}]);
+        let ports = json!([{"protocol": "TCP", "port": 8000 + number}]);
+        let spec = json!({
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": peer, "ports": ports}],
+            "egress": [{"to": peer, "ports": ports}],
+        });
+        lab.policy("shop", &format!("policy-{number:02}"), &spec)?;
+    }
+    let ports = json!([{"port": EXCHANGE_PORT}, {"port": CONNECT_PORT}]);
+    let spec = json!({
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}], "ports": ports}],
+        "egress": [{"to": [{"podSelector": {"matchLabels": {"app": "server"}}}], "ports": ports}],
+    });
+    lab.policy("shop", "traffic", &spec)
+}
