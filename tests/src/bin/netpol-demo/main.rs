@@ -1,6 +1,7 @@
 //! The reference scenarios on real packets: real servers, real clients, the real agent on the scenarios' own files, and a
-//! matrix of what was expected beside what was seen.
+//! matrix of what was expected beside what was seen. In a laboratory of network namespaces, or on a real cluster.
 
+mod cluster;
 mod matrix;
 mod networks;
 mod questions;
@@ -15,17 +16,22 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
+use cluster::{OnCluster, Placement};
 use matrix::Seen;
 use netpol_tests::Link;
 use networks::Networks;
 use stage::Stage as _;
 
-/// See the reference policies enforced on real packets between network namespaces
+/// See the reference policies enforced on real packets between network namespaces, or between the pods of a cluster
 ///
 /// Exits with 0 when everything was as expected, with 1 when something differed, with 2 when the demo could not be
-/// run. Leaves nothing behind, also when it is interrupted. Needs root.
+/// run. Leaves nothing behind, in a laboratory also when it is interrupted. Needs root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
+    /// On a real cluster: the one that NETPOL_CLUSTER names, or `default`, which is brought up when it does not run and
+    /// stays up afterwards. What an interrupted demo leaves in it is removed by the next one
+    #[arg(long, conflicts_with_all = ["control_only", "link"])]
+    cluster: bool,
     /// Leave the laboratory up at the end, with all policies in force, and print commands to play with
     #[arg(long)]
     keep: bool,
@@ -42,7 +48,7 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match in_networks(&arguments) {
+    match if arguments.cluster { on_cluster(&arguments) } else { in_networks(&arguments) } {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
@@ -89,6 +95,43 @@ fn in_networks(arguments: &Arguments) -> Result<bool> {
     conclude(seen.iter().map(Seen::len).sum(), start, right);
     if arguments.keep {
         networks::keep(&networks)?;
+    }
+    Ok(right)
+}
+
+/// On a cluster, pods on one node and across two: whether everything was as expected.
+fn on_cluster(arguments: &Arguments) -> Result<bool> {
+    let start = Instant::now();
+    let mut stage = OnCluster::build(cluster::find()?, &arguments.examples)
+        .context("cannot set the example up on the cluster")?;
+    let agent_start = Instant::now();
+    step("an agent on each node");
+    stage.start_agents()?;
+    done(agent_start);
+    let (mut right, mut probes) = (true, 0);
+    for placement in [Placement::OneNode, Placement::TwoNodes] {
+        println!("\n== {placement}\n");
+        stage.place(placement)?;
+        let mut seen = Vec::new();
+        for scenario in scenarios::ALL {
+            println!("\n-- {}", scenario.title);
+            stage.enforce(scenario)?;
+            let scenario_start = Instant::now();
+            step("every question by every family");
+            seen.push(matrix::look(&stage, scenario)?);
+            done(scenario_start);
+            if placement == Placement::OneNode {
+                right &= stage.read_by_hand(scenario)?;
+            }
+        }
+        println!("\n{placement}:");
+        right &= matrix::print(stage.families(), &seen);
+        right &= questions::ask(&stage)?;
+        probes += seen.iter().map(Seen::len).sum::<usize>();
+    }
+    conclude(probes, start, right);
+    if arguments.keep {
+        cluster::keep();
     }
     Ok(right)
 }

@@ -10,10 +10,13 @@ const API: &str = "production/api";
 /// Prints the answers; whether they were as expected.
 pub(crate) fn ask(stage: &dyn Stage) -> Result<bool> {
     let mut right = true;
-    for (verdict, from) in [("dropped", "production/debug"), ("allowed", "production/frontend")] {
+    // Each where it is seen: the sender's own node stops what its egress denies, the API's lets in what both allow.
+    for (verdict, from, at) in
+        [("dropped", "production/debug", "production/debug"), ("allowed", "production/frontend", API)]
+    {
         let question = ["observe", "--verdict", verdict, "--from", from, "--to", API, "-o", "wide"];
         println!("\n$ netpol {}", question.join(" "));
-        let output = stage.netpol(from, &question)?;
+        let output = stage.netpol(at, &question)?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // The last one in which a policy decided, with what is said below it.
         let lines: Vec<&str> = text.lines().collect();
