@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use netpol_prober::{Answer, CONTROL_PORT, Ended, Heard, Held, Outcomes, Probe, Program, Request, Sent};
 
-use super::Node;
+use super::{Node, Pod};
 
 /// How long a connection to the control port may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -22,6 +22,15 @@ pub struct Prober {
 }
 
 impl Prober {
+    /// That of a pod which runs `/prober serve` or `/prober send`.
+    ///
+    /// # Errors
+    /// When the pod has no address, or its node has ended.
+    pub fn of(pod: &Pod) -> Result<Self> {
+        let address = pod.addresses().first().context("a pod without an address has no prober")?;
+        Ok(Self::at(pod.node()?, *address))
+    }
+
     /// That of a pod with this address on this node.
     #[must_use]
     pub fn at(node: &Node, address: IpAddr) -> Self {

@@ -1,3 +1,4 @@
 //! On a real cluster, the one that `NETPOL_CLUSTER` names.
 
 mod cluster;
+mod conformance;
