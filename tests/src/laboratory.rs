@@ -262,11 +262,38 @@ impl Laboratory {
     /// When they cannot be made.
     pub fn connect_pod(&mut self, pod: &Pod) -> Result<()> {
         network::wire_pod(&self.node, pod, self.link)?;
-        let bridge = (self.link == Link::Bridge).then_some(network::BRIDGE);
-        let result = pod.cni_result(bridge);
-        self.place(&self.cni_cache().join(cache_name(pod)), &serde_json::to_vec(&result)?)?;
+        self.write_cache(&cache_name(pod), &self.cni_result(pod))?;
         self.pods.insert(pod.key(), pod.clone());
         self.translate_services()
+    }
+
+    /// Gives a pod its interfaces, of which libcni's cache says nothing.
+    ///
+    /// # Errors
+    /// When they cannot be made.
+    pub fn connect_unnamed_pod(&mut self, pod: &Pod) -> Result<()> {
+        network::wire_pod(&self.node, pod, self.link)?;
+        self.pods.insert(pod.key(), pod.clone());
+        self.translate_services()
+    }
+
+    /// What libcni would keep of a pod.
+    #[must_use]
+    pub fn cni_result(&self, pod: &Pod) -> serde_json::Value {
+        match self.link {
+            Link::Bridge => pod.cni_result(&[network::BRIDGE], true),
+            Link::Routed => pod.cni_result(&[], true),
+            // As Calico answers: nothing of the pod's end.
+            Link::Proxied => pod.cni_result(&[], false),
+        }
+    }
+
+    /// Writes a file of libcni's cache, in one step.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_cache(&self, name: &str, content: &serde_json::Value) -> Result<()> {
+        self.place(&self.cni_cache().join(name), &serde_json::to_vec(content)?)
     }
 
     /// Ends a pod: its network and its entry in libcni's cache go. Its object stays until
@@ -277,8 +304,12 @@ impl Laboratory {
     pub fn disconnect_pod(&mut self, key: &str) -> Result<Pod> {
         let pod = self.pods.remove(key).with_context(|| format!("the laboratory has no pod {key}"))?;
         self.node.batch(&format!("link delete {}\n", pod.host_interface))?;
-        fs::remove_file(self.cni_cache().join(cache_name(&pod)))
-            .context("cannot remove from libcni's cache")?;
+        match fs::remove_file(self.cni_cache().join(cache_name(&pod))) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context("cannot remove from libcni's cache");
+            }
+            _ => {}
+        }
         self.translate_services()?;
         Ok(pod)
     }

@@ -34,6 +34,11 @@ pub const PRIVATE: [IpAddr; 2] = [
 pub const GATEWAY4: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 1);
 /// The pods' gateway.
 pub const GATEWAY6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0x244, 0, 0, 0, 0, 1);
+/// The gateway of pods whose node's end has no address.
+const PROXY4: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
+/// The hardware address of every such end, and the link-local one that the kernel makes of it.
+const PROXY_HARDWARE: &str = "ee:ee:ee:ee:ee:ee";
+const PROXY6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0xecee, 0xeeff, 0xfeee, 0xeeee);
 /// The ranges that Services' addresses are taken from.
 pub const SERVICE_RANGES: [&str; 2] = ["10.96.0.0/16", "fd00:10:96::/112"];
 /// The bridge's name.
@@ -47,6 +52,8 @@ pub enum Link {
     Bridge,
     /// A route to each, as with the plugin `ptp`.
     Routed,
+    /// A route to each, and nothing on the node's ends: the node answers for every address, as with Calico.
+    Proxied,
 }
 
 /// The addresses of the pod with this number.
@@ -137,15 +144,27 @@ pub(super) fn wire_pod(node: &Namespace, pod: &Pod, link: Link) -> Result<()> {
             writeln!(lines, "{}\n{}", add(GATEWAY4.into(), 32, host), add(GATEWAY6.into(), 128, host))?;
             writeln!(lines, "route add {v4}/32 dev {host}\nroute add {v6}/128 dev {host}")?;
         }
+        Link::Proxied => {
+            writeln!(lines, "link set {host} address {PROXY_HARDWARE}\nlink set {host} up")?;
+            writeln!(lines, "route add {v4}/32 dev {host} scope link\nroute add {v6}/128 dev {host}")?;
+        }
     }
     node.batch(&lines)?;
+    if link == Link::Proxied {
+        node.sysctl(&format!("net/ipv4/conf/{host}/proxy_arp"), "1")?;
+        node.sysctl(&format!("net/ipv4/neigh/{host}/proxy_delay"), "0")?;
+    }
 
     let (short, long) = if direct(link) { (24, 64) } else { (32, 128) };
     let (v4, v6) = (IpAddr::V4(v4), IpAddr::V6(v6));
     let mut lines = format!("{}\n{}\nlink set eth0 up\n", add(v4, short, "eth0"), add(v6, long, "eth0"));
+    let (gateway4, gateway6) = if link == Link::Proxied { (PROXY4, PROXY6) } else { (GATEWAY4, GATEWAY6) };
     if !direct(link) {
-        writeln!(lines, "route add {GATEWAY4}/32 dev eth0 scope link\nroute add {GATEWAY6}/128 dev eth0")?;
+        writeln!(lines, "route add {gateway4}/32 dev eth0 scope link\nroute add {gateway6}/128 dev eth0")?;
     }
-    writeln!(lines, "route add default via {GATEWAY4} src {v4}\nroute add ::/0 via {GATEWAY6} src {v6}")?;
+    writeln!(
+        lines,
+        "route add default via {gateway4} src {v4}\nroute add ::/0 via {gateway6} dev eth0 src {v6}"
+    )?;
     pod.network.batch(&lines)
 }

@@ -140,16 +140,23 @@ impl Pod {
         })
     }
 
-    /// What libcni writes into its cache when the plugin has returned.
-    pub(super) fn cni_result(&self, bridge: Option<&str>) -> Value {
-        let mut interfaces = Vec::new();
-        if let Some(bridge) = bridge {
-            interfaces.push(json!({"name": bridge, "mac": "0a:58:0a:f4:00:01"}));
-        }
+    /// What libcni writes into its cache when the plugin has returned, with interfaces of the host before the pod's
+    /// own one, and with or without the pod's end.
+    pub(super) fn cni_result(&self, before: &[&str], with_inside: bool) -> Value {
+        let mut interfaces: Vec<Value> =
+            before.iter().map(|name| json!({"name": name, "mac": "0a:58:0a:f4:00:01"})).collect();
         interfaces.push(json!({"name": self.host_interface, "mac": "0a:58:0a:f4:00:02"}));
         let sandbox = self.network.path();
-        interfaces.push(json!({"name": "eth0", "mac": self.hardware_text(), "sandbox": sandbox}));
-        let index = interfaces.len() - 1;
+        let mut ips = vec![
+            json!({"address": format!("{}/24", self.v4), "gateway": super::network::GATEWAY4}),
+            json!({"address": format!("{}/64", self.v6), "gateway": super::network::GATEWAY6}),
+        ];
+        if with_inside {
+            interfaces.push(json!({"name": "eth0", "mac": self.hardware_text(), "sandbox": sandbox}));
+            for ip in &mut ips {
+                ip["interface"] = (interfaces.len() - 1).into();
+            }
+        }
         json!({
             "kind": "cniCacheV1",
             "containerId": self.container,
@@ -168,10 +175,7 @@ impl Pod {
                 "cniVersion": "1.0.0",
                 "dns": {},
                 "interfaces": interfaces,
-                "ips": [
-                    {"address": format!("{}/24", self.v4), "gateway": super::network::GATEWAY4, "interface": index},
-                    {"address": format!("{}/64", self.v6), "gateway": super::network::GATEWAY6, "interface": index},
-                ],
+                "ips": ips,
                 "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
             },
         })

@@ -7,6 +7,7 @@ mod changes;
 mod errors;
 mod explain;
 mod forged;
+mod found;
 mod fragments;
 mod laboratory;
 mod node;
