@@ -17,8 +17,6 @@ pub enum Cause {
     Excluded,
     /// An XDP program takes packets first.
     Xdp,
-    /// A program of somebody else is ahead of ours at tc.
-    AheadOfOurs,
     /// No slot is left.
     NoSlot,
 }
@@ -34,7 +32,6 @@ impl Cause {
             Self::NotVeth => "not-a-veth",
             Self::Excluded => "excluded",
             Self::Xdp => "xdp",
-            Self::AheadOfOurs => "ahead-of-ours",
             Self::NoSlot => "no-slot",
         }
     }
@@ -49,9 +46,6 @@ impl Cause {
             Self::NotVeth => "not enforced: the host's end of its interface is no veth",
             Self::Excluded => "not enforced: its interface is to be left alone",
             Self::Xdp => "may be evaded: an XDP program takes packets before the classifier",
-            Self::AheadOfOurs => {
-                "may be evaded: a program of somebody else takes packets before the classifier"
-            }
             Self::NoSlot => "not enforced: no slot is left",
         }
     }
@@ -70,9 +64,6 @@ impl Cause {
             Self::Netkit => "let the CNI make veths instead of netkit devices",
             Self::Xdp => {
                 "take the XDP program off, or see that it neither redirects nor answers packets of pods"
-            }
-            Self::AheadOfOurs => {
-                "let only one of them enforce: take the other off, or start its agent after this one"
             }
             Self::NoSlot => "run fewer pods on this node",
         }
