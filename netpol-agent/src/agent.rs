@@ -55,6 +55,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     })
     .context("cannot open the datapath")?;
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;
+    let mut gate = datapath.gate().context("cannot load what closes new interfaces")?;
 
     let options = Options {
         node: config.node.clone(),
@@ -81,7 +82,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     })?;
     let to_reconciler = inputs.clone();
     spawn("discovery", inputs.clone(), move || {
-        discovery.run(&mut |discovered| to_reconciler.send(Input::Interfaces(discovered)).is_ok())
+        discovery.run(&mut |discovered| {
+            gate.look(&discovered.pods.keys().chain(discovered.waiting.keys()).copied().collect());
+            to_reconciler.send(Input::Interfaces(discovered)).is_ok()
+        })
     })?;
     rings::start(
         move |each| {

@@ -7,6 +7,7 @@ mod apply;
 mod error;
 mod events;
 mod flow_tables;
+mod gate;
 mod hooks;
 mod live;
 #[cfg(feature = "bpf-log")]
@@ -37,6 +38,7 @@ use self::tables::Tables;
 pub use self::{
     error::Error,
     events::{Counters, Events},
+    gate::Gate,
     hooks::Attach,
     live::{Entry, Hook, Meeting, Met, first_packet},
     sizes::Sizes,

@@ -45,6 +45,11 @@ pub trait Datapath {
     /// # Errors
     /// When the kernel refuses; the tag is then not believed.
     fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String>;
+    /// Takes the gate off an interface that carries all that its endpoint is to carry.
+    ///
+    /// # Errors
+    /// When the kernel refuses; the interface stays closed.
+    fn open_gate(&mut self, slot: u32, ifindex: u32) -> Result<(), String>;
     /// What has been counted.
     ///
     /// # Errors
@@ -74,6 +79,10 @@ impl Datapath for crate::datapath::Datapath {
 
     fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
         Self::trust_bridge(self, ifindex, trusted).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
+    }
+
+    fn open_gate(&mut self, slot: u32, ifindex: u32) -> Result<(), String> {
+        Self::open_gate(self, slot, ifindex).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
     }
 
     fn counters(&self) -> Result<Counters, String> {
@@ -128,6 +137,10 @@ pub struct Reconciler<D> {
     inherited: BTreeSet<u32>,
     /// Interfaces that were there at the start, of pods that are not known: left alone until they are.
     strangers: BTreeSet<u32>,
+    /// Interfaces that were there when it was looked first; what comes later is new.
+    old: BTreeSet<u32>,
+    /// Interfaces without a gate, or none any more.
+    open: BTreeSet<u32>,
     /// Endpoints as the engine knows them, by interface index.
     endpoints: BTreeMap<u32, endpoints::Told>,
     /// The owners of the interfaces that were found, by interface index.
@@ -172,6 +185,8 @@ impl<D: Datapath> Reconciler<D> {
             discovered: None,
             inherited,
             strangers: BTreeSet::new(),
+            old: BTreeSet::new(),
+            open: BTreeSet::new(),
             endpoints: BTreeMap::new(),
             resolved: BTreeMap::new(),
             lives: lives::Lives::default(),
@@ -234,6 +249,10 @@ impl<D: Datapath> Reconciler<D> {
                 discovered.waiting.insert(*ifindex, name.clone());
             }
         }
+        if self.discovered.is_none() {
+            let Discovered { pods, waiting, veths, .. } = &discovered;
+            self.old = veths.keys().chain(pods.keys()).chain(waiting.keys()).copied().collect();
+        }
         self.discovered = Some(discovered);
         self.dirty = true;
     }
@@ -278,6 +297,7 @@ impl<D: Datapath> Reconciler<D> {
                 break;
             }
         }
+        self.open_gates();
         self.tell_bridges();
         if !self.settled {
             self.settled = true;

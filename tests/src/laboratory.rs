@@ -10,6 +10,7 @@ mod pod;
 mod program;
 mod proxy;
 mod service;
+mod together;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -7,7 +7,6 @@
 use std::path::PathBuf;
 
 use aya::{
-    EbpfLoader,
     programs::{
         LinkOrder, ProgramError, SchedClassifier, TcAttachType,
         links::{FdLink, PinnedLink},
@@ -27,7 +26,7 @@ use netpol_policy::engine::HookLevel;
 use super::{
     Datapath, Error,
     apply::{gone, insert, named, remove},
-    object, sys,
+    gate, object, sys,
 };
 
 /// Our filters where there are no TCX links: the first of the chain, and recognised by this handle.
@@ -168,15 +167,9 @@ impl Datapath {
         if self.attached.contains(&(slot, ifindex, direction)) {
             return Ok(());
         }
-        let cell = program_cell(slot, direction);
-        let mut object = EbpfLoader::new()
-            .override_global("CELL", &cell, true)
-            .map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS"))
-            .load(object::ENTRY)
-            .map_err(|source| Error::Load { source })?;
+        let mut object = gate::entry(&self.folder.join("maps"), slot, direction)?;
         let entry = object::program(&mut object, ENTRY)?;
-        entry.load().map_err(|source| Error::Program { name: ENTRY.to_owned(), source })?;
-        let interface = self.interface_name(ifindex)?;
+        let interface = Self::interface_name(ifindex)?;
         let failed =
             |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
         if self.attach.by_links() {
@@ -235,14 +228,14 @@ impl Datapath {
         if self.attach.by_links() {
             return release_link(&self.link_pin(slot, direction));
         }
-        match self.interface_name(ifindex) {
+        match Self::interface_name(ifindex) {
             Ok(interface) => detach_filter(&interface, direction).map(drop),
             Err(_gone) => Ok(()),
         }
     }
 
     /// The name that an interface has now.
-    pub(super) fn interface_name(&self, ifindex: u32) -> Result<String, Error> {
+    pub(super) fn interface_name(ifindex: u32) -> Result<String, Error> {
         nix::net::if_::if_indextoname(ifindex)
             .ok()
             .and_then(|name| name.into_string().ok())
@@ -272,7 +265,7 @@ pub(super) fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
 }
 
 /// By a filter of clsact: fixed priority and handle, so that a later agent replaces it in place.
-fn attach_filter(
+pub(super) fn attach_filter(
     interface: &str,
     direction: Direction,
     entry: &mut SchedClassifier,

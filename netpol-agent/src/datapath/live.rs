@@ -106,7 +106,7 @@ impl Datapath {
             (HookLevel::Full, _) => Hook::Full,
         };
         if self.attach.by_links() {
-            let interface = self.interface_name(ifindex)?;
+            let interface = Self::interface_name(ifindex)?;
             let failed =
                 |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
             let (_, programs) =

@@ -31,6 +31,7 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
         return Ok(done);
     }
     done.hooks += detach_filters(bpffs);
+    detach_gates();
     for folder in ["links", "programs", flow_tables::FOLDER, "maps"] {
         let path = bpffs.join(folder);
         let remove = if folder == "links" { hooks::release_link } else { remove_file };
@@ -55,6 +56,17 @@ fn detach_filters(bpffs: &Path) -> usize {
         }
     }
     count
+}
+
+/// Gates stand in no table.
+fn detach_gates() {
+    let Ok(interfaces) = nix::net::if_::if_nameindex() else { return };
+    for name in interfaces.iter().filter_map(|interface| interface.name().to_str().ok()) {
+        for direction in Direction::ALL {
+            // Most have none.
+            let _none = hooks::detach_filter(name, direction);
+        }
+    }
 }
 
 fn remove_file(path: &Path) -> Result<(), Error> {

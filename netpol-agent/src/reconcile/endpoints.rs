@@ -99,7 +99,7 @@ impl<D: Datapath> Reconciler<D> {
                 discovered.pods.values().filter(|local| !is_known(local)).map(|local| local.ifindex);
             self.strangers = unknown
                 .chain(discovered.waiting.keys().copied())
-                .filter(|ifindex| !self.inherited.contains(ifindex))
+                .filter(|ifindex| self.old.contains(ifindex) && !self.inherited.contains(ifindex))
                 .collect();
         }
         for local in discovered.pods.values().filter(is_known) {
@@ -194,6 +194,23 @@ impl<D: Datapath> Reconciler<D> {
         match alien.count() {
             0 => None,
             n => Some(format!("{n} of its veth ports carry no classifier of ours")),
+        }
+    }
+
+    /// Takes the gates off the interfaces of endpoints that are judged by now. One that could not be hooked stays closed.
+    pub(super) fn open_gates(&mut self) {
+        self.open.retain(|ifindex| self.endpoints.contains_key(ifindex));
+        for endpoint in self.engine.endpoints() {
+            let ifindex = endpoint.local.ifindex;
+            if self.open.contains(&ifindex) || self.failed_hooks.contains_key(&endpoint.slot) {
+                continue;
+            }
+            match self.datapath.open_gate(endpoint.slot, ifindex) {
+                Ok(()) => drop(self.open.insert(ifindex)),
+                Err(error) => {
+                    warn!(interface = %endpoint.local.ifname, "cannot open a new interface: {error}");
+                }
+            }
         }
     }
 

@@ -24,6 +24,8 @@ struct Kernel {
     /// What its tables hold.
     tables: Mirror,
     bridges: Vec<(u32, bool)>,
+    /// Interfaces whose gates were taken off.
+    opened: Vec<u32>,
     refuses: Option<fn(&TableOp) -> bool>,
     surroundings: BTreeMap<u32, Surroundings>,
     taken_over: BTreeMap<u32, TakenOver>,
@@ -48,6 +50,11 @@ impl Datapath for Fake {
 
     fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
         self.0.borrow_mut().bridges.push((ifindex, trusted));
+        Ok(())
+    }
+
+    fn open_gate(&mut self, _slot: u32, ifindex: u32) -> Result<(), String> {
+        self.0.borrow_mut().opened.push(ifindex);
         Ok(())
     }
 
@@ -351,10 +358,40 @@ fn an_interface_into_a_new_sandbox_is_closed_before_anybody_says_whose_it_is() {
 }
 
 #[test]
+fn an_interface_into_a_sandbox_that_came_before_everything_was_listed_is_closed() {
+    let mut given = Given::fresh();
+    given.finds(&[("a", 5)]).settles();
+    let mut discovered = given.reconciler.discovered.clone().unwrap();
+    discovered.waiting.insert(6, "veth6".to_owned());
+    given.reconciler.take_interfaces(discovered);
+    given.settles();
+    assert!(given.applied().is_empty() && given.kernel.0.borrow().opened.is_empty(), "the gate keeps it");
+    given.lists(objects(&[pod("a", 5)])).settles();
+    assert!(hooks(&given.applied()).contains(&(6, HookLevel::Full)));
+    assert_eq!(given.kernel.0.borrow().opened, [5, 6]);
+    assert!(given.reconciler.status(Duration::ZERO).unhooked.is_empty());
+}
+
+#[test]
+fn a_gate_is_opened_once_and_never_before_the_endpoint_is_hooked() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), pod("b", 6), deny()])).finds(&[("b", 6)]).settles();
+    assert_eq!(given.kernel.0.borrow().opened, [6]);
+    given.kernel.0.borrow_mut().refuses = Some(|op| matches!(op, TableOp::Hook { ifindex: 5, .. }));
+    given.finds(&[("a", 5), ("b", 6)]).settles();
+    assert_eq!(given.kernel.0.borrow().opened, [6], "what cannot be hooked stays closed");
+    given.kernel.0.borrow_mut().refuses = None;
+    given.passes(Duration::from_secs(2)).settles();
+    assert_eq!(given.kernel.0.borrow().opened, [6, 5]);
+}
+
+#[test]
 fn an_interface_into_a_sandbox_that_was_there_before_is_left_alone() {
     let mut given = Given::fresh();
     given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5)]);
-    given.reconciler.discovered.as_mut().unwrap().waiting.insert(6, "veth6".to_owned());
+    let mut first = given.reconciler.discovered.take().unwrap();
+    first.waiting.insert(6, "veth6".to_owned());
+    given.reconciler.take_interfaces(first);
     given.settles();
     assert_eq!(given.reconciler.status(Duration::ZERO).unhooked.len(), 1);
     given.finds(&[("a", 5), ("b", 6)]).settles();

@@ -17,6 +17,7 @@ mod pods;
 mod protocols;
 mod services;
 mod setup;
+mod start;
 mod switches;
 mod takeover;
 mod verdicts;
