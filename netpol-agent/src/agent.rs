@@ -10,25 +10,31 @@
 use std::{
     sync::{Arc, mpsc},
     thread,
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use netpol_policy::engine::Settings;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
+    announce::Announcer,
     config::{Config, Objects},
-    control::server::Server,
-    datapath::{self, Datapath},
+    control::{protocol::Moment, server::Server},
+    datapath::{self, Alive, Datapath},
     discovery::{
         Discovery,
         local::{Local, Places},
     },
+    metrics,
     reconcile::{Input, Options, Reconciler, drive},
     sources::{Source, api::Api, manifests::Manifests},
     verdicts::{log::Log, rings},
 };
+
+/// How often the agent says that it is alive.
+const ALIVE: Duration = Duration::from_secs(1);
 
 /// Runs until a signal says to stop. Enforcement goes on from the pins then; the next agent picks it up.
 ///
@@ -57,12 +63,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;
     let mut gate = datapath.gate().context("cannot load what closes new interfaces")?;
 
+    let mut alive = datapath.alive().context("cannot tell when an agent was last alive")?;
+    let latencies = metrics::latencies();
     let options = Options {
         node: config.node.clone(),
         source: source.name(),
         discovery: discovery.name(),
         trust_tag: config.trust_tag,
         sizes: config.sizes.clone(),
+        alive: last_alive(&alive),
+        latencies: latencies.clone(),
     };
     info!(
         node = options.node,
@@ -106,6 +116,28 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         // Nobody hears it when it has stopped already.
         let _stopped = to_reconciler.send(Input::Stop);
     });
+    runtime.spawn(async move {
+        loop {
+            // What an absence is reckoned from.
+            if let Err(error) = alive.say() {
+                warn!("cannot say that the agent is alive: {:#}", anyhow::Error::new(error));
+            }
+            tokio::time::sleep(ALIVE).await;
+        }
+    });
+    if let Some(address) = config.metrics {
+        let (to_reconciler, serving) = (inputs.clone(), metrics::serve(address, inputs.clone(), latencies));
+        runtime.spawn(async move {
+            if let Err(error) = serving.await {
+                let _stopped = to_reconciler.send(Input::Failed(format!("{error:#}")));
+            }
+        });
+    }
+    if let Objects::Api(access) = &config.objects {
+        let (access, node) = (access.clone(), config.node.clone());
+        let announcer = Announcer { access, node, taint: config.startup_taint.clone() };
+        runtime.spawn(announcer.run(inputs.clone()));
+    }
     let to_reconciler = inputs.clone();
     let serving = server.serve(inputs, log.clone())?;
     runtime.spawn(async move {
@@ -118,6 +150,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // Clients are let go at once.
     runtime.shutdown_background();
     outcome
+}
+
+/// The time of day at which an agent was last alive.
+fn last_alive(alive: &Alive) -> Option<Moment> {
+    let ago =
+        alive.last().inspect_err(|error| warn!(%error, "cannot tell when an agent was last alive")).ok()?;
+    let ago = i64::try_from(ago.as_millis()).ok()?;
+    Some(Moment::from_milliseconds(Moment::now().milliseconds().saturating_sub(ago)))
 }
 
 fn settings(config: &Config) -> Settings {

@@ -6,6 +6,7 @@ mod timeouts;
 
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -156,6 +157,15 @@ pub struct Options {
     #[arg(long, value_name = "SECONDS")]
     pub hook_linger: Option<u64>,
 
+    /// Address and port for /metrics, /healthz and /readyz, such as 127.0.0.1:9911 [default: none]
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+
+    /// Key of a taint that is taken off this node when the agent is ready, such as netpol.io/agent-not-ready: with it, no
+    /// pod starts where nothing would enforce its policies yet. Needs deploy/rbac-taint.yaml [default: none]
+    #[arg(long, value_name = "KEY")]
+    pub startup_taint: Option<String>,
+
     /// Verdicts that are kept in memory for `netpol observe` [default: 4096]
     #[arg(long, value_name = "COUNT")]
     pub history: Option<usize>,
@@ -217,6 +227,8 @@ impl Options {
             attach: self.attach.or(other.attach),
             frontend_grace: self.frontend_grace.or(other.frontend_grace),
             hook_linger: self.hook_linger.or(other.hook_linger),
+            metrics: self.metrics.or(other.metrics),
+            startup_taint: self.startup_taint.or(other.startup_taint),
             history: self.history.or(other.history),
             log: self.log.or(other.log),
             log_format: self.log_format.or(other.log_format),
@@ -260,6 +272,8 @@ impl Options {
             attach: self.attach.unwrap_or_default().into(),
             frontend_grace: Duration::from_secs(self.frontend_grace.unwrap_or(FRONTEND_GRACE)),
             hook_linger: Duration::from_secs(self.hook_linger.unwrap_or(HOOK_LINGER)),
+            metrics: self.metrics,
+            startup_taint: self.startup_taint,
             history: self.history.unwrap_or(HISTORY).max(1),
             sizes,
             timeouts: self.timeouts.resolve()?,
@@ -296,6 +310,10 @@ pub struct Config {
     pub frontend_grace: Duration,
     /// How long a pod keeps its classifiers.
     pub hook_linger: Duration,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// The taint that is taken off the node.
+    pub startup_taint: Option<String>,
     /// Verdicts kept in memory.
     pub history: usize,
     /// Sizes of the tables.

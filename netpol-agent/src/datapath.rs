@@ -3,6 +3,7 @@
 //!
 //! It knows nothing of Kubernetes' objects: only slots, interfaces and tables.
 
+mod alive;
 mod apply;
 mod error;
 mod events;
@@ -36,6 +37,7 @@ use netpol_policy::engine::{HookLevel, Recovered};
 
 use self::tables::Tables;
 pub use self::{
+    alive::Alive,
     error::Error,
     events::{Counters, Events},
     gate::Gate,

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests"))]
 
 pub mod agent;
+pub mod announce;
 pub mod cli;
 pub mod config;
 pub mod control;
@@ -14,6 +15,7 @@ pub mod datapath;
 pub mod discovery;
 pub mod explain;
 pub mod lint;
+pub mod metrics;
 pub use netpol_policy::policy_text;
 pub mod reconcile;
 pub mod sources;

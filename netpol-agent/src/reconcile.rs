@@ -15,15 +15,17 @@ mod usage;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use netpol_policy::engine::{Engine, HookLevel, Recovered, Settings, TableOp};
+use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, error, info, warn};
 
 pub use self::input::{Input, drive};
 use crate::{
     config::TrustTag,
+    control::protocol::{Absence, Moment},
     datapath::{Counters, Meeting, Met, Sizes, Surroundings, TakenOver},
     discovery::Discovered,
     sources::{Located, SourceUpdate, appeared},
@@ -123,6 +125,10 @@ pub struct Options {
     pub trust_tag: TrustTag,
     /// Sizes of the tables.
     pub sizes: Sizes,
+    /// When an agent was last alive.
+    pub alive: Option<Moment>,
+    /// Where it is counted how long a change took until it was enforced.
+    pub latencies: Histogram,
 }
 
 /// The owner of the state.
@@ -133,6 +139,13 @@ pub struct Reconciler<D> {
     /// What the source said last, without its events.
     report: SourceUpdate,
     discovered: Option<Discovered>,
+    /// When the source was heard last.
+    heard: Option<Instant>,
+    /// When the oldest change arrived that is not written yet.
+    pending: Option<Instant>,
+    /// Slots that an earlier agent had given.
+    given: BTreeSet<u32>,
+    absence: Option<Absence>,
     /// Interfaces that an earlier agent has hooked.
     inherited: BTreeSet<u32>,
     /// Interfaces that were there at the start, of pods that are not known: left alone until they are.
@@ -173,6 +186,11 @@ impl<D: Datapath> Reconciler<D> {
                 _ => None,
             })
             .collect();
+        let given = recovered
+            .0
+            .iter()
+            .filter_map(|op| if let TableOp::Endpoint { slot, .. } = op { Some(*slot) } else { None })
+            .collect();
         let mut usage = usage::Usage::default();
         for operation in &recovered.0 {
             usage.count(operation);
@@ -183,6 +201,10 @@ impl<D: Datapath> Reconciler<D> {
             datapath,
             report: SourceUpdate::default(),
             discovered: None,
+            heard: None,
+            pending: None,
+            given,
+            absence: None,
             inherited,
             strangers: BTreeSet::new(),
             old: BTreeSet::new(),
@@ -216,6 +238,10 @@ impl<D: Datapath> Reconciler<D> {
     pub fn take_objects(&mut self, mut update: SourceUpdate) {
         for problem in appeared(&self.report.problems, &update.problems) {
             warn!(target: "netpol", "{problem}");
+        }
+        self.heard = Some(Instant::now());
+        if !update.events.is_empty() {
+            self.pending = self.pending.or(update.heard);
         }
         for event in std::mem::take(&mut update.events) {
             self.lives.hear(&event, &self.options.node);
@@ -299,11 +325,27 @@ impl<D: Datapath> Reconciler<D> {
         }
         self.open_gates();
         self.tell_bridges();
+        if let Some(arrived) = self.pending.take() {
+            self.options.latencies.observe(arrived.elapsed().as_secs_f64());
+        }
         if !self.settled {
             self.settled = true;
+            self.absence = self.tell_absence();
             info!(endpoints = self.endpoints.len(), "everything is written");
         }
         self.log_problems();
+    }
+
+    /// The time without an agent that ends now, with the pods that are new since.
+    fn tell_absence(&self) -> Option<Absence> {
+        let new = self.engine.endpoints().filter(|endpoint| !self.given.contains(&endpoint.slot));
+        let pods: Vec<String> =
+            new.filter_map(|endpoint| endpoint.local.pod.as_ref().map(ToString::to_string)).collect();
+        let absence = Absence { since: self.options.alive?, until: Moment::now(), pods };
+        if !absence.pods.is_empty() {
+            warn!(since = %absence.since, pods = absence.pods.join(", "), "pods that started without an agent were open until now");
+        }
+        Some(absence)
     }
 
     /// Compiles once, and writes what comes of it.

@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
+    time::Instant,
 };
 
 use netpol_policy::model::{Kind, Pod, Problem, SourceEvent};
@@ -32,6 +33,8 @@ pub trait Source: Send {
 pub struct SourceUpdate {
     /// Changes to the objects; empty when only the report has changed.
     pub events: Vec<SourceEvent>,
+    /// When the first of them arrived, where that is measured.
+    pub heard: Option<Instant>,
     /// Whether everything was listed at least once.
     pub synced: bool,
     /// Of each kind the newest version that was heard of, also of an object that is gone; 0 where there are no versions.

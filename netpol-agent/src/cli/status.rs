@@ -99,6 +99,14 @@ fn render(status: &Status) -> String {
     list(&mut out, "Not hooked", &status.unhooked);
     list(&mut out, "NOT ENFORCED", &unenforced(status));
 
+    if let Some(absence) = status.absence.as_ref().filter(|absence| !absence.pods.is_empty()) {
+        let _ = writeln!(
+            out,
+            "Without an agent from {} to {}; started then, and open until the end of it:",
+            absence.since, absence.until
+        );
+        list(&mut out, "Pods", &absence.pods);
+    }
     let mut policies = Columns::new(&["POLICY", "ISOLATES", "LOCAL PODS", "IN FORCE"]);
     for policy in &status.policies {
         policies.row([

@@ -64,7 +64,8 @@ impl Datapath {
                 && !self.has_flow_tables(*slot)
             {
                 if first.is_empty() {
-                    self.read_open(operations);
+                    let slots = self.read_open(operations);
+                    self.make_many_flow_tables(&slots);
                 }
                 first.insert(*slot, *ifindex);
             }

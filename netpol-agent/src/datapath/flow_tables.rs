@@ -21,6 +21,9 @@ use super::{Datapath, Error, Sizes, hooks::remove_pin, raw::Raw, sys, takeover::
 type Flows = FlowsIn<MapData>;
 type FlowsIn<T> = HashMap<T, Raw<FlowKey>, Raw<Flow>>;
 
+/// Tables that are put into their array at the same time.
+const TOGETHER: usize = 32;
+
 /// `BPF_NOEXIST`: what is there stays.
 const ONLY_NEW: u64 = 1;
 
@@ -109,6 +112,36 @@ fn holds(outer: &ArrayOfMaps<MapData>, slot: u32) -> bool {
     !matches!(outer.get(&slot, 0), Err(MapError::KeyNotFound))
 }
 
+/// Makes one table and puts it into its array; nothing when some step fails.
+fn put(
+    outer: &MapData,
+    slot: u32,
+    entries: u32,
+    name: &str,
+    pin: &Path,
+    open: &[OpenFlow],
+    kind: Table,
+) -> Option<()> {
+    remove_pin(pin).ok()?;
+    let inner = filled(entries, name, open, kind).ok()?;
+    inner.pin(pin).ok()?;
+    sys::set_inner(outer, slot, &inner).ok()
+}
+
+/// A new table that holds what was found open.
+fn filled(entries: u32, name: &str, open: &[OpenFlow], kind: Table) -> Result<MapData, MapError> {
+    let mut inner = Map::LruHashMap(create(entries, &format!("np_{}", name.to_lowercase()))?);
+    let mut table = FlowsIn::try_from(&mut inner)?;
+    for flow in open.iter().filter(|flow| flow.table == kind).take(room(entries)) {
+        // What finds no place is looked at again, and counted, when everything is hooked.
+        let _full = fill(&mut table, flow);
+    }
+    match inner {
+        Map::LruHashMap(inner) => Ok(inner),
+        _ => Err(MapError::InvalidMapType { map_type: BPF_MAP_TYPE_LRU_HASH as u32 }),
+    }
+}
+
 fn create(entries: u32, name: &str) -> Result<MapData, MapError> {
     let shape = aya_obj::Map::new_from_params(
         BPF_MAP_TYPE_LRU_HASH as u32,
@@ -124,6 +157,32 @@ impl Datapath {
     /// Whether a slot has its tables.
     pub(super) fn has_flow_tables(&self, slot: u32) -> bool {
         holds(&self.tables.flows, slot) && pin(&self.folder, slot, Table::Established).exists()
+    }
+
+    /// Makes the tables of many slots at once. Each that is put into its array waits for a grace period of the kernel; those
+    /// of threads that wait together are the same. What fails is tried again, and told, when the slot is hooked.
+    pub(super) fn make_many_flow_tables(&mut self, slots: &[u32]) {
+        let sizes = &self.sizes;
+        // The established ones last: by them an endpoint is known to have both.
+        for (entries, name, kind) in [
+            (sizes.openings_per_pod, "OPENINGS", Table::Opening),
+            (sizes.flows_per_pod, "FLOWS", Table::Established),
+        ] {
+            let Ok(outer) = MapData::from_pin(self.folder.join("maps").join(name)) else { return };
+            for slots in slots.chunks(TOGETHER) {
+                std::thread::scope(|scope| {
+                    for slot in slots {
+                        let open = self.open_flows(*slot);
+                        let (outer, pin) = (&outer, pin(&self.folder, *slot, kind));
+                        scope.spawn(move || {
+                            if put(outer, *slot, entries, name, &pin, &open, kind).is_none() {
+                                let _unmade = remove_pin(&pin);
+                            }
+                        });
+                    }
+                });
+            }
+        }
     }
 
     /// Makes the tables of a slot unless they are there: flows outlive a restart of the agent. New ones hold what was
@@ -145,18 +204,11 @@ impl Datapath {
                 continue;
             }
             let failed = |source| Error::NamedMap { name: name.to_owned(), source };
-            let inner = create(entries, &format!("np_{}", name.to_lowercase())).map_err(failed)?;
-            let mut inner = Map::LruHashMap(inner);
-            let mut table = FlowsIn::try_from(&mut inner).map_err(failed)?;
-            for flow in open.iter().filter(|flow| flow.table == kind).take(room(entries)) {
-                // What finds no place is looked at again, and counted, when everything is hooked.
-                let _full = fill(&mut table, flow);
-            }
-            let Map::LruHashMap(inner) = &inner else { continue };
+            let inner = filled(entries, name, &open, kind).map_err(failed)?;
             // Left behind by an agent that was killed just here.
             remove_pin(&pin)?;
             inner.pin(&pin).map_err(|source| Error::PinLink { path: pin, source })?;
-            outer.set(slot, inner, 0).map_err(failed)?;
+            outer.set(slot, &inner, 0).map_err(failed)?;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The system calls that aya does not offer: deleting an inner map from an array of maps, looking into an array of
+//! The system calls that aya does not offer: inner maps of an array of maps by several threads, looking into an array of
 //! programs, and detaching a pinned link at once.
 
 use std::{
@@ -15,6 +15,7 @@ use aya::maps::MapData;
 
 /// Commands of bpf(2), as in the kernel's `enum bpf_cmd`.
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_DETACH: libc::c_long = 34;
@@ -45,6 +46,14 @@ fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
     // SAFETY: the attributes are as the command wants them, and live as long as the call.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+/// Puts an inner map at an index. Returns after a grace period, as the kernel makes sure that nobody uses an earlier one.
+pub(super) fn set_inner(outer: &MapData, index: u32, inner: &MapData) -> io::Result<()> {
+    let map_fd = outer.fd().as_fd().as_raw_fd() as u32;
+    let fd = inner.fd().as_fd().as_raw_fd() as u32;
+    let (key, value) = ((&raw const index) as u64, (&raw const fd) as u64);
+    bpf(BPF_MAP_UPDATE_ELEM, &Element { map_fd, reserved: 0, key, value, flags: 0 }).map(drop)
 }
 
 /// Deletes the inner map at an index.

@@ -170,11 +170,12 @@ impl Datapath {
         self.takeover.done.remove(&slot);
     }
 
-    /// Reads the open connections of every pod that a batch hooks first, at once.
-    pub(super) fn read_open(&mut self, operations: &[TableOp]) {
+    /// Reads the open connections of every pod that a batch hooks first, at once; returns their slots.
+    pub(super) fn read_open(&mut self, operations: &[TableOp]) -> Vec<u32> {
         let mut hooks = full_hooks(operations);
         hooks.retain(|slot, _| !self.has_flow_tables(*slot));
         self.takeover.found = self.find_open(&hooks, operations);
+        hooks.into_keys().collect()
     }
 
     /// What [`read_open`](Self::read_open) has found for a slot, the best first.

@@ -15,8 +15,8 @@ use netpol_policy::{
 use super::{Datapath, Reconciler, lives::Doubt};
 use crate::{
     control::protocol::{
-        BridgeLine, CounterLine, EndpointLine, Explanation, PolicyDetail, PolicyLine, Request, Response,
-        Status, TakenOverLine, UnenforcedLine,
+        BridgeLine, CounterLine, EndpointLine, Explanation, PolicyDetail, PolicyLine, RefusedLine, Request,
+        Response, Status, TakenOverLine, UnenforcedLine,
     },
     discovery::{Owner, Unenforced},
     explain,
@@ -51,9 +51,7 @@ impl<D: Datapath> Reconciler<D> {
     pub fn answer(&self, request: &Request, uptime: Duration) -> Response {
         match request {
             Request::Status => Response::Status(Box::new(self.status(uptime))),
-            Request::Policies => Response::Policies {
-                policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
-            },
+            Request::Policies => Response::Policies { policies: self.policy_lines() },
             Request::Policy { name } => self.policy(name),
             Request::Explain(question) => {
                 self.explained(|cluster| explain::answer(cluster, Some(&|flow| self.live(flow)), question))
@@ -151,8 +149,12 @@ impl<D: Datapath> Reconciler<D> {
             endpoints: self.engine.endpoints().map(|e| self.endpoint_line(&e)).collect(),
             unhooked: self.unhooked(),
             unenforced: self.unenforced().map(unenforced_line).collect(),
+            refused: self.refused_lines(),
+            synced: self.report.synced,
+            heard_seconds_ago: self.heard.map(|heard| heard.elapsed().as_secs()),
+            absence: self.absence.clone(),
             bridges: self.bridges(),
-            policies: self.sorted_policies().into_iter().map(|p| self.policy_line(p)).collect(),
+            policies: self.policy_lines(),
             problems: self.problems(),
             faults: self.faults.iter().cloned().collect(),
             tables: self.usage.lines(&self.options.sizes),
@@ -248,16 +250,33 @@ impl<D: Datapath> Reconciler<D> {
         used.into_iter().filter_map(line).collect()
     }
 
+    fn refused_lines(&self) -> Vec<RefusedLine> {
+        let line = |(slot, reason): (&u32, &String)| {
+            let endpoint = self.engine.endpoint(*slot)?;
+            Some(RefusedLine {
+                pod: endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
+                interface: endpoint.local.ifname.to_string(),
+                reason: reason.clone(),
+            })
+        };
+        self.failed_hooks.iter().filter_map(line).collect()
+    }
+
+    fn policy_lines(&self) -> Vec<PolicyLine> {
+        let problems = self.problems();
+        self.sorted_policies().into_iter().map(|policy| self.policy_line(policy, &problems)).collect()
+    }
+
     fn sorted_policies(&self) -> Vec<&Policy> {
         let mut policies: Vec<&Policy> = self.engine.store().policies().map(AsRef::as_ref).collect();
         policies.sort_by(|a, b| a.key.cmp(&b.key));
         policies
     }
 
-    fn policy_line(&self, policy: &Policy) -> PolicyLine {
+    fn policy_line(&self, policy: &Policy, problems: &[Located]) -> PolicyLine {
         let name = policy.key.to_string();
         let problems: Vec<Located> =
-            self.problems().into_iter().filter(|p| p.kind == "NetworkPolicy" && p.object == name).collect();
+            problems.iter().filter(|p| p.kind == "NetworkPolicy" && p.object == name).cloned().collect();
         let isolates = [(Direction::Ingress, "Ingress"), (Direction::Egress, "Egress")];
         PolicyLine {
             policy: name,
@@ -292,7 +311,11 @@ impl<D: Datapath> Reconciler<D> {
                 );
             }
         }
-        Response::Policy(Box::new(PolicyDetail { line: self.policy_line(policy), pods, rules }))
+        Response::Policy(Box::new(PolicyDetail {
+            line: self.policy_line(policy, &self.problems()),
+            pods,
+            rules,
+        }))
     }
 }
 

@@ -108,6 +108,8 @@ impl Given {
             discovery: String::new(),
             trust_tag: TrustTag::Auto,
             sizes: Sizes::default(),
+            alive: None,
+            latencies: crate::metrics::latencies(),
         };
         let kernel = Fake::default();
         let settings = Settings { node: "n1".into(), ..Settings::default() };

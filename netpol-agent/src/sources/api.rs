@@ -9,6 +9,8 @@ mod gathered;
 mod kept;
 mod watch;
 
+use std::time::Instant;
+
 use anyhow::Context as _;
 use netpol_policy::model::Kind;
 use tokio::sync::mpsc;
@@ -20,6 +22,7 @@ use self::{
 use super::{Source, SourceUpdate};
 
 pub use self::connect::Access;
+pub(crate) use self::connect::client;
 
 /// What may wait between the watches and the reconciler; the server is heard no faster than that.
 const WAITING: usize = 1024;
@@ -70,10 +73,12 @@ impl Api {
         let mut gathered = Gathered::default();
         let mut heard: Vec<(Kind, Heard)> = Vec::new();
         while from.recv_many(&mut heard, WAITING).await > 0 {
+            let arrived = Instant::now();
             for (kind, heard) in heard.drain(..) {
                 gathered.take(kind, heard);
             }
-            if let Some(update) = gathered.update()
+            if let Some(update) =
+                gathered.update().map(|update| SourceUpdate { heard: Some(arrived), ..update })
                 && !deliver(update)
             {
                 return Ok(());

@@ -1,4 +1,5 @@
 //! Tests with a real API server and no nodes.
 
+mod announce;
 mod control_plane;
 mod faults;

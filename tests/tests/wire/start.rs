@@ -171,7 +171,7 @@ impl Seen {
 }
 
 /// Pods whose policy comes and goes while others start.
-const BYSTANDERS: u8 = 16;
+const BYSTANDERS: u8 = 6;
 /// The last part of the first one's addresses.
 const FIRST_BYSTANDER: u8 = 20;
 

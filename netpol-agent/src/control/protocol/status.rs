@@ -43,6 +43,18 @@ pub struct Status {
     /// What cannot be enforced on this node.
     #[serde(default)]
     pub unenforced: Vec<UnenforcedLine>,
+    /// Pods whose interfaces the kernel refused to hook.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedLine>,
+    /// Whether all objects were listed once.
+    #[serde(default)]
+    pub synced: bool,
+    /// For how many seconds the source has said nothing; nothing before it has said something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard_seconds_ago: Option<u64>,
+    /// The time without an agent before this one was ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absence: Option<Absence>,
     /// Bridges, and whether the tag is believed of what comes in by them.
     pub bridges: Vec<BridgeLine>,
     /// Policies, and whether they are realized as they are written.
@@ -70,6 +82,38 @@ pub struct Status {
     pub flows_refused: u64,
     /// Entries of the tables, and how many fit.
     pub tables: BTreeMap<String, TableLine>,
+}
+
+/// A pod that was to be hooked and is not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedLine {
+    /// `NAMESPACE/NAME`; empty while it is not known.
+    pub pod: String,
+    /// The host's interface.
+    pub interface: String,
+    /// What the kernel said.
+    pub reason: String,
+}
+
+/// A time without an agent: pods that were hooked before stayed enforced, pods that started were open.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Absence {
+    /// When an agent was last alive; the node's boot where none has run since.
+    pub since: Moment,
+    /// When this one had written everything.
+    pub until: Moment,
+    /// Pods that an earlier agent did not know: they started in this time.
+    pub pods: Vec<String>,
+}
+
+impl Absence {
+    /// How long it was.
+    #[must_use]
+    pub const fn milliseconds(&self) -> i64 {
+        self.until.milliseconds().saturating_sub(self.since.milliseconds())
+    }
 }
 
 /// A local pod's interface.

@@ -43,7 +43,7 @@ pub enum Access {
 ///
 /// # Errors
 /// When the file cannot be read or is no kubeconfig; the server is not asked yet.
-pub(super) async fn client(access: &Access) -> anyhow::Result<Client> {
+pub(crate) async fn client(access: &Access) -> anyhow::Result<Client> {
     let mut config = match access {
         Access::Kubeconfig { file, context } => {
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
