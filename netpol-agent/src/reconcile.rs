@@ -355,7 +355,7 @@ impl<D: Datapath> Reconciler<D> {
             operations.extend(self.renewed_hooks(&operations));
         }
         let mut refused = Vec::new();
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         if !operations.is_empty() {
             for operation in &operations {
                 if let TableOp::Hook { slot, .. } | TableOp::RemoveEndpoint { slot } = operation {

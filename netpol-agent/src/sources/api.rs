@@ -61,7 +61,7 @@ impl Source for Api {
 
 impl Api {
     async fn follow(&self, deliver: &mut dyn FnMut(SourceUpdate) -> bool) -> anyhow::Result<()> {
-        let client = connect::client(&self.access).await?;
+        let client = client(&self.access).await?;
         let (to, mut from) = mpsc::channel(WAITING);
         let own = Some(format!("metadata.name={}", self.node));
         tokio::spawn(follow::<kept::Namespace>(client.clone(), None, to.clone()));

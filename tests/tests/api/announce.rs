@@ -28,10 +28,17 @@ impl Scene {
         plane.apply(include_str!("../../../deploy/rbac.yaml"))?;
         lab.use_api(&plane.agent_kubeconfig()?, Etcd::new(plane.network()))?;
         lab.add_pod(PodSpec::new("shop", "web").label("app", "web"))?;
-        for key in [TAINT, "example.org/other"] {
-            plane.kubectl(&["taint", "node", "node-1", &format!("{key}=:NoSchedule")])?;
-        }
-        Ok(Self { lab, plane })
+        let taints = [TAINT, "example.org/other"].map(|key| json!({"key": key, "effect": "NoSchedule"}));
+        lab.apply(&json!({
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": "node-1"},
+            "spec": {"taints": taints},
+        }))?;
+        let scene = Self { lab, plane };
+        // What is written into etcd is not seen at once by those who ask the API server.
+        eventually("the node is there", SOON, &format!("{TAINT} example.org/other"), || scene.taints())?;
+        Ok(scene)
     }
 
     fn taints(&self) -> String {
