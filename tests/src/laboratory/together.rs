@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow};
+use serde_json::Value;
 
 use super::{Laboratory, Link, Namespace, Pod, cache_name, network};
 
@@ -19,8 +20,11 @@ impl Laboratory {
     pub fn connect_together(&mut self, pods: &[Pod]) -> Result<Vec<Instant>> {
         let place =
             Place { node: &self.node, link: self.link, cache: &self.cni_cache(), drafts: &self.drafts() };
+        let named: Vec<_> = pods.iter().map(|pod| (pod, self.cni_result(pod))).collect();
         let begun: Result<Vec<Instant>> = thread::scope(|scope| {
-            let connecting: Vec<_> = pods.iter().map(|pod| scope.spawn(|| place.connect(pod))).collect();
+            let place = &place;
+            let connecting: Vec<_> =
+                named.iter().map(|(pod, result)| scope.spawn(move || place.connect(pod, result))).collect();
             let ends = connecting.into_iter().map(|one| one.join());
             ends.map(|end| end.map_err(|_| anyhow!("a thread that connects a pod panicked"))?).collect()
         });
@@ -39,14 +43,13 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn connect(&self, pod: &Pod) -> Result<Instant> {
+    fn connect(&self, pod: &Pod, result: &Value) -> Result<Instant> {
         let begun = Instant::now();
         network::wire_pod(self.node, pod, self.link)?;
-        let bridge = (self.link == Link::Bridge).then_some(network::BRIDGE);
         let name = cache_name(pod);
         let draft = self.drafts.join(&name);
         let path = self.cache.join(&name);
-        fs::write(&draft, serde_json::to_vec(&pod.cni_result(bridge))?)
+        fs::write(&draft, serde_json::to_vec(result)?)
             .and_then(|()| fs::rename(&draft, &path))
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(begun)
