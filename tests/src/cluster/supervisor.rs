@@ -109,21 +109,21 @@ impl Supervisor {
             for stream in listener.incoming().flatten() {
                 let supervisor = Arc::clone(&listening);
                 // A client that is gone needs no answer.
-                thread::spawn(move || drop(supervisor.answer(stream)));
+                thread::spawn(move || drop(supervisor.answer(&stream)));
             }
         });
         supervisor.reap()
     }
 
-    fn answer(&self, stream: UnixStream) -> Result<()> {
+    fn answer(&self, mut stream: &UnixStream) -> Result<()> {
         let mut line = String::new();
-        BufReader::new(&stream).read_line(&mut line)?;
+        BufReader::new(stream).read_line(&mut line)?;
         let done = match serde_json::from_str(&line)? {
             Request::Start { part, command } => self.start(&part, command),
             Request::Kill { part } => self.kill(&part),
         };
         let answer: Result<(), String> = done.map_err(|error| format!("{error:#}"));
-        writeln!(&stream, "{}", serde_json::to_string(&answer)?)?;
+        writeln!(stream, "{}", serde_json::to_string(&answer)?)?;
         Ok(())
     }
 
@@ -161,7 +161,7 @@ pub(super) fn ask(folder: &Path, request: &Request) -> Result<()> {
     stream.set_read_timeout(Some(ANSWER))?;
     writeln!(&stream, "{}", serde_json::to_string(request)?)?;
     let mut line = String::new();
-    BufReader::new(&stream).read_line(&mut line).with_context(|| format!("no answer to {request:?}"))?;
+    BufReader::new(stream).read_line(&mut line).with_context(|| format!("no answer to {request:?}"))?;
     let answer: Result<(), String> = serde_json::from_str(&line).context("a supervisor ended")?;
     answer.map_err(anyhow::Error::msg)
 }

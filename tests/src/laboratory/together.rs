@@ -25,7 +25,7 @@ impl Laboratory {
             let place = &place;
             let connecting: Vec<_> =
                 named.iter().map(|(pod, result)| scope.spawn(move || place.connect(pod, result))).collect();
-            let ends = connecting.into_iter().map(|one| one.join());
+            let ends = connecting.into_iter().map(thread::ScopedJoinHandle::join);
             ends.map(|end| end.map_err(|_| anyhow!("a thread that connects a pod panicked"))?).collect()
         });
         self.pods.extend(pods.iter().map(|pod| (pod.key(), pod.clone())));
