@@ -16,7 +16,8 @@ use netpol_agent::{
     config::TrustTag,
     control::protocol::Status,
     datapath::{Counters, Meeting, Met, Surroundings, TakenOver},
-    discovery::{Discovered, LocalPod},
+    discovery::{Discovered, LocalPod, Owner},
+    metrics::latencies,
     reconcile::{Datapath, Options, Reconciler},
     sources::{Located, manifests::folder::Folder},
 };
@@ -78,6 +79,10 @@ impl Datapath for Written {
 
     fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
         self.0.borrow_mut().trust_bridge(ifindex, trusted);
+        Ok(())
+    }
+
+    fn open_gate(&mut self, _: u32, _: u32) -> Result<(), String> {
         Ok(())
     }
 
@@ -168,6 +173,8 @@ impl Scene {
             discovery: String::new(),
             trust_tag: TrustTag::Auto,
             sizes: sizes(),
+            alive: None,
+            latencies: latencies(),
         };
         let settings = Settings {
             node: NODE.into(),
@@ -285,8 +292,7 @@ impl Scene {
             }
             self.interfaces += 1;
             let local = LocalPod {
-                pod: key.clone(),
-                uid: uid.clone(),
+                owner: Owner::Named { pod: key.clone(), uid: uid.clone() },
                 interface: format!("veth{}", self.interfaces),
                 ifindex: self.interfaces,
                 addresses,
