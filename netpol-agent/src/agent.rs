@@ -43,7 +43,7 @@ const ALIVE: Duration = Duration::from_secs(1);
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let source: Box<dyn Source> = match &config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)?),
-        Objects::Api(access) => Box::new(Api::new(access.clone(), config.node.clone())),
+        Objects::Api(access) => Box::new(Api::new(access, &config.node)?),
     };
     let discovery: Box<dyn Discovery> = Box::new(Local::new(Places {
         cache: config.cni_cache.clone(),

@@ -252,7 +252,9 @@ impl<D: Datapath> Reconciler<D> {
             info!(source = %self.options.source, "all objects are listed");
             self.dirty = true;
         }
-        if !update.synced && !update.problems.is_empty() {
+        let unreadable =
+            |update: &SourceUpdate| update.problems.iter().any(|problem| problem.kind.is_empty());
+        if !update.synced && unreadable(&update) {
             error!("not ready: nothing is enforced anew before every file can be read");
         }
         if update.skipped != self.report.skipped && !update.skipped.is_empty() {

@@ -16,6 +16,8 @@ use std::{
 use netpol_policy::model::{Kind, Pod, Problem, SourceEvent};
 use serde::{Deserialize, Serialize};
 
+use crate::control::protocol::Moment;
+
 /// A source of objects.
 pub trait Source: Send {
     /// What people call it, such as the folder's path.
@@ -45,6 +47,49 @@ pub struct SourceUpdate {
     pub skipped: BTreeMap<String, usize>,
     /// Pods as workloads will make them, named like `deployment/api`; only for questions about pods that do not exist yet.
     pub templates: Vec<Pod>,
+    /// How far each kind's watch has got; empty for a source that has one look at everything.
+    pub watches: Vec<Watched>,
+}
+
+/// How far the watch of one kind has got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Watched {
+    /// The kind.
+    pub kind: String,
+    /// How far.
+    pub state: WatchState,
+    /// Since when that is so.
+    pub since: Moment,
+    /// Whether everything was listed at least once.
+    pub listed: bool,
+    /// Why it is behind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How far a watch has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WatchState {
+    /// What is there is being listed.
+    Listing,
+    /// Everything is known, and changes are heard.
+    Watching,
+    /// Nothing is heard; what was heard last stays in force.
+    Behind,
+}
+
+impl WatchState {
+    /// As `status` writes it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Listing => "listing",
+            Self::Watching => "watching",
+            Self::Behind => "behind",
+        }
+    }
 }
 
 /// A problem with the place where it was found.

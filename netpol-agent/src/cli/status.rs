@@ -14,6 +14,7 @@ use crate::{
         client::{AskError, ask_one},
         protocol::{EndpointLine, Request, Response, Status, UnenforcedLine},
     },
+    sources::{WatchState, Watched},
     text::{Columns, escape},
 };
 
@@ -69,6 +70,7 @@ fn render(status: &Status) -> String {
         let _ = writeln!(out, "Of kinds that decide nothing: {}", counts(&status.skipped));
     }
     let _ = writeln!(out, "Pods: {}", escape(&status.discovery));
+    list(&mut out, "Not up to date", &behind(status));
 
     let mut pods = Columns::new(&[
         "POD",
@@ -155,6 +157,16 @@ fn unenforced(status: &Status) -> Vec<String> {
         format!("{}: {} ({})", name.trim(), one.message, one.remedy)
     };
     status.unenforced.iter().map(line).collect()
+}
+
+/// Kinds of which not everything is known.
+fn behind(status: &Status) -> Vec<String> {
+    let watches = status.watches.iter().filter(|watch| watch.state != WatchState::Watching);
+    let line = |watch: &Watched| {
+        let why = watch.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        format!("{} is {} since {}{why}", watch.kind, watch.state.name(), watch.since)
+    };
+    watches.map(line).collect()
 }
 
 /// What became of connections that were open before their pod was hooked, where there were any or nobody knows.

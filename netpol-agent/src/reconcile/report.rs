@@ -88,6 +88,10 @@ impl<D: Datapath> Reconciler<D> {
             let broken = self.report.problems.iter().filter(|p| p.kind.is_empty()).map(ToString::to_string);
             reasons.push("the objects are not all listed yet".to_owned());
             reasons.extend(broken);
+            reasons.extend(self.report.watches.iter().filter(|watch| !watch.listed).map(|watch| {
+                let why = watch.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+                format!("{} is not listed{why}", watch.kind)
+            }));
         }
         if self.discovered.is_none() {
             reasons.push("the interfaces are not all listed yet".to_owned());
@@ -146,6 +150,7 @@ impl<D: Datapath> Reconciler<D> {
                 .map(|(kind, version)| (kind.name().to_owned(), *version))
                 .collect(),
             skipped: self.report.skipped.clone(),
+            watches: self.report.watches.clone(),
             endpoints: self.engine.endpoints().map(|e| self.endpoint_line(&e)).collect(),
             unhooked: self.unhooked(),
             unenforced: self.unenforced().map(unenforced_line).collect(),

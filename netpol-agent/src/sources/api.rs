@@ -1,23 +1,28 @@
 //! Objects of an API server, by a watch of each kind.
 //!
-//! [`kept`] picks the fields that decide while an object is parsed, [`watch`] follows one kind and survives what happens
-//! to the server, [`gathered`] keeps what must be known of all kinds together: which objects there are, and what is wrong.
-//! Objects themselves are handed on at once and kept by the engine only.
+//! [`connect`] makes the way to the server, [`served`] says where a kind is found and which of its fields are kept while an
+//! answer is parsed, [`watch`] follows one kind and survives what happens to the server, [`gathered`] keeps what must be known
+//! of all kinds together: which objects there are, what is wrong with them, and how far each watch has got. Objects
+//! themselves are handed on at once and kept by the engine only.
 
 mod connect;
+mod failure;
 mod gathered;
 mod kept;
+mod pause;
+mod served;
 mod watch;
 
 use std::time::Instant;
 
 use anyhow::Context as _;
+use kube::Client;
 use netpol_policy::model::Kind;
-use tokio::sync::mpsc;
+use tokio::{runtime::Runtime, sync::mpsc};
 
 use self::{
     gathered::Gathered,
-    watch::{Heard, follow},
+    watch::{Heard, Watch},
 };
 use super::{Source, SourceUpdate};
 
@@ -27,63 +32,63 @@ pub(crate) use self::connect::client;
 /// What may wait between the watches and the reconciler; the server is heard no faster than that.
 const WAITING: usize = 1024;
 
-/// The way by an API server.
-#[derive(Debug)]
+/// The source that asks an API server.
 pub struct Api {
-    access: Access,
+    name: String,
     node: String,
+    client: Client,
+    /// Of one thread, which is the source's: the work is parsing, and the reconciler has a thread of its own.
+    runtime: Runtime,
 }
 
 impl Api {
-    /// Objects as far as they concern the node of this name: all of them but the other nodes.
-    #[must_use]
-    pub const fn new(access: Access, node: String) -> Self {
-        Self { access, node }
+    /// A source of the objects as far as they concern the node of this name: all of them but the other nodes.
+    ///
+    /// # Errors
+    /// When nothing says where the server is and who asks. The server itself is not asked yet: it may be away.
+    pub fn new(access: &Access, node: &str) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start what talks to the API server")?;
+        let (name, client) = runtime.block_on(async {
+            let config = connect::config(access).await?;
+            anyhow::Ok((format!("API server {}", config.cluster_url), connect::to(&config)?))
+        })?;
+        Ok(Self { name, node: node.to_owned(), client, runtime })
     }
 }
 
 impl Source for Api {
     fn name(&self) -> String {
-        match &self.access {
-            Access::Kubeconfig { file, .. } => format!("the API server of {}", file.display()),
-            Access::InCluster => "the API server of this cluster".to_owned(),
-        }
+        self.name.clone()
     }
 
     fn run(self: Box<Self>, deliver: &mut dyn FnMut(SourceUpdate) -> bool) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .context("cannot start what talks to the API server")?;
-        runtime.block_on(self.follow(deliver))
-    }
-}
-
-impl Api {
-    async fn follow(&self, deliver: &mut dyn FnMut(SourceUpdate) -> bool) -> anyhow::Result<()> {
-        let client = client(&self.access).await?;
-        let (to, mut from) = mpsc::channel(WAITING);
-        let own = Some(format!("metadata.name={}", self.node));
-        tokio::spawn(follow::<kept::Namespace>(client.clone(), None, to.clone()));
-        tokio::spawn(follow::<kept::Node>(client.clone(), own, to.clone()));
-        tokio::spawn(follow::<kept::Pod>(client.clone(), None, to.clone()));
-        tokio::spawn(follow::<kept::Service>(client.clone(), None, to.clone()));
-        tokio::spawn(follow::<kept::EndpointSlice>(client.clone(), None, to.clone()));
-        tokio::spawn(follow::<kept::NetworkPolicy>(client, None, to));
-        let mut gathered = Gathered::default();
-        let mut heard: Vec<(Kind, Heard)> = Vec::new();
-        while from.recv_many(&mut heard, WAITING).await > 0 {
-            let arrived = Instant::now();
-            for (kind, heard) in heard.drain(..) {
-                gathered.take(kind, heard);
+        let Self { node, client, runtime, .. } = *self;
+        runtime.block_on(async {
+            let (to, mut from) = mpsc::channel(WAITING);
+            for kind in Kind::ALL {
+                // Others' nodes decide nothing: only ours has NodePorts here.
+                let selector = (kind == Kind::Node).then(|| format!("metadata.name={node}"));
+                tokio::spawn(Watch::new(client.clone(), kind, selector, to.clone()).run());
             }
-            if let Some(update) =
-                gathered.update().map(|update| SourceUpdate { heard: Some(arrived), ..update })
-                && !deliver(update)
-            {
-                return Ok(());
+            drop(to);
+            let mut gathered = Gathered::new(&node);
+            let mut heard: Vec<(Kind, Heard)> = Vec::new();
+            // What has come meanwhile is one update.
+            while from.recv_many(&mut heard, WAITING).await > 0 {
+                let arrived = Instant::now();
+                for (kind, heard) in heard.drain(..) {
+                    gathered.take(kind, heard);
+                }
+                if let Some(update) = gathered.update()
+                    && !deliver(SourceUpdate { heard: Some(arrived), ..update })
+                {
+                    return Ok(());
+                }
             }
-        }
-        anyhow::bail!("every watch has ended")
+            anyhow::bail!("every watch has ended")
+        })
     }
 }

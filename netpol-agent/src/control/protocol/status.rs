@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
-use crate::sources::Located;
+use crate::sources::{Located, Watched};
 
 /// How the agent is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct Status {
     pub newest: BTreeMap<String, u64>,
     /// Objects of kinds that are not read, by kind.
     pub skipped: BTreeMap<String, usize>,
+    /// How far the watch of each kind has got, where objects come from an API server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watches: Vec<Watched>,
     /// Local pods.
     pub endpoints: Vec<EndpointLine>,
     /// Interfaces of pods that are not hooked, and why.

@@ -15,12 +15,12 @@ use kube::{
 };
 use tower::{BoxError, ServiceBuilder};
 
-/// How long making a connection may take.
+/// How long making a connection may take, but for its encryption, which a busy server may let wait.
 const CONNECT: Duration = Duration::from_secs(2);
 /// A connection over which nothing is acknowledged for so long is dead. A watch only listens: without questions of the
 /// kernel's own (keep-alive) a cut network would look like a quiet one.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How often the kernel asks over an idle connection.
+/// After how long, and how often then, the kernel asks over an idle connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// How many of these may stay without an answer.
 const UNANSWERED: u32 = 3;
@@ -44,22 +44,35 @@ pub enum Access {
 /// # Errors
 /// When the file cannot be read or is no kubeconfig; the server is not asked yet.
 pub(crate) async fn client(access: &Access) -> anyhow::Result<Client> {
-    let mut config = match access {
+    to(&config(access).await?)
+}
+
+/// Where the API server is, and who asks.
+///
+/// # Errors
+/// When the file cannot be read or is no kubeconfig.
+pub(super) async fn config(access: &Access) -> anyhow::Result<Config> {
+    match access {
         Access::Kubeconfig { file, context } => {
             let options = KubeConfigOptions { context: context.clone(), ..KubeConfigOptions::default() };
             let kubeconfig = Kubeconfig::read_from(file)
                 .with_context(|| format!("cannot read the kubeconfig {}", file.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(|| {
                 format!("the kubeconfig {} does not say how to reach a server", file.display())
-            })?
+            })
         }
         Access::InCluster => Config::incluster().context(
             "this is no pod with a ServiceAccount: say by --kubeconfig FILE where the API server is",
-        )?,
-    };
-    // The agent's way to the server must not depend on what it enforces for others.
-    config.proxy_url = None;
+        ),
+    }
+}
 
+/// A client of this server. No proxy, whatever the environment says: none is needed on a node, and one in a pod would be judged
+/// by what we enforce.
+///
+/// # Errors
+/// When certificates or credentials cannot be used.
+pub(super) fn to(config: &Config) -> anyhow::Result<Client> {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -79,5 +92,5 @@ pub(crate) async fn client(access: &Access) -> anyhow::Result<Client> {
             response.map(|body| body.map_err(BoxError::from))
         })
         .service(Builder::new(TokioExecutor::new()).build(connector));
-    Ok(Client::new(service, config.default_namespace))
+    Ok(Client::new(service, config.default_namespace.clone()))
 }

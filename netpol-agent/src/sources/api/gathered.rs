@@ -6,22 +6,29 @@ use netpol_policy::{
     model::{Key, Kind, Object, Problem, SourceEvent},
     read::Read,
 };
+use tracing::{info, warn};
 
-use super::watch::Heard;
-use crate::sources::{Located, SourceUpdate};
+use super::{failure::Failure, watch::Heard};
+use crate::{
+    control::protocol::Moment,
+    sources::{Located, SourceUpdate, WatchState, Watched},
+    text::escape,
+};
 
 /// Which objects there are, by name; the objects themselves are with the engine.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gathered {
+    node: Key,
     kinds: BTreeMap<Kind, Names>,
     problems: BTreeMap<(Kind, Key), Vec<Located>>,
-    cuts: BTreeMap<Kind, Located>,
     events: Vec<SourceEvent>,
     /// Something beside events has changed.
     changed: bool,
+    /// Kinds that are cut off and not logged yet, by why.
+    to_log: BTreeMap<String, Vec<&'static str>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Names {
     there: HashMap<Key, Quality>,
     /// What a list that is under way has named so far.
@@ -30,6 +37,10 @@ struct Names {
     listed: bool,
     /// The newest version of an object that was heard of, also of one that is gone.
     newest: u64,
+    /// How far the watch has got, and since when.
+    state: (WatchState, Moment),
+    /// Why it is cut off.
+    cut: Option<Failure>,
 }
 
 /// Whether an object's version is one to go back to.
@@ -40,55 +51,153 @@ enum Quality {
     StandIn,
 }
 
+impl Names {
+    fn new() -> Self {
+        Self {
+            there: HashMap::new(),
+            listing: None,
+            listed: false,
+            newest: 0,
+            state: (WatchState::Listing, Moment::now()),
+            cut: None,
+        }
+    }
+
+    /// Takes in how far the watch has got; says whether that is new.
+    fn enter(&mut self, state: WatchState) -> bool {
+        let new = self.state.0 != state;
+        if new {
+            self.state = (state, Moment::now());
+        }
+        new
+    }
+}
+
 impl Gathered {
+    /// Nothing is heard yet. The node is ours.
+    pub(super) fn new(node: &str) -> Self {
+        Self {
+            node: Key::new("", node),
+            kinds: Kind::ALL.into_iter().map(|kind| (kind, Names::new())).collect(),
+            problems: BTreeMap::new(),
+            events: Vec::new(),
+            changed: true,
+            to_log: BTreeMap::new(),
+        }
+    }
+
     /// Takes in what one watch says.
     pub(super) fn take(&mut self, kind: Kind, heard: Heard) {
-        let names = self.kinds.entry(kind).or_default();
-        if !matches!(heard, Heard::Cut(_)) && self.cuts.remove(&kind).is_some() {
-            self.changed = true;
-        }
         match heard {
-            Heard::Listing => names.listing = Some(HashSet::new()),
             Heard::There(read, version) => {
-                names.newest = names.newest.max(version);
+                self.reach(kind, version);
                 self.there(kind, *read);
             }
             Heard::Gone(key, version) => {
-                names.newest = names.newest.max(version);
+                self.reach(kind, version);
                 self.gone(kind, &key);
+                self.miss_own_node(kind);
+            }
+            Heard::Listing => {
+                let names = self.names(kind);
+                names.listing = Some(HashSet::new());
+                // A list that never gets whole is no end of what ails the watch.
+                if names.cut.is_none() && names.enter(WatchState::Listing) {
+                    self.changed = true;
+                }
             }
             Heard::Listed => {
+                self.well(kind);
+                let names = self.names(kind);
+                names.listed = true;
                 let listing = names.listing.take().unwrap_or_default();
-                self.changed |= !std::mem::replace(&mut names.listed, true);
                 let gone: Vec<Key> =
                     names.there.keys().filter(|key| !listing.contains(key)).cloned().collect();
                 for key in gone {
                     self.gone(kind, &key);
                 }
+                self.miss_own_node(kind);
             }
-            Heard::Cut(why) => {
-                let problem = cut(kind, &why);
-                if self.cuts.get(&kind) != Some(&problem) {
-                    self.cuts.insert(kind, problem);
-                    self.changed = true;
-                }
-            }
+            Heard::Following => self.well(kind),
+            Heard::Cut(failure) => self.cut(kind, failure),
         }
     }
 
     /// What to hand on, if anything has changed.
     pub(super) fn update(&mut self) -> Option<SourceUpdate> {
+        for (why, kinds) in std::mem::take(&mut self.to_log) {
+            warn!("cannot watch {}, what was heard last stays in force: {}", kinds.join(", "), escape(&why));
+        }
         if self.events.is_empty() && !self.changed {
             return None;
         }
         self.changed = false;
         Some(SourceUpdate {
             events: std::mem::take(&mut self.events),
-            synced: Kind::ALL.iter().all(|kind| self.kinds.get(kind).is_some_and(|names| names.listed)),
+            synced: self.kinds.values().all(|names| names.listed),
             newest: self.kinds.iter().map(|(kind, names)| (*kind, names.newest)).collect(),
-            problems: self.cuts.values().chain(self.problems.values().flatten()).cloned().collect(),
+            problems: self.problems.values().flatten().cloned().collect(),
+            watches: self.kinds.iter().map(|(kind, names)| watched(*kind, names)).collect(),
             ..SourceUpdate::default()
         })
+    }
+
+    fn names(&mut self, kind: Kind) -> &mut Names {
+        self.kinds.entry(kind).or_insert_with(Names::new)
+    }
+
+    fn reach(&mut self, kind: Kind, version: u64) {
+        let names = self.names(kind);
+        if names.newest < version {
+            names.newest = version;
+            self.changed = true;
+        }
+    }
+
+    /// The watch is up to date.
+    fn well(&mut self, kind: Kind) {
+        let names = self.names(kind);
+        let since = names.state.1;
+        let was_cut = names.cut.take().is_some();
+        if names.enter(WatchState::Watching) {
+            self.changed = true;
+        }
+        if was_cut {
+            let away = Moment::now().milliseconds().saturating_sub(since.milliseconds());
+            info!(kind = kind.name(), "is watched again, after {}.{} s", away / 1000, away % 1000 / 100);
+        }
+    }
+
+    fn cut(&mut self, kind: Kind, failure: Failure) {
+        let names = self.names(kind);
+        names.enter(WatchState::Behind);
+        // Said once, and again only when it is something else: not at each try.
+        if names.cut.as_ref().is_none_or(|known| known.code != failure.code) {
+            self.to_log.entry(failure.words.clone()).or_default().push(kind.name());
+        }
+        let names = self.names(kind);
+        if names.cut.as_ref() != Some(&failure) {
+            names.cut = Some(failure);
+            self.changed = true;
+        }
+    }
+
+    /// Without our node, NodePorts are not known, and most likely not one pod is taken for ours.
+    fn miss_own_node(&mut self, kind: Kind) {
+        if kind != Kind::Node || !self.names(kind).there.is_empty() {
+            return;
+        }
+        let node = self.node.clone();
+        let problem = Problem {
+            kind: kind.name().to_owned(),
+            object: node.clone(),
+            field: String::new(),
+            message: "the API server knows no node of this name: its NodePorts are not known, and pods of the node are not \
+                      found if it is the name that is wrong"
+                .to_owned(),
+            remedy: "give the node's name by --node or NODE_NAME (`kubectl get nodes` lists them)".to_owned(),
+        };
+        self.note(kind, &node, &[problem]);
     }
 
     fn there(&mut self, kind: Kind, read: Read) {
@@ -102,7 +211,7 @@ impl Gathered {
         };
         let key = object.key();
         self.note(kind, &key, &problems);
-        let names = self.kinds.entry(kind).or_default();
+        let names = self.names(kind);
         if let Some(listing) = &mut names.listing {
             listing.insert(key.clone());
         }
@@ -116,7 +225,7 @@ impl Gathered {
 
     fn gone(&mut self, kind: Kind, key: &Key) {
         self.note(kind, key, &[]);
-        if self.kinds.entry(kind).or_default().there.remove(key).is_some() {
+        if self.names(kind).there.remove(key).is_some() {
             self.events.push(SourceEvent::Delete(kind, key.clone()));
         }
     }
@@ -132,16 +241,13 @@ impl Gathered {
     }
 }
 
-/// The watch of a kind is cut.
-fn cut(kind: Kind, why: &str) -> Located {
-    Located {
-        file: None,
-        line: None,
+fn watched(kind: Kind, names: &Names) -> Watched {
+    Watched {
         kind: kind.name().to_owned(),
-        object: "of the whole cluster".to_owned(),
-        field: String::new(),
-        message: format!("cannot be watched, so that what was heard last stays in force: {why}"),
-        remedy: "the agent tries again every few seconds".to_owned(),
+        state: names.state.0,
+        since: names.state.1,
+        listed: names.listed,
+        error: names.cut.as_ref().map(|failure| failure.words.clone()),
     }
 }
 

@@ -1,32 +1,36 @@
-//! The watch of one kind: lists once, then follows, and starts again after whatever happens.
+//! The watch of one kind: lists once, then follows, and goes on after whatever happens.
 
-use std::{pin::pin, time::Duration};
+use std::{convert::Infallible, pin::pin, time::Duration};
 
-use futures::StreamExt as _;
-use kube::{
-    Api, Client,
-    runtime::watcher::{self, Event, watcher},
-};
+use futures::{AsyncBufReadExt as _, AsyncReadExt as _};
+use kube::Client;
 use netpol_policy::{
     model::{Key, Kind},
     read::{Read, read_object},
 };
-use tokio::{sync::mpsc, time::timeout};
+use serde_json::Value;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+use tracing::debug;
 
-use super::kept::{Kept, Served};
+use super::{
+    failure::Failure,
+    pause::{Pause, before_a_list},
+    served::{LASTS_AT_LEAST, Line, key, page_of, served, version, watch_of},
+};
 
-/// How long the server keeps a watch before it is renewed, in seconds: also how long a server that neither answers nor
-/// goes away is believed. Shorter than the server's own limit, as that of a hung server never comes.
-const RENEWED: u32 = 100;
-/// The first pause after a failure; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause: with the time that a connection takes, a server that is back is heard within five seconds.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How long the first object of a streamed list, or the word that it has ended, may be waited for before the server is
-/// taken for one that does not stream lists.
-const STREAM_STARTS: Duration = Duration::from_secs(10);
-/// Objects in a page of a list.
-const PAGE: u32 = 500;
+/// How long the server may take to begin an answer, and to send a page of a list. It lets questions wait when it is busy.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long a watch may be silent: the server says each minute how far it has got. One that hangs, while its machine keeps the
+/// connection, is found out by this; one that is away by the kernel (see `connect`).
+const SILENCE: Duration = Duration::from_secs(100);
+/// How long a streamed list may be silent, before it is taken for that of a server that does not know how to stream and
+/// never says that it is whole.
+const LIST_SILENCE: Duration = Duration::from_secs(10);
+/// A server that kept a watch for so long was well.
+const GOOD: Duration = Duration::from_secs(10);
 
 /// What is heard of one kind.
 #[derive(Debug)]
@@ -39,142 +43,238 @@ pub(super) enum Heard {
     Gone(Key, u64),
     /// The list is whole: what was there before and is not in it is gone.
     Listed,
+    /// The watch goes on where it ended.
+    Following,
     /// Nothing can be heard, for this reason; what was heard last stays.
-    Cut(String),
+    Cut(Failure),
 }
 
-/// Watches until nobody listens any more.
-pub(super) async fn follow<S: Served>(
+/// Why a watch or a list has ended.
+enum End {
+    /// Nobody listens any more.
+    Unheard,
+    /// All is listed, and can be followed now.
+    Listed,
+    /// A watch has ended as every one does; it goes on from the version that it has reached.
+    Over,
+    /// A watch has ended otherwise; it goes on, too. Whether the server is well shows then.
+    Broken,
+    /// The server does not remember the version any more.
+    Forgotten,
+    /// The server does not stream lists.
+    Unstreamed,
+    /// It could not begin, or a list broke in the middle.
+    Failed(Failure),
+}
+
+/// An error is how it ended.
+type Going<T = ()> = Result<T, End>;
+
+/// The watch of one kind.
+pub(super) struct Watch {
     client: Client,
+    kind: Kind,
     selector: Option<String>,
     to: mpsc::Sender<(Kind, Heard)>,
-) where
-    Kept<S>: kube::Resource<DynamicType = ()>,
-{
-    let mut streams = true;
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let mut config = watcher::Config::default().timeout(RENEWED).page_size(PAGE);
-        if let Some(selector) = &selector {
-            config = config.fields(selector);
-        }
-        if streams {
-            config = config.streaming_lists();
-        }
-        let mut events = pin!(watcher(Api::<Kept<S>>::all(client.clone()), config));
-        let mut listed = false;
+    /// Whether the server may stream lists.
+    streams: bool,
+    /// How far it has got; `None` before everything is listed.
+    version: Option<String>,
+}
+
+impl Watch {
+    /// A watch of all objects of a kind, or of those that a selector of fields leaves.
+    pub(super) const fn new(
+        client: Client,
+        kind: Kind,
+        selector: Option<String>,
+        to: mpsc::Sender<(Kind, Heard)>,
+    ) -> Self {
+        Self { client, kind, selector, to, streams: true, version: None }
+    }
+
+    /// Watches until nobody listens any more.
+    pub(super) async fn run(mut self) {
+        let mut pause = Pause::default();
         loop {
-            // A server that does not know streamed lists takes the question for an ordinary watch, whose list never ends.
-            let next = if streams && !listed {
-                match timeout(STREAM_STARTS, events.next()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        streams = false;
-                        break;
-                    }
-                }
+            let began = Instant::now();
+            let ended = if self.version.is_none() && !self.streams {
+                self.list_by_pages().await
             } else {
-                events.next().await
+                self.watch().await
             };
-            let heard = match next {
-                Some(Ok(Event::Init)) => {
-                    listed = false;
-                    Heard::Listing
+            let lasted = began.elapsed();
+            if lasted >= GOOD {
+                pause = Pause::default();
+            }
+            let wait = match ended {
+                End::Unheard => return,
+                End::Listed => Duration::ZERO,
+                // A server that goes down tells many agents so in one moment.
+                End::Over if lasted >= LASTS_AT_LEAST => Duration::ZERO,
+                End::Over | End::Broken => pause.next(),
+                End::Forgotten => {
+                    debug!(kind = self.kind.name(), version = ?self.version, "the API server has forgotten");
+                    self.version = None;
+                    before_a_list()
                 }
-                Some(Ok(Event::InitApply(object) | Event::Apply(object))) => {
-                    pause = FIRST_PAUSE;
-                    Heard::There(Box::new(read_object(S::KIND, &object.value)), version_of(&object))
+                End::Unstreamed => {
+                    debug!(kind = self.kind.name(), "the API server streams no lists");
+                    self.streams = false;
+                    Duration::ZERO
                 }
-                Some(Ok(Event::Delete(object))) => Heard::Gone(key_of(&object), version_of(&object)),
-                Some(Ok(Event::InitDone)) => {
-                    listed = true;
-                    pause = FIRST_PAUSE;
-                    Heard::Listed
-                }
-                Some(Err(error)) => {
-                    if streams && refuses_to_stream(&error) {
-                        streams = false;
-                        break;
-                    }
-                    if to.send((S::KIND, Heard::Cut(words(S::KIND, &error)))).await.is_err() {
+                End::Failed(failure) => {
+                    let wait = pause.next().max(failure.wish);
+                    if self.tell(Heard::Cut(failure)).await.is_err() {
                         return;
                     }
-                    tokio::time::sleep(jittered(pause)).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                    continue;
+                    wait
                 }
-                None => break,
             };
-            if to.send((S::KIND, heard)).await.is_err() {
-                return;
-            }
+            sleep(wait).await;
         }
     }
-}
 
-fn key_of<S: Served>(object: &Kept<S>) -> Key {
-    let text =
-        |name: &str| object.value.pointer(name).and_then(serde_json::Value::as_str).unwrap_or_default();
-    Key::new(text("/metadata/namespace"), text("/metadata/name"))
-}
+    /// Follows from where it ended, or lists and follows in one stream.
+    async fn watch(&mut self) -> End {
+        match self.listen().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
 
-/// The version of an object. Those of a server count up; 0 stands for one that is no number.
-fn version_of<S: Served>(object: &Kept<S>) -> u64 {
-    let text = object.value.pointer("/metadata/resourceVersion").and_then(serde_json::Value::as_str);
-    text.and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-/// Whether the server says that it does not stream lists.
-fn refuses_to_stream(error: &watcher::Error) -> bool {
-    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else { return false };
-    matches!(status.code, 400 | 422)
-}
-
-/// What has failed, and what to do where that is known.
-fn words(kind: Kind, error: &watcher::Error) -> String {
-    let inner = match error {
-        watcher::Error::InitialListFailed(inner)
-        | watcher::Error::WatchStartFailed(inner)
-        | watcher::Error::WatchFailed(inner) => inner,
-        watcher::Error::WatchError(status) => return said(kind, status.code, &status.message),
-        watcher::Error::NoResourceVersion => return "the server gave a list without a version".to_owned(),
-    };
-    match inner {
-        kube::Error::Api(status) => said(kind, status.code, &status.message),
-        other => {
-            let mut text = String::new();
-            let mut next: Option<&dyn std::error::Error> = Some(other);
-            while let Some(error) = next {
-                let words = error.to_string();
-                // Many wrap another and repeat what that says.
-                if !text.contains(&words) {
-                    if !text.is_empty() {
-                        text.push_str(": ");
-                    }
-                    text.push_str(&words);
+    async fn listen(&mut self) -> Going<Infallible> {
+        let mut listing = self.version.is_none();
+        let question = watch_of(self.kind, self.selector.as_deref(), self.version.as_deref());
+        let question = question.map_err(|error| End::Failed(Failure::caused(&error)))?;
+        let opened = timeout(ANSWER, self.client.request_stream(question)).await;
+        let lines = match opened {
+            Ok(Ok(lines)) => lines,
+            Ok(Err(error)) => return Err(self.refused(&error)),
+            Err(_) => return Err(unanswered()),
+        };
+        let mut lines = pin!(lines);
+        self.tell(if listing { Heard::Listing } else { Heard::Following }).await?;
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let silence = if listing { LIST_SILENCE } else { SILENCE };
+            match timeout(silence, lines.read_until(b'\n', &mut line)).await {
+                Ok(Ok(_)) if line.ends_with(b"\n") => {}
+                Ok(Ok(_)) if listing => {
+                    return Err(End::Failed(Failure::unanswered("the list ended in the middle")));
                 }
-                next = error.source();
+                Ok(Err(error)) if listing => return Err(End::Failed(Failure::caused(&error))),
+                Err(_) if listing => return Err(End::Unstreamed),
+                Ok(Ok(_)) if line.is_empty() => return Err(End::Over),
+                Ok(Ok(_) | Err(_)) | Err(_) => return Err(End::Broken),
             }
-            text
+            match served(self.kind).line(&line) {
+                Ok(Line::There(object)) => {
+                    // Of a list that is under way, versions say nothing: it comes in the order of names.
+                    if !listing {
+                        self.version = version(&object).or_else(|| self.version.take());
+                    }
+                    self.there(&object).await?;
+                }
+                Ok(Line::Gone(object)) => {
+                    if !listing {
+                        self.version = version(&object).or_else(|| self.version.take());
+                    }
+                    self.tell(Heard::Gone(key(&object), number(&object))).await?;
+                }
+                Ok(Line::UpTo(version)) => {
+                    if !listing {
+                        self.version = Some(version);
+                    }
+                }
+                Ok(Line::Listed(version)) => {
+                    listing = false;
+                    self.version = Some(version);
+                    self.tell(Heard::Listed).await?;
+                }
+                Ok(Line::Error(410, _)) => return Err(End::Forgotten),
+                Ok(Line::Error(code, message)) => {
+                    return Err(End::Failed(Failure::said(self.kind, code, &message)));
+                }
+                Err(error) => return Err(self.unreadable(&error)),
+            }
         }
+    }
+
+    /// Lists page by page: on servers that do not stream.
+    async fn list_by_pages(&mut self) -> End {
+        match self.pages().await {
+            Ok(()) => End::Listed,
+            Err(end) => end,
+        }
+    }
+
+    async fn pages(&mut self) -> Going {
+        let mut rest = None;
+        self.tell(Heard::Listing).await?;
+        loop {
+            let text = self.page(rest.as_deref()).await?;
+            let page = served(self.kind).page(&text).map_err(|error| self.unreadable(&error))?;
+            drop(text);
+            for object in page.objects {
+                self.there(&object).await?;
+            }
+            rest = page.rest;
+            if rest.is_none() {
+                self.version = Some(page.version);
+                return self.tell(Heard::Listed).await;
+            }
+        }
+    }
+
+    async fn page(&self, from: Option<&str>) -> Going<Vec<u8>> {
+        let question = page_of(self.kind, self.selector.as_deref(), from);
+        let question = question.map_err(|error| End::Failed(Failure::caused(&error)))?;
+        let mut text = Vec::new();
+        let read = async {
+            let body = self.client.request_stream(question).await.map_err(|error| self.refused(&error))?;
+            let read = pin!(body).read_to_end(&mut text).await;
+            read.map_err(|error| End::Failed(Failure::caused(&error)))
+        };
+        timeout(ANSWER, read).await.unwrap_or_else(|_| Err(unanswered()))?;
+        Ok(text)
+    }
+
+    fn refused(&self, error: &kube::Error) -> End {
+        match error {
+            kube::Error::Api(status) if status.code == 410 => End::Forgotten,
+            // What it does not know it calls invalid.
+            kube::Error::Api(status)
+                if matches!(status.code, 400 | 422) && self.streams && self.version.is_none() =>
+            {
+                End::Unstreamed
+            }
+            _ => End::Failed(Failure::of(self.kind, error)),
+        }
+    }
+
+    /// What was said is lost, so that everything is to be listed anew.
+    fn unreadable(&mut self, error: &serde_json::Error) -> End {
+        self.version = None;
+        End::Failed(Failure::unanswered(format!("the API server's answer cannot be read: {error}")))
+    }
+
+    async fn there(&self, object: &Value) -> Going {
+        let read = Box::new(read_object(self.kind, object));
+        self.tell(Heard::There(read, number(object))).await
+    }
+
+    async fn tell(&self, heard: Heard) -> Going {
+        self.to.send((self.kind, heard)).await.map_err(|_| End::Unheard)
     }
 }
 
-fn said(kind: Kind, code: u16, message: &str) -> String {
-    match code {
-        401 => {
-            format!("the server does not know us (401 {message}): is the token or certificate still valid?")
-        }
-        403 => format!(
-            "the server forbids it (403 {message}): give the agent's ServiceAccount get, list and watch on {} (deploy/rbac.yaml does)",
-            kind.name()
-        ),
-        _ => format!("the server says {code} {message}"),
-    }
+/// The version of an object, to compare. Those of a server count up; 0 stands for one that is no number.
+fn number(object: &Value) -> u64 {
+    version(object).and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
-/// Between half of a pause and all of it, so that agents that were cut off together do not come back together. The very first
-/// list needs none: agents start as their nodes do.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+fn unanswered() -> End {
+    End::Failed(Failure::unanswered(format!("the API server has not answered for {} s", ANSWER.as_secs())))
 }

@@ -4,7 +4,8 @@ use netpol_policy::{
 };
 use serde_json::{Value, json};
 
-use super::{Gathered, Heard};
+use super::{Failure, Gathered, Heard};
+use crate::sources::{WatchState, Watched};
 
 fn there(kind: Kind, object: &Value) -> Heard {
     let version = object["metadata"]["resourceVersion"].as_str().map_or(0, |text| text.parse().unwrap());
@@ -15,6 +16,10 @@ fn pod(name: &str) -> Heard {
     there(Kind::Pod, &json!({"metadata": {"name": name, "namespace": "a"}}))
 }
 
+fn cut(why: &str) -> Heard {
+    Heard::Cut(Failure::unanswered(why))
+}
+
 fn list(gathered: &mut Gathered, kind: Kind, objects: Vec<Heard>) {
     gathered.take(kind, Heard::Listing);
     for object in objects {
@@ -23,11 +28,16 @@ fn list(gathered: &mut Gathered, kind: Kind, objects: Vec<Heard>) {
     gathered.take(kind, Heard::Listed);
 }
 
-/// Everything listed: pods `x` and `y`, nothing else.
+/// Everything listed: our node, pods `x` and `y`, nothing else.
 fn synced() -> Gathered {
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::new("n1");
     for kind in Kind::ALL {
-        list(&mut gathered, kind, if kind == Kind::Pod { vec![pod("x"), pod("y")] } else { Vec::new() });
+        let objects = match kind {
+            Kind::Pod => vec![pod("x"), pod("y")],
+            Kind::Node => vec![there(Kind::Node, &json!({"metadata": {"name": "n1"}}))],
+            _ => Vec::new(),
+        };
+        list(&mut gathered, kind, objects);
     }
     assert!(gathered.update().unwrap().synced);
     gathered
@@ -35,10 +45,10 @@ fn synced() -> Gathered {
 
 #[test]
 fn nothing_is_synced_before_every_kind_has_listed_whole() {
-    let mut gathered = Gathered::default();
+    let mut gathered = Gathered::new("n1");
     for kind in Kind::ALL {
         gathered.take(kind, Heard::Listing);
-        gathered.take(kind, Heard::Cut("the connection broke in the middle".into()));
+        gathered.take(kind, cut("the list ended in the middle"));
         assert!(!gathered.update().unwrap().synced, "{kind:?}");
         list(&mut gathered, kind, Vec::new());
         let synced = kind == *Kind::ALL.last().unwrap();
@@ -54,7 +64,7 @@ fn a_new_list_takes_away_what_is_not_in_it_and_only_when_it_is_whole() {
     let update = gathered.update().unwrap();
     assert!(matches!(update.events[..], [SourceEvent::Apply(_)]), "{update:?}");
     // The list begins anew: what the first half named counts for nothing.
-    gathered.take(Kind::Pod, Heard::Cut("half a list".into()));
+    gathered.take(Kind::Pod, cut("half a list"));
     list(&mut gathered, Kind::Pod, vec![pod("x"), pod("z")]);
     let update = gathered.update().unwrap();
     assert!(update.synced);
@@ -63,18 +73,65 @@ fn a_new_list_takes_away_what_is_not_in_it_and_only_when_it_is_whole() {
     assert_eq!(gone, [&SourceEvent::Delete(Kind::Pod, Key::new("a", "y"))]);
 }
 
+fn watch(watches: &[Watched], kind: Kind) -> (WatchState, Option<&str>) {
+    let watch = watches.iter().find(|watch| watch.kind == kind.name()).unwrap();
+    (watch.state, watch.error.as_deref())
+}
+
 #[test]
-fn a_cut_is_said_once_and_is_over_with_the_next_word() {
+fn what_cannot_be_heard_is_behind_until_it_is_followed_or_whole_again() {
+    for end in [Heard::Following, Heard::Listed] {
+        let mut gathered = synced();
+        gathered.take(Kind::Service, cut("connection refused"));
+        let update = gathered.update().unwrap();
+        assert!(update.synced, "what was heard last stays in force");
+        assert_eq!(update.events, []);
+        let behind = (WatchState::Behind, Some("connection refused"));
+        assert_eq!(watch(&update.watches, Kind::Service), behind);
+        assert_eq!(watch(&update.watches, Kind::Pod), (WatchState::Watching, None), "the others go on");
+        gathered.take(Kind::Service, cut("connection refused"));
+        assert_eq!(gathered.update(), None, "each further try has nothing new to say");
+        // A list that begins may end in the middle again.
+        gathered.take(Kind::Service, Heard::Listing);
+        assert_eq!(gathered.update(), None);
+        gathered.take(Kind::Service, end);
+        assert_eq!(watch(&gathered.update().unwrap().watches, Kind::Service), (WatchState::Watching, None));
+    }
+}
+
+#[test]
+fn the_log_says_once_why_kinds_are_cut_off_and_again_when_it_is_something_else() {
     let mut gathered = synced();
-    gathered.take(Kind::Service, Heard::Cut("connection refused".into()));
-    let update = gathered.update().unwrap();
-    assert!(update.synced, "what was heard last stays in force");
-    assert_eq!(update.problems.len(), 1);
-    assert!(update.problems[0].to_string().contains("connection refused"), "{}", update.problems[0]);
-    gathered.take(Kind::Service, Heard::Cut("connection refused".into()));
-    assert_eq!(gathered.update(), None);
-    gathered.take(Kind::Service, Heard::Listing);
+    let mut logs = |heard: Vec<(Kind, Heard)>| {
+        for (kind, heard) in heard {
+            gathered.take(kind, heard);
+        }
+        let logged: Vec<(String, usize)> =
+            gathered.to_log.iter().map(|(why, kinds)| (why.clone(), kinds.len())).collect();
+        gathered.update();
+        logged
+    };
+    let once = logs(vec![(Kind::Pod, cut("refused")), (Kind::Service, cut("refused"))]);
+    assert_eq!(once, [("refused".to_owned(), 2)], "one line for what ails them all");
+    assert_eq!(logs(vec![(Kind::Pod, cut("reset by peer")), (Kind::Service, cut("refused"))]), []);
+    let forbidden = || Heard::Cut(Failure::said(Kind::Pod, 403, "no rights"));
+    assert_eq!(logs(vec![(Kind::Pod, forbidden())]).len(), 1, "the server is there and refuses");
+    assert_eq!(logs(vec![(Kind::Pod, forbidden())]), []);
+    assert_eq!(logs(vec![(Kind::Pod, Heard::Following), (Kind::Pod, cut("refused"))]).len(), 1);
+}
+
+#[test]
+fn a_node_of_another_name_is_said_until_it_is_there() {
+    let mut gathered = Gathered::new("n1");
+    list(&mut gathered, Kind::Node, Vec::new());
+    let problems = gathered.update().unwrap().problems;
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].to_string().contains("Node n1: ") && problems[0].remedy.contains("--node"));
+    let node = || there(Kind::Node, &json!({"metadata": {"name": "n1"}}));
+    gathered.take(Kind::Node, node());
     assert_eq!(gathered.update().unwrap().problems, []);
+    gathered.take(Kind::Node, Heard::Gone(Key::new("", "n1"), 0));
+    assert_eq!(gathered.update().unwrap().problems.len(), 1);
 }
 
 #[test]
