@@ -120,6 +120,11 @@ impl State {
         lock.try_lock_shared().is_err()
     }
 
+    /// Whether the `up` that was making it has died before it was done.
+    pub(super) fn is_abandoned(&self) -> bool {
+        !self.ready().exists() && noted_process(&self.folder.join("up.pid")).is_none()
+    }
+
     pub(super) fn anchor_file(&self) -> PathBuf {
         self.folder.join("anchor.pid")
     }

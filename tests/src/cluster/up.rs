@@ -51,7 +51,7 @@ pub fn up(options: &Options, said: &(dyn Fn(Duration, &str) + Sync)) -> Result<M
         binaries::find(program)?;
     }
     let state = State::of(&options.name)?;
-    if state.is_alive() {
+    if state.is_alive() && !state.is_abandoned() {
         return already(state, options);
     }
     state.remove().context("cannot remove what an earlier cluster of this name left")?;
@@ -73,7 +73,7 @@ fn already(state: State, options: &Options) -> Result<Made> {
     let name = state.name().to_owned();
     if !state.ready().exists() {
         bail!(
-            "cluster {name} is being made by another `up`, or that was killed: `down --name {name}` removes it"
+            "cluster {name} is being made by another `up`: wait for that, or remove it by `down --name {name}`"
         );
     }
     let running = state.options()?;
