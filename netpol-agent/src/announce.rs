@@ -6,7 +6,7 @@ mod taint;
 
 use std::{
     sync::{Arc, mpsc},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing::{info, warn};
@@ -21,8 +21,8 @@ use crate::{
 const SOON: Duration = Duration::from_millis(250);
 /// How often afterwards.
 const LATER: Duration = Duration::from_secs(5);
-/// Looks between two at the node, whose taint may be put on again: whoever registers a node anew does.
-const NODE_LOOKS: u32 = 6;
+/// How often the node is looked at, whose taint may be put on again: whoever registers a node anew does.
+const NODE: Duration = Duration::from_secs(30);
 /// How long the agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -49,27 +49,32 @@ impl Announcer {
         };
         let client = Arc::new(client);
         let mut events = events::Events::new(client.clone(), &self.node);
-        let mut looks = 0;
-        // Without a taint there is none to take off.
-        let mut tainted = self.taint.is_some();
+        let mut next = Instant::now();
+        let mut pause = SOON;
         loop {
-            tokio::time::sleep(if tainted { SOON } else { LATER }).await;
+            tokio::time::sleep(pause.min(LATER)).await;
             let Some(status) = ask(&inputs, PATIENCE).await else { continue };
-            if let Some(key) = self.taint.as_deref().filter(|_| status.ready && looks % NODE_LOOKS == 0) {
+            let Some(key) = self.taint.as_deref() else {
+                pause = LATER;
+                events.say(&status).await;
+                continue;
+            };
+            if status.ready && next <= Instant::now() {
                 match taint::take_off(&client, &self.node, key).await {
                     Ok(taken) => {
                         if taken {
                             info!(key, "the agent is ready: the startup taint is off this node");
                         }
-                        tainted = false;
+                        pause = NODE;
                     }
-                    Err(error) => warn!(key, "cannot take the startup taint off this node: {error:#}"),
+                    Err(error) => {
+                        warn!(key, "cannot take the startup taint off this node: {error:#}");
+                        pause = (pause * 2).min(NODE);
+                    }
                 }
+                next = Instant::now() + pause;
             }
-            if !tainted {
-                looks += 1;
-                events.say(&status).await;
-            }
+            events.say(&status).await;
         }
     }
 }

@@ -32,7 +32,12 @@ impl Scene {
         lab.apply(&json!({
             "apiVersion": "v1",
             "kind": "Node",
-            "metadata": {"name": "node-1"},
+            // What has none was never created, as the API server sees it, and cannot be changed.
+            "metadata": {
+                "name": "node-1",
+                "uid": "00000000-0000-4000-8000-00000000aaaa",
+                "creationTimestamp": "2026-01-01T00:00:00Z",
+            },
             "spec": {"taints": taints},
         }))?;
         let scene = Self { lab, plane };
