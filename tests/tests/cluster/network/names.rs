@@ -97,3 +97,23 @@ fn names_are_found_under_a_rule_that_names_the_dns_pods() -> Result<()> {
     scene.no_policy("client")?;
     scene.reaches("client", "server", &at_server)
 }
+
+/// A server of names on another port than its Service's.
+#[test]
+#[ignore = "needs a cluster"]
+fn a_rule_names_the_port_on_which_the_pods_behind_a_service_listen() -> Result<()> {
+    let _guard = cluster::shared();
+    let scene = Scene::build("names-port", &[pod("client", 0), pod("server", 1)])?;
+    let port = |protocol: &str| {
+        json!({"name": protocol.to_lowercase(), "protocol": protocol, "port": 53,
+        "targetPort": ALLOWED})
+    };
+    let fields = json!({"ports": [port("TCP"), port("UDP")]});
+    let to = super::scene::both(&sockets(&scene.service("names", Some("server"), &fields)?, 53));
+    scene.reaches("client", "server", &to)?;
+    let rule = |port| egress_of("client", &json!([{"to": app("server"), "ports": ports(port)}]));
+    scene.policy("client", &rule(53))?;
+    scene.is_dropped("client", &to)?;
+    scene.policy("client", &rule(ALLOWED))?;
+    scene.reaches("client", "server", &to)
+}

@@ -41,6 +41,12 @@ pub(super) fn pod(name: &'static str, node: usize) -> Shape {
 }
 
 impl Shape {
+    /// With one more label.
+    pub(super) fn label(mut self, key: &'static str, value: &'static str) -> Self {
+        self.labels.push((key, value));
+        self
+    }
+
     /// With further fields of its container.
     pub(super) fn container(mut self, fields: Value) -> Self {
         self.container = fields;
