@@ -13,15 +13,15 @@ use super::scene::{
     tcp,
 };
 
-/// Addresses that nobody has.
-const EXTERNAL: [&str; 2] = ["203.0.113.200", "2001:db8:113::200"];
 /// A port of the host.
 const HOST_PORT: u16 = 8088;
 
-/// Of the families that this cluster has.
+/// Addresses that nobody has, of the families that this cluster has, and no other scene's: two Services cannot share one.
 fn externals(scene: &Scene) -> Result<Vec<IpAddr>> {
     let own = &scene.pod("server")?.addresses;
-    let all: Vec<IpAddr> = EXTERNAL.iter().map(|one| one.parse()).collect::<Result<_, _>>()?;
+    let number = u16::from(scene.number);
+    let all: [IpAddr; 2] =
+        [[203, 0, 113, scene.number].into(), [0x2001, 0xdb8, 0x113, 0, 0, 0, 0, number].into()];
     Ok(all.into_iter().filter(|one| own.iter().any(|own| own.is_ipv4() == one.is_ipv4())).collect())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -79,8 +80,12 @@ pub(super) struct Scene {
     pub(super) cluster: Cluster,
     pub(super) agents: Agents,
     pub(super) namespace: String,
+    /// No other scene of this run has it; never 0.
+    pub(super) number: u8,
     pods: BTreeMap<String, Running>,
 }
+
+static SCENES: AtomicU8 = AtomicU8::new(1);
 
 impl Scene {
     /// A namespace with these pods, and agents on all nodes.
@@ -88,7 +93,8 @@ impl Scene {
         let cluster = Cluster::running()?;
         let agents = Agents::start(&cluster, &[])?;
         let namespace = format!("network-{name}-{}", std::process::id());
-        let mut scene = Self { cluster, agents, namespace, pods: BTreeMap::new() };
+        let number = SCENES.fetch_add(1, Ordering::Relaxed);
+        let mut scene = Self { cluster, agents, namespace, number, pods: BTreeMap::new() };
         scene
             .put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": scene.namespace}}))?;
         wait_for("the namespace has an account for its pods", PATIENCE, || {
