@@ -13,6 +13,9 @@ use serde_json::Value;
 
 pub use self::folder::Cache;
 
+/// The interface of every namespace that packets of no other place cross.
+const LOOPBACK: &str = "lo";
+
 /// What one file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -53,6 +56,9 @@ pub enum CacheError {
     /// It does not say which pod it is of.
     #[error("it does not name a pod (K8S_POD_NAMESPACE and K8S_POD_NAME in cniArgs)")]
     NoPod,
+    /// It is of a sandbox's loopback, which runtimes connect like a network: it leads nowhere.
+    #[error("it is of the loopback of a sandbox")]
+    Loopback,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +110,8 @@ struct Ip {
 /// Reads the text of a file of the cache.
 ///
 /// # Errors
-/// When it is of no use; a network that is not of a pod is [`CacheError::NoPod`].
+/// When it is of no use; a network that is not of a pod is [`CacheError::NoPod`], one that leads nowhere
+/// [`CacheError::Loopback`].
 pub fn parse(text: &[u8]) -> Result<Entry, CacheError> {
     let file: File = serde_json::from_slice(text).map_err(CacheError::Parse)?;
     if file.kind != "cniCacheV1" {
@@ -116,6 +123,9 @@ pub fn parse(text: &[u8]) -> Result<Entry, CacheError> {
     let (Some(namespace), Some(name)) = (argument("K8S_POD_NAMESPACE"), argument("K8S_POD_NAME")) else {
         return Err(CacheError::NoPod);
     };
+    if file.if_name == LOOPBACK {
+        return Err(CacheError::Loopback);
+    }
     // Some versions hold the plugin's answer as text.
     let outcome: Outcome = match &file.result {
         Value::Null => Outcome::default(),

@@ -172,8 +172,10 @@ impl Agents {
         for node in self.0.cluster.nodes() {
             let pods = self.0.pods(node)?;
             wait_for(&format!("the agent of {} has taken in everything", node.name()), READY, || {
-                let is_met = self.status(node).is_ok_and(|status| is_met(&status, &wanted, &pods));
-                is_met.then_some(())
+                let is_met = |pods: &_| self.status(node).is_ok_and(|status| is_met(&status, &wanted, pods));
+                // Other tests may have taken pods of theirs away meanwhile.
+                let still = || self.0.pods(node).map(|now| pods.intersection(&now).cloned().collect());
+                (is_met(&pods) || still().is_ok_and(|still| is_met(&still))).then_some(())
             })
             .with_context(|| {
                 format!("wanted {wanted:?} and {pods:?}, status {:?}\n{}", self.status(node), self.log(node))

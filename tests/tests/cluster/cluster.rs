@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::Output;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use netpol_tests::cluster::{self, Agents, Cluster, Pod};
 use netpol_tests::counted;
+use netpol_tests::deadline::wait_for;
 
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
@@ -44,8 +46,11 @@ fn in_each_combination_pods_reach_each_other_on_every_node_and_by_services() -> 
                 probes += 1;
             }
             let url = format!("http://{}.{}.svc.cluster.local/hostname", server.name(), namespace.name());
-            let answer = client.exec(&["wget", "-qO-", "--timeout=10", &url])?;
-            ensure!(said(&answer) == server.name(), "{client:?} does not hear {url}: {answer:?}");
+            // kube-proxy hears of a new Service in its own time.
+            wait_for(&format!("{} hears {url}", client.name()), Duration::from_secs(30), || {
+                let answer = client.exec(&["wget", "-qO-", "--timeout=5", &url]).ok()?;
+                (said(&answer) == server.name()).then_some(())
+            })?;
             let name = format!("{}.{}.svc.cluster.local", server.name(), namespace.name());
             let answer = client.exec(&["nslookup", &name])?;
             ensure!(answer.status.success(), "{client:?} cannot look up {name}: {answer:?}");

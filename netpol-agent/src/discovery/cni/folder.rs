@@ -87,7 +87,7 @@ impl Cache {
             Ok(entry) => (Some(entry), None),
             Err(CacheError::Read(error)) if error.kind() == io::ErrorKind::NotFound => return,
             // A network of something that is no pod is none of our business.
-            Err(CacheError::NoPod) if before.is_none() => (None, None),
+            Err(CacheError::NoPod | CacheError::Loopback) if before.is_none() => (None, None),
             Err(error) => (before, Some(format!("{}: {:#}", path.display(), anyhow::Error::new(error)))),
         };
         self.files.insert(path.to_owned(), Kept { stamp, entry, problem });

@@ -31,6 +31,15 @@ fn an_entry_names_the_pod_its_addresses_and_the_hosts_interfaces() {
 }
 
 #[test]
+fn the_loopback_of_a_sandbox_is_no_network_of_its_pod() {
+    let mut file = file();
+    file["ifName"] = json!("lo");
+    file["result"] = json!({"interfaces": [{"name": "lo", "mac": "00:00:00:00:00:00", "sandbox": "/run/netns/cni-1"}],
+        "ips": [{"address": "127.0.0.1/8", "interface": 0}]});
+    assert!(matches!(parse(file.to_string().as_bytes()), Err(CacheError::Loopback)));
+}
+
+#[test]
 fn a_result_that_is_kept_as_text_is_read_too() {
     let mut file = file();
     file["result"] = json!(file["result"].to_string());
