@@ -325,6 +325,7 @@ impl<D: Datapath> Reconciler<D> {
                 break;
             }
         }
+        self.failed_hooks.retain(|slot, _| self.engine.endpoint(*slot).is_some());
         self.open_gates();
         self.tell_bridges();
         if let Some(arrived) = self.pending.take() {
@@ -396,6 +397,13 @@ impl<D: Datapath> Reconciler<D> {
     }
 
     fn refuse(&mut self, operation: &TableOp, reason: &str) {
+        // A pod that goes takes its interface along before its endpoint is known to be gone: nothing is left to hook.
+        if let TableOp::Hook { slot, .. } = operation
+            && self.engine.endpoint(*slot).is_none()
+        {
+            debug!(?operation, "an interface went before it was hooked: {reason}");
+            return;
+        }
         error!(?operation, "the kernel refused a change: {reason}");
         let line = match operation {
             TableOp::Hook { slot, .. } => {
