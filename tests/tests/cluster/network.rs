@@ -8,5 +8,4 @@ mod names;
 mod node_ports;
 mod path;
 mod rolling;
-mod scene;
 mod services;

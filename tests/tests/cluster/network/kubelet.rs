@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use netpol_tests::cluster;
 use serde_json::{Value, json};
 
-use super::scene::{ALLOWED, OTHER, Scene, nothing, pod, tcp};
+use crate::scene::{ALLOWED, OTHER, Scene, nothing, pod, tcp};
 
 /// Long enough for several probes of each kind, which are asked each second.
 const SOME_PROBES: Duration = Duration::from_secs(5);

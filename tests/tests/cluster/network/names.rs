@@ -5,7 +5,7 @@ use netpol_prober::{Probe, Protocol};
 use netpol_tests::cluster;
 use serde_json::{Value, json};
 
-use super::scene::{ALLOWED, Scene, app, egress_of, pod, ports, sockets};
+use crate::scene::{ALLOWED, Scene, app, egress_of, pod, ports, sockets};
 
 /// A question for the addresses of `kubernetes.default.svc.cluster.local`.
 fn question(tcp: bool) -> Vec<u8> {
@@ -84,10 +84,10 @@ fn names_are_found_under_a_rule_that_names_the_dns_pods() -> Result<()> {
         let ended = scene.pod("client")?.prober.run(&[program(&["/bin/busybox", "nslookup", &name])])?;
         Ok(ended.iter().all(|one| one.output.contains(&name) && one.output.matches("Address").count() > 1))
     };
-    netpol_tests::deadline::wait_for("the name is found", super::scene::PATIENCE, || {
+    netpol_tests::deadline::wait_for("the name is found", crate::scene::PATIENCE, || {
         lookup().ok().filter(|one| *one)
     })?;
-    let at_server = super::scene::both(&scene.pod("server")?.sockets(ALLOWED));
+    let at_server = crate::scene::both(&scene.pod("server")?.sockets(ALLOWED));
     scene.is_dropped("client", &at_server)?;
     if target != 53 {
         // The rule speaks of the pods' port, not of the Service's.
@@ -109,7 +109,7 @@ fn a_rule_names_the_port_on_which_the_pods_behind_a_service_listen() -> Result<(
         "targetPort": ALLOWED})
     };
     let fields = json!({"ports": [port("TCP"), port("UDP")]});
-    let to = super::scene::both(&sockets(&scene.service("names", Some("server"), &fields)?, 53));
+    let to = crate::scene::both(&sockets(&scene.service("names", Some("server"), &fields)?, 53));
     scene.reaches("client", "server", &to)?;
     let rule = |port| egress_of("client", &json!([{"to": app("server"), "ports": ports(port)}]));
     scene.policy("client", &rule(53))?;

@@ -8,7 +8,7 @@ use netpol_tests::deadline::wait_for;
 use netpol_tests::probe::{Kind, Probe, expect_dropped, expect_reached};
 use serde_json::{Value, json};
 
-use super::scene::{
+use crate::scene::{
     ALLOWED, FRONT, PATIENCE, Scene, app, blocks, both, egress_of, ingress_of, nothing, pod, ports, sockets,
     tcp,
 };

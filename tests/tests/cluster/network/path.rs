@@ -8,7 +8,9 @@ use netpol_prober::{Probe, Protocol};
 use netpol_tests::cluster::{self, Node};
 use serde_json::json;
 
-use super::scene::{ALLOWED, OTHER, Scene, app, both, egress_of, ingress_of, pod, ports, tcp};
+use crate::scene::{
+    ALLOWED, FRONT, OTHER, Scene, app, both, egress_of, ingress_of, pod, ports, sockets, tcp,
+};
 
 /// What a narrower link carries: less than the interfaces on both sides, and enough for IPv6.
 const NARROW: &str = "1300";
@@ -77,7 +79,7 @@ fn a_narrower_link_between_nodes_is_told_to_isolated_pods() -> Result<()> {
     }
     let (client, server) = (scene.pod("client")?, scene.pod("server")?);
     let vips = scene.service("server", Some("server"), &json!({}))?;
-    let to = [server.sockets(ALLOWED), super::scene::sockets(&vips, super::scene::FRONT)].concat();
+    let to = [server.sockets(ALLOWED), sockets(&vips, FRONT)].concat();
     let rule = |who: &str| json!([{who: app(if who == "to" { "server" } else { "client" }), "ports": ports(ALLOWED)}]);
     scene.policy("client", &egress_of("client", &rule("to")))?;
     scene.policy("server", &ingress_of("server", &rule("from")))?;

@@ -9,7 +9,7 @@ use netpol_prober::{Probe, Protocol};
 use netpol_tests::cluster::{self, Prober};
 use serde_json::{Value, json};
 
-use super::scene::{ALLOWED, FRONT, Scene, egress_of, pod, ports, sockets};
+use crate::scene::{ALLOWED, FRONT, Scene, egress_of, pod, ports, sockets};
 
 /// Lines over a connection, one after the other.
 const EVERY: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use netpol_tests::cluster;
 use serde_json::json;
 
-use super::scene::{
+use crate::scene::{
     ALLOWED, FRONT, OTHER, PATIENCE, Scene, app, blocks, both, egress_of, nothing, pod, ports, sockets, tcp,
 };
 
