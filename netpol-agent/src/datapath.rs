@@ -5,6 +5,7 @@
 
 mod alive;
 mod apply;
+mod entries;
 mod error;
 mod events;
 mod flow_tables;
@@ -35,7 +36,6 @@ use aya::{Ebpf, programs::ProgramFd};
 use netpol_common::{Direction, flow::Timeouts};
 use netpol_policy::engine::{HookLevel, Recovered};
 
-use self::tables::Tables;
 pub use self::{
     alive::Alive,
     error::Error,
@@ -49,6 +49,7 @@ pub use self::{
     uninstall::{Uninstalled, uninstall},
     verify::{Verified, verify_programs},
 };
+use self::{entries::Entries, tables::Tables};
 
 /// How the datapath is opened.
 #[derive(Clone, Debug)]
@@ -84,6 +85,7 @@ pub struct Datapath {
     object: Ebpf,
     /// The classifiers by name.
     programs: BTreeMap<&'static str, ProgramFd>,
+    entries: Entries,
     /// What each slot's interface carries.
     hooks: BTreeMap<u32, (u32, HookLevel)>,
     /// Entries that this process has attached or replaced.
@@ -130,6 +132,7 @@ impl Datapath {
             tables,
             object,
             programs,
+            entries: Entries::new(&maps),
             hooks: BTreeMap::new(),
             attached: BTreeSet::new(),
             takeover: takeover::Takeover::default(),

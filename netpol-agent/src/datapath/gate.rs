@@ -6,10 +6,10 @@
 //! It goes when the endpoint carries what it is to carry; where there are no links, the endpoint's own filter takes its
 //! place. Gates outlive the agent like everything that is attached.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
-use aya::{Ebpf, EbpfLoader};
-use netpol_common::{Direction, tables::program_cell};
+use aya::Ebpf;
+use netpol_common::Direction;
 use tracing::{error, info};
 
 use super::{
@@ -62,31 +62,18 @@ impl Gate {
     }
 }
 
-/// An entry that calls the classifier of a slot.
-pub(super) fn entry(maps: &Path, slot: u32, direction: Direction) -> Result<Ebpf, Error> {
-    let cell = program_cell(slot, direction);
-    let mut object = EbpfLoader::new()
-        .override_global("CELL", &cell, true)
-        .map_pin_path("PROGRAMS", maps.join("PROGRAMS"))
-        .load(object::ENTRY)
-        .map_err(|source| Error::Load { source })?;
-    let program = object::program(&mut object, ENTRY)?;
-    program.load().map_err(|source| Error::Program { name: ENTRY.to_owned(), source })?;
-    Ok(object)
-}
-
 impl Datapath {
     /// What closes new interfaces, on a thread of its own.
     ///
     /// # Errors
     ///
     /// When the kernel refuses its program.
-    pub fn gate(&self) -> Result<Gate, Error> {
+    pub fn gate(&mut self) -> Result<Gate, Error> {
         // Egress first: what a pod sends is what cannot be taken back.
         let directions = [Direction::Egress, Direction::Ingress];
         let entries: Result<Vec<_>, Error> = directions
             .into_iter()
-            .map(|direction| Ok((direction, entry(&self.folder.join("maps"), NOBODY, direction)?)))
+            .map(|direction| Ok((direction, self.entries.make(NOBODY, direction)?)))
             .collect();
         Ok(Gate { entries: entries?, known: None })
     }

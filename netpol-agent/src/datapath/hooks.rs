@@ -26,7 +26,7 @@ use netpol_policy::engine::HookLevel;
 use super::{
     Datapath, Error,
     apply::{gone, insert, named, remove},
-    gate, object, sys,
+    object, sys,
 };
 
 /// Our filters where there are no TCX links: the first of the chain, and recognised by this handle.
@@ -167,7 +167,7 @@ impl Datapath {
         if self.attached.contains(&(slot, ifindex, direction)) {
             return Ok(());
         }
-        let mut object = gate::entry(&self.folder.join("maps"), slot, direction)?;
+        let mut object = self.entries.make(slot, direction)?;
         let entry = object::program(&mut object, ENTRY)?;
         let interface = Self::interface_name(ifindex)?;
         let failed =

@@ -60,6 +60,8 @@ pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, timeouts: Timeouts) -> Re
     let timeouts = Raw(timeouts);
     let jiffy = jiffy()?;
     let mut loader = EbpfLoader::new();
+    // None of them looks at the kernel's own types.
+    loader.btf(None);
     loader.override_global("TIMEOUTS", &timeouts, true);
     loader.override_global("JIFFY", &jiffy, true);
     for (name, entries) in sizes.by_map() {
