@@ -29,7 +29,7 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// The etcd that a [`ControlPlane`](crate::cluster::ControlPlane) has in this namespace.
+    /// The etcd that a [`ControlPlane`](crate::cluster::ControlPlane) or a whole cluster has in this namespace.
     #[must_use]
     pub fn new(namespace: &Namespace) -> Self {
         Self { namespace: namespace.clone(), server: (Ipv4Addr::LOCALHOST, PORT).into() }
@@ -68,6 +68,20 @@ impl Etcd {
         let answer = self.ask("kv/deleterange", &json!({"key": BASE64.encode(&key)}))?;
         ensure!(text(&answer["deleted"]) == "1", "etcd has no {key}");
         Ok(())
+    }
+
+    /// Lets etcd forget every revision but the present one, which it returns. A watch from an older one ends with 410 Gone when
+    /// the API server does not remember it either: after a restart of it, or with `--watch-cache=false`.
+    ///
+    /// # Errors
+    /// When etcd does not answer.
+    pub fn compact(&self) -> Result<u64> {
+        // Any key will do: each answer says the revision.
+        let answer = self.ask("kv/range", &json!({"key": "AA=="}))?;
+        let revision = text(&answer["header"]["revision"]);
+        let revision: u64 = revision.parse().with_context(|| format!("etcd told no revision: {answer}"))?;
+        self.ask("kv/compaction", &json!({"revision": revision, "physical": true}))?;
+        Ok(revision)
     }
 
     fn ask(&self, method: &str, body: &Value) -> Result<Value> {

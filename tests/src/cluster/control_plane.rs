@@ -5,27 +5,24 @@
 //! there has all its threads there).
 
 use std::fs;
-use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::{Value, json};
 
 use super::credentials::{Credentials, User};
 use super::flags::{self, ApiServer};
 use super::{Process, binaries};
 use crate::deadline::wait_for;
+use crate::etcd::Etcd;
 use crate::laboratory::{Laboratory, Namespace, claim::Claim, interrupt, network};
 
 /// Where the API server is in a namespace of its own.
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 30, 0, 1));
 /// How long it may take to be ready. It takes five seconds alone; machines are shared.
 const READY: Duration = Duration::from_secs(90);
-/// How long etcd may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
 
 /// etcd and the API server; everything goes when it is dropped.
 #[derive(Debug)]
@@ -194,41 +191,12 @@ impl ControlPlane {
         crate::command::feed_command(command, input)
     }
 
-    /// Lets etcd forget every revision but the present one, which it returns. A watch from an older one ends with 410 Gone when
-    /// the API server does not remember it either: after a restart of it, or with `--watch-cache=false`.
+    /// Lets etcd forget, see [`Etcd::compact`].
     ///
     /// # Errors
     /// When etcd does not answer.
     pub fn compact(&self) -> Result<u64> {
-        // Any key will do: each answer says the revision.
-        let answer = self.ask_etcd("/v3/kv/range", &json!({"key": "AA=="}))?;
-        let text = answer["header"]["revision"].as_str().unwrap_or_default();
-        let revision: u64 = text.parse().with_context(|| format!("etcd told no revision: {answer}"))?;
-        self.ask_etcd("/v3/kv/compaction", &json!({"revision": revision, "physical": true}))?;
-        Ok(revision)
-    }
-
-    /// One request to etcd's JSON gateway.
-    fn ask_etcd(&self, path: &str, body: &Value) -> Result<Value> {
-        let body = body.to_string();
-        let ask = || -> std::io::Result<String> {
-            let mut stream = TcpStream::connect(flags::ETCD)?;
-            stream.set_read_timeout(Some(ANSWER))?;
-            let length = body.len();
-            let head = format!("POST {path} HTTP/1.0\r\nHost: etcd\r\nContent-Length: {length}\r\n\r\n");
-            stream.write_all(head.as_bytes())?;
-            stream.write_all(body.as_bytes())?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            Ok(answer)
-        };
-        let answer = self.network.run(ask)?.with_context(|| format!("cannot ask etcd for {path}"))?;
-        match answer.split_once("\r\n\r\n") {
-            Some((head, body)) if head.lines().next().is_some_and(|line| line.contains(" 200 ")) => {
-                serde_json::from_str(body).with_context(|| format!("etcd answered no JSON to {path}: {body}"))
-            }
-            _ => bail!("etcd refused {path}: {answer}"),
-        }
+        Etcd::new(&self.network).compact()
     }
 
     /// Where a test may put files that go with the control plane.

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod conformance;
+mod faults;
+mod lives;
 mod network;
 mod remains;
 mod scene;

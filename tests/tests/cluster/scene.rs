@@ -34,11 +34,13 @@ pub(super) struct Shape {
     labels: Vec<(&'static str, &'static str)>,
     /// What is merged into its only container.
     container: Value,
+    /// What is merged into its spec.
+    spec: Value,
 }
 
 /// A pod `app=NAME` on this node.
 pub(super) fn pod(name: &'static str, node: usize) -> Shape {
-    Shape { name, node, labels: vec![("app", name)], container: json!({}) }
+    Shape { name, node, labels: vec![("app", name)], container: json!({}), spec: json!({}) }
 }
 
 impl Shape {
@@ -51,6 +53,12 @@ impl Shape {
     /// With further fields of its container.
     pub(super) fn container(mut self, fields: Value) -> Self {
         self.container = fields;
+        self
+    }
+
+    /// With further fields of its spec.
+    pub(super) fn spec(mut self, fields: Value) -> Self {
+        self.spec = fields;
         self
     }
 }
@@ -90,8 +98,13 @@ static SCENES: AtomicU8 = AtomicU8::new(1);
 impl Scene {
     /// A namespace with these pods, and agents on all nodes.
     pub(super) fn build(name: &str, shapes: &[Shape]) -> Result<Self> {
+        Self::with(name, shapes, &[])
+    }
+
+    /// The same, with further flags of the agents: for a test that has the cluster alone.
+    pub(super) fn with(name: &str, shapes: &[Shape], flags: &[&str]) -> Result<Self> {
         let cluster = Cluster::running()?;
-        let agents = Agents::start(&cluster, &[])?;
+        let agents = Agents::start(&cluster, flags)?;
         let namespace = format!("network-{name}-{}", std::process::id());
         let number = SCENES.fetch_add(1, Ordering::Relaxed);
         let mut scene = Self { cluster, agents, namespace, number, pods: BTreeMap::new() };
@@ -109,19 +122,25 @@ impl Scene {
         let items: Vec<Value> = shapes.iter().map(|shape| self.object(shape)).collect();
         self.put(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
         for shape in shapes {
-            let pod = format!("pod/{}", shape.name);
-            let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-            self.kubectl(&["wait", "--for=condition=Ready", &timeout, &pod])?;
-            let addresses = self.addresses(&pod, "{.status.podIPs[*].ip}")?;
-            let node = self.node(shape.node).clone();
-            let first = addresses.first().with_context(|| format!("{pod} has no address"))?;
-            let prober = Prober::at(&node, *first);
-            self.pods.insert(shape.name.to_owned(), Running { node, addresses, prober });
+            self.meet(shape.name, &self.node(shape.node).clone())?;
         }
         self.agents.settled()
     }
 
-    fn node(&self, number: usize) -> &Node {
+    /// Notes the addresses of a pod, which has others once its sandbox was made anew.
+    pub(super) fn meet(&mut self, name: &str, node: &Node) -> Result<()> {
+        let pod = format!("pod/{name}");
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+        self.kubectl(&["wait", "--for=condition=Ready", &timeout, &pod])?;
+        let addresses = self.addresses(&pod, "{.status.podIPs[*].ip}")?;
+        let first = addresses.first().with_context(|| format!("{pod} has no address"))?;
+        let (node, prober) = (node.clone(), Prober::at(node, *first));
+        self.pods.insert(name.to_owned(), Running { node, addresses, prober });
+        Ok(())
+    }
+
+    /// A node, counted from 0; the last one there is where there are fewer.
+    pub(super) fn node(&self, number: usize) -> &Node {
         let nodes = self.cluster.nodes();
         &nodes[number.min(nodes.len() - 1)]
     }
@@ -138,17 +157,25 @@ impl Scene {
         if let (Value::Object(all), Value::Object(more)) = (&mut container, &shape.container) {
             all.extend(more.clone());
         }
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"namespace": self.namespace, "name": shape.name, "labels": labels},
-            "spec": {
-                "nodeName": self.node(shape.node).name(),
-                "automountServiceAccountToken": false,
-                "terminationGracePeriodSeconds": 1,
-                "containers": [container],
-            },
-        })
+        let mut spec = json!({
+            "nodeName": self.node(shape.node).name(),
+            "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container],
+        });
+        if let (Value::Object(all), Value::Object(more)) = (&mut spec, &shape.spec) {
+            all.extend(more.clone());
+        }
+        let metadata = json!({"namespace": self.namespace, "name": shape.name, "labels": labels});
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    }
+
+    /// What the agent of a node says of the interfaces of a pod.
+    pub(super) fn endpoints(&self, node: &Node, name: &str) -> Result<Vec<Value>> {
+        let key = format!("{}/{name}", self.namespace);
+        let status = self.agents.status(node)?;
+        let lines = status["endpoints"].as_array().into_iter().flatten();
+        Ok(lines.filter(|line| line["pod"] == *key).cloned().collect())
     }
 
     /// A pod that runs.
@@ -166,7 +193,8 @@ impl Scene {
         self.cluster.apply(&object.to_string())
     }
 
-    fn addresses(&self, what: &str, path: &str) -> Result<Vec<IpAddr>> {
+    /// The addresses that an object names at a path of it.
+    pub(super) fn addresses(&self, what: &str, path: &str) -> Result<Vec<IpAddr>> {
         let text = self.kubectl(&["get", what, "-o", &format!("jsonpath={path}")])?;
         let addresses: Result<Vec<IpAddr>, _> = text.split_whitespace().map(str::parse).collect();
         addresses.with_context(|| format!("{what} has the addresses {text:?}"))
