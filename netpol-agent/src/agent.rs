@@ -1,6 +1,7 @@
 //! The agent's parts, wired together; each is named once, here.
 //!
 //! ```text
+//! gate      (thread) ── closes new interfaces
 //! objects   (thread) ─┐                                   ┌─ datapath ─ kernel
 //! discovery (thread) ─┼─ Input ─ reconciler (main thread) ┤
 //! rings     (thread) ─┤                                   └─ log ─ server ─ command line
@@ -25,6 +26,7 @@ use crate::{
     datapath::{self, Alive, Datapath},
     discovery::{
         Discovery,
+        fresh::{Change, Fresh},
         local::{Local, Places},
     },
     metrics,
@@ -45,12 +47,14 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)?),
         Objects::Api(access) => Box::new(Api::new(access, &config.node)?),
     };
-    let discovery: Box<dyn Discovery> = Box::new(Local::new(Places {
+    let places = Places {
         cache: config.cni_cache.clone(),
         sandboxes: config.sandbox_folder.clone(),
         names: config.sandboxes.clone(),
         excluded: config.excluded.clone(),
-    })?);
+    };
+    let fresh = Fresh::new(&places)?;
+    let discovery = Local::new(places)?;
     // First of all, as it tells whether another agent runs: two must never write the same tables.
     let server = Server::bind(&config.socket)?;
     let (mut datapath, recovered) = Datapath::open(datapath::Options {
@@ -61,7 +65,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     })
     .context("cannot open the datapath")?;
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;
-    let mut gate = datapath.gate().context("cannot load what closes new interfaces")?;
+    let gate = datapath.gate().context("cannot load what closes new interfaces")?;
+    let discovery: Box<dyn Discovery> = Box::new(discovery.with_own_xdp(gate.program_id()));
 
     let mut alive = datapath.alive().context("cannot tell when an agent was last alive")?;
     let latencies = metrics::latencies();
@@ -86,16 +91,22 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let log = Arc::new(Log::new(config.history));
     let (inputs, hears) = mpsc::channel();
 
+    spawn("gate", inputs.clone(), move || {
+        fresh.run(&mut |change| {
+            match change {
+                Change::New(ifindex) => gate.close(ifindex),
+                Change::Gone(ifindex) => gate.forget(ifindex),
+            }
+            true
+        })
+    })?;
     let to_reconciler = inputs.clone();
     spawn("source", inputs.clone(), move || {
         source.run(&mut |update| to_reconciler.send(Input::Objects(update)).is_ok())
     })?;
     let to_reconciler = inputs.clone();
     spawn("discovery", inputs.clone(), move || {
-        discovery.run(&mut |discovered| {
-            gate.look(&discovered.pods.keys().chain(discovered.waiting.keys()).copied().collect());
-            to_reconciler.send(Input::Interfaces(discovered)).is_ok()
-        })
+        discovery.run(&mut |discovered| to_reconciler.send(Input::Interfaces(discovered)).is_ok())
     })?;
     rings::start(
         move |each| {

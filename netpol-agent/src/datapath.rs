@@ -90,6 +90,8 @@ pub struct Datapath {
     hooks: BTreeMap<u32, (u32, HookLevel)>,
     /// Entries that this process has attached or replaced.
     attached: BTreeSet<(u32, u32, Direction)>,
+    /// Where new interfaces are.
+    steps: gate::Steps,
     /// What becomes of connections that are open when a pod is hooked first.
     takeover: takeover::Takeover,
 }
@@ -135,6 +137,7 @@ impl Datapath {
             entries: Entries::new(&maps),
             hooks: BTreeMap::new(),
             attached: BTreeSet::new(),
+            steps: gate::Steps::default(),
             takeover: takeover::Takeover::default(),
         };
         let recovered = datapath.recover();

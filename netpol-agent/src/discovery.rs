@@ -3,11 +3,13 @@
 //! Several ways, one result ([`Discovered`]). [`cni`] reads what libcni keeps of each pod it has connected; [`links`] asks
 //! the kernel which interfaces there are and which namespaces they lead to, [`addresses`] which addresses they have; [`sandboxes`] knows which of these are of
 //! pods; [`cgroups`] says which pod a process there is of. [`join`] brings them together, [`local`] follows what
-//! changes. What cannot be enforced is [`unenforced`]. Nothing here knows policies or the API's objects.
+//! changes. [`fresh`] tells of new
+//! interfaces before any of this. What cannot be enforced is [`unenforced`]. Nothing here knows policies or the API's objects.
 
 pub mod addresses;
 pub mod cgroups;
 pub mod cni;
+pub mod fresh;
 pub mod join;
 pub mod links;
 pub mod local;

@@ -6,6 +6,7 @@
 
 mod endpoints;
 mod input;
+mod kernel;
 mod live;
 mod lives;
 mod report;
@@ -22,11 +23,14 @@ use netpol_policy::engine::{Engine, HookLevel, Recovered, Settings, TableOp};
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, error, info, warn};
 
-pub use self::input::{Input, drive};
+pub use self::{
+    input::{Input, drive},
+    kernel::Datapath,
+};
 use crate::{
     config::TrustTag,
     control::protocol::{Absence, Moment},
-    datapath::{Counters, Meeting, Met, Sizes, Surroundings, TakenOver},
+    datapath::Sizes,
     discovery::Discovered,
     sources::{Located, SourceUpdate, appeared},
 };
@@ -37,80 +41,6 @@ const ROUNDS: usize = 4;
 const RELEASE: Duration = Duration::from_secs(60);
 /// Faults of the past that are kept.
 const FAULTS: usize = 32;
-
-/// What the reconciler needs of the kernel.
-pub trait Datapath {
-    /// Applies operations in their order; says which ones failed, and why.
-    fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, String)>;
-    /// Says of a bridge whether the tag can be believed of packets that came in by it.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the tag is then not believed.
-    fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String>;
-    /// Takes the gate off an interface that carries all that its endpoint is to carry.
-    ///
-    /// # Errors
-    /// When the kernel refuses; the interface stays closed.
-    fn open_gate(&mut self, slot: u32, ifindex: u32) -> Result<(), String>;
-    /// What has been counted.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    fn counters(&self) -> Result<Counters, String>;
-    /// Sets of backends that some flow was judged by.
-    fn referenced_backends(&self) -> BTreeSet<u32>;
-    /// Says where pods hang, by the index of the host's interface.
-    fn set_surroundings(&mut self, surroundings: BTreeMap<u32, Surroundings>);
-    /// What became of the connections that a pod had open when it was hooked first, by its slot; `None` when nobody
-    /// had to ask.
-    fn taken_over(&self, slot: u32) -> Option<TakenOver>;
-    /// Why open connections could not be read.
-    fn takeover_fault(&self) -> Option<String>;
-    /// What the first packet of a flow meets in the tables as they are now.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    fn meet(&self, meeting: &Meeting) -> Result<Met, String>;
-}
-
-impl Datapath for crate::datapath::Datapath {
-    fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, String)> {
-        let failed = Self::apply(self, operations);
-        failed.into_iter().map(|(op, error)| (op, format!("{:#}", anyhow::Error::new(error)))).collect()
-    }
-
-    fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
-        Self::trust_bridge(self, ifindex, trusted).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
-    }
-
-    fn open_gate(&mut self, slot: u32, ifindex: u32) -> Result<(), String> {
-        Self::open_gate(self, slot, ifindex).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
-    }
-
-    fn counters(&self) -> Result<Counters, String> {
-        Self::counters(self).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
-    }
-
-    fn referenced_backends(&self) -> BTreeSet<u32> {
-        Self::referenced_backends(self)
-    }
-
-    fn set_surroundings(&mut self, surroundings: BTreeMap<u32, Surroundings>) {
-        Self::set_surroundings(self, surroundings);
-    }
-
-    fn taken_over(&self, slot: u32) -> Option<TakenOver> {
-        Self::taken_over(self, slot).cloned()
-    }
-
-    fn takeover_fault(&self) -> Option<String> {
-        Self::takeover_fault(self).map(str::to_owned)
-    }
-
-    fn meet(&self, meeting: &Meeting) -> Result<Met, String> {
-        Self::meet(self, meeting).map_err(|error| format!("{:#}", anyhow::Error::new(error)))
-    }
-}
 
 /// What the reconciler is told once.
 #[derive(Clone, Debug)]
@@ -154,6 +84,8 @@ pub struct Reconciler<D> {
     old: BTreeSet<u32>,
     /// Interfaces without a gate, or none any more.
     open: BTreeSet<u32>,
+    /// Interfaces that a gate alone keeps closed, and until when.
+    gated: BTreeMap<u32, Duration>,
     /// Endpoints as the engine knows them, by interface index.
     endpoints: BTreeMap<u32, endpoints::Told>,
     /// The owners of the interfaces that were found, by interface index.
@@ -209,6 +141,7 @@ impl<D: Datapath> Reconciler<D> {
             strangers: BTreeSet::new(),
             old: BTreeSet::new(),
             open: BTreeSet::new(),
+            gated: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             resolved: BTreeMap::new(),
             lives: lives::Lives::default(),
@@ -290,7 +223,8 @@ impl<D: Datapath> Reconciler<D> {
         if !self.may_write() {
             return None;
         }
-        let deadlines = [self.engine.next_deadline(), Some(self.release_at), self.lives.deadline()];
+        let gated = self.gated.values().min().copied();
+        let deadlines = [self.engine.next_deadline(), Some(self.release_at), self.lives.deadline(), gated];
         deadlines.into_iter().flatten().min()
     }
 
@@ -307,11 +241,12 @@ impl<D: Datapath> Reconciler<D> {
         for doubt in self.lives.ripe(now) {
             warn!(target: "netpol", "{doubt}");
         }
+        self.dirty |= self.gated.values().any(|until| *until <= now);
         if !self.dirty && !due(&self.engine) && now < self.release_at {
             return;
         }
         if std::mem::take(&mut self.dirty) {
-            self.tell_endpoints();
+            self.tell_endpoints(now);
             self.doubt(now);
         }
         if now >= self.release_at {
@@ -325,7 +260,6 @@ impl<D: Datapath> Reconciler<D> {
                 break;
             }
         }
-        self.failed_hooks.retain(|slot, _| self.engine.endpoint(*slot).is_some());
         self.open_gates();
         self.tell_bridges();
         if let Some(arrived) = self.pending.take() {
@@ -397,23 +331,18 @@ impl<D: Datapath> Reconciler<D> {
     }
 
     fn refuse(&mut self, operation: &TableOp, reason: &str) {
-        // A pod that goes takes its interface along before its endpoint is known to be gone: nothing is left to hook.
-        if let TableOp::Hook { slot, .. } = operation
-            && self.engine.endpoint(*slot).is_none()
-        {
-            debug!(?operation, "an interface went before it was hooked: {reason}");
-            return;
-        }
-        error!(?operation, "the kernel refused a change: {reason}");
-        let line = match operation {
-            TableOp::Hook { slot, .. } => {
-                self.failed_hooks.insert(*slot, reason.to_owned());
-                let name =
-                    self.engine.endpoint(*slot).map_or_else(String::new, |e| e.local.ifname.to_string());
-                format!("cannot hook the interface {name}: {reason}")
-            }
-            other => format!("the kernel refused {}: {reason}", report::name_of(other)),
+        let line = if let TableOp::Hook { slot, .. } = operation {
+            // A pod that goes takes its interface along before its endpoint is known to be gone: nothing is left to hook.
+            let Some(endpoint) = self.engine.endpoint(*slot) else {
+                debug!(?operation, "an interface went before it was hooked: {reason}");
+                return;
+            };
+            self.failed_hooks.insert(*slot, reason.to_owned());
+            format!("cannot hook the interface {}: {reason}", endpoint.local.ifname)
+        } else {
+            format!("the kernel refused {}: {reason}", report::name_of(operation))
         };
+        error!(?operation, "the kernel refused a change: {reason}");
         if self.faults.len() == FAULTS {
             self.faults.pop_front();
         }

@@ -28,6 +28,7 @@ pub use pod::{Pod, PodSpec};
 pub use program::Program;
 pub use proxy::Proxy;
 pub use service::{ServicePort, ServiceSpec};
+pub use together::Start;
 
 /// What a laboratory is built from.
 #[derive(Debug, Clone)]

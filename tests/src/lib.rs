@@ -24,6 +24,6 @@ pub mod yaml;
 pub use counted::counted;
 pub use deadline::eventually;
 pub use laboratory::{
-    Agent, Laboratory, Link, Namespace, Pod, PodSpec, Proxy, ServicePort, ServiceSpec, Setup,
+    Agent, Laboratory, Link, Namespace, Pod, PodSpec, Proxy, ServicePort, ServiceSpec, Setup, Start,
 };
 pub use probe::Outcome;

@@ -99,6 +99,15 @@ pub enum Error {
         #[source]
         source: ProgramError,
     },
+    /// A new interface could not be closed.
+    #[error("closing the new interface {interface} until its pod is known")]
+    Gate {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// A link could not be pinned or read.
     #[error("using the pinned link {path}")]
     Link {

@@ -4,7 +4,7 @@
 //! From the pod's side to tc's: a pod's egress is tc ingress of the host's interface, its ingress tc egress
 //! ([`tc_side`]).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aya::{
     programs::{
@@ -100,7 +100,10 @@ impl Datapath {
                 }
             }
         }
-        if level != HookLevel::Full {
+        if level == HookLevel::Full {
+            // It carries what it is to carry, whatever else is still to be hooked.
+            self.open_gate(ifindex)?;
+        } else {
             self.drop_flow_tables(slot)?;
         }
         self.hooks.insert(slot, (ifindex, level));
@@ -246,7 +249,7 @@ impl Datapath {
 }
 
 /// Detaches a pinned link and removes its pin; one that is not there is what was wanted.
-pub(super) fn release_link(pin: &std::path::Path) -> Result<(), Error> {
+pub(super) fn release_link(pin: &Path) -> Result<(), Error> {
     match sys::detach_link(pin) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Folder { path: pin.to_owned(), source })
@@ -255,7 +258,7 @@ pub(super) fn release_link(pin: &std::path::Path) -> Result<(), Error> {
     }
 }
 
-pub(super) fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
+pub(super) fn remove_pin(pin: &Path) -> Result<(), Error> {
     match std::fs::remove_file(pin) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Folder { path: pin.to_owned(), source })
@@ -265,7 +268,7 @@ pub(super) fn remove_pin(pin: &std::path::Path) -> Result<(), Error> {
 }
 
 /// By a filter of clsact: fixed priority and handle, so that a later agent replaces it in place.
-pub(super) fn attach_filter(
+fn attach_filter(
     interface: &str,
     direction: Direction,
     entry: &mut SchedClassifier,

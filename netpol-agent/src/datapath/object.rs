@@ -16,6 +16,8 @@ use super::{Error, Sizes, raw::Raw};
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
 /// The entry of one endpoint and direction.
 pub(super) const ENTRY: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/entry"));
+/// What closes the interface of a pod that is not known yet.
+pub(super) const GATE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gate"));
 
 /// The classifier that does nothing, for the bench.
 pub(super) const EMPTY: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/empty"));

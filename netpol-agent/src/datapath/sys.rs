@@ -1,11 +1,11 @@
-//! The system calls that aya does not offer: inner maps of an array of maps by several threads, looking into an array of
-//! programs, and detaching a pinned link at once.
+//! The system calls that aya does not offer: inner maps of an array of maps and links of one program by several threads,
+//! looking into an array of programs, and detaching a pinned link at once.
 
 use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd},
+        fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::Path,
@@ -17,8 +17,15 @@ use aya::maps::MapData;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_DETACH: libc::c_long = 34;
+
+/// As in the kernel's `enum bpf_attach_type`.
+const BPF_XDP: u32 = 37;
+/// `XDP_FLAGS_SKB_MODE`: before tc, on any interface, without its driver.
+const GENERIC: u32 = 1 << 1;
 
 /// The parts of `union bpf_attr` that these commands read.
 #[repr(C)]
@@ -31,9 +38,17 @@ struct Element {
 }
 
 #[repr(C)]
-struct ObjectGet {
+struct Object {
     path: u64,
     fd: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct LinkCreate {
+    program_fd: u32,
+    ifindex: u32,
+    attach_type: u32,
     flags: u32,
 }
 
@@ -79,7 +94,7 @@ pub(super) fn has_element(programs: &MapData, index: u32) -> io::Result<bool> {
 /// then the entry would call a classifier that is not there any more.
 pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let fd = bpf(BPF_OBJ_GET, &ObjectGet { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
+    let fd = bpf(BPF_OBJ_GET, &Object { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
     // SAFETY: the call has just given us this descriptor.
     let link = unsafe { OwnedFd::from_raw_fd(fd) };
     match bpf(BPF_LINK_DETACH, &LinkDetach { link_fd: link.as_raw_fd() as u32 }) {
@@ -87,4 +102,16 @@ pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),
         other => other.map(drop),
     }
+}
+
+/// Attaches an XDP program of the generic kind, and pins its link.
+pub(super) fn attach_generic_xdp(program: BorrowedFd<'_>, ifindex: u32, pin: &Path) -> io::Result<()> {
+    let program_fd = program.as_raw_fd() as u32;
+    let link = LinkCreate { program_fd, ifindex, attach_type: BPF_XDP, flags: GENERIC };
+    let fd = bpf(BPF_LINK_CREATE, &link)?;
+    // SAFETY: the call has just given us this descriptor.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let object = Object { path: path.as_ptr() as u64, fd: link.as_raw_fd() as u32, flags: 0 };
+    bpf(BPF_OBJ_PIN, &object).map(drop)
 }

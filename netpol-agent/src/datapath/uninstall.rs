@@ -8,12 +8,12 @@ use netpol_common::{
     tables::{INTERFACE_ENDPOINT, Interface},
 };
 
-use super::{Error, flow_tables, hooks, raw::Raw};
+use super::{Error, flow_tables, gate, hooks, raw::Raw};
 
 /// What was taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uninstalled {
-    /// Links and filters.
+    /// Links, filters and gates.
     pub hooks: usize,
     /// Pinned maps and programs.
     pub pins: usize,
@@ -31,12 +31,11 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
         return Ok(done);
     }
     done.hooks += detach_filters(bpffs);
-    detach_gates();
-    for folder in ["links", "programs", flow_tables::FOLDER, "maps"] {
-        let path = bpffs.join(folder);
-        let remove = if folder == "links" { hooks::release_link } else { remove_file };
-        let removed = remove_all(&path, remove)?;
-        if folder == "links" { done.hooks += removed } else { done.pins += removed }
+    for folder in ["links", gate::FOLDER] {
+        done.hooks += remove_all(&bpffs.join(folder), hooks::release_link)?;
+    }
+    for folder in ["programs", flow_tables::FOLDER, "maps"] {
+        done.pins += remove_all(&bpffs.join(folder), remove_file)?;
     }
     fs::remove_dir(bpffs).map_err(|source| Error::Folder { path: bpffs.to_owned(), source })?;
     Ok(done)
@@ -56,17 +55,6 @@ fn detach_filters(bpffs: &Path) -> usize {
         }
     }
     count
-}
-
-/// Gates stand in no table.
-fn detach_gates() {
-    let Ok(interfaces) = nix::net::if_::if_nameindex() else { return };
-    for name in interfaces.iter().filter_map(|interface| interface.name().to_str().ok()) {
-        for direction in Direction::ALL {
-            // Most have none.
-            let _none = hooks::detach_filter(name, direction);
-        }
-    }
 }
 
 fn remove_file(path: &Path) -> Result<(), Error> {

@@ -1,10 +1,13 @@
 //! Loads every program once, so that a kernel's verifier has seen it; pins nothing, attaches nothing.
 
-use aya::{EbpfLoader, programs::SchedClassifier};
+use aya::{
+    EbpfLoader,
+    programs::{ProgramError, ProgramInfo, SchedClassifier},
+};
 
 use netpol_common::flow::Timeouts;
 
-use super::{Error, Sizes, hooks::ENTRY, object};
+use super::{Error, Sizes, gate, hooks::ENTRY, object};
 
 /// What the verifier said of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub fn verify_programs() -> Result<Vec<Verified>, Error> {
     }
     let mut entry = EbpfLoader::new().load(object::ENTRY).map_err(|source| Error::Load { source })?;
     verified.push(verify(&mut entry, ENTRY)?);
+    let mut object = gate::load()?;
+    verified.push(verified_as(gate::PROGRAM, gate::program(&mut object)?.info())?);
     Ok(verified)
 }
 
@@ -37,7 +42,11 @@ fn verify(object: &mut aya::Ebpf, name: &str) -> Result<Verified, Error> {
     let program = object::program(object, name)?;
     let failed = |source| Error::Program { name: name.to_owned(), source };
     program.load().map_err(failed)?;
-    let info = SchedClassifier::info(program).map_err(failed)?;
+    verified_as(name, SchedClassifier::info(program))
+}
+
+fn verified_as(name: &str, info: Result<ProgramInfo, ProgramError>) -> Result<Verified, Error> {
+    let info = info.map_err(|source| Error::Program { name: name.to_owned(), source })?;
     Ok(Verified {
         name: name.to_owned(),
         instructions: info.verified_instruction_count().unwrap_or(0),

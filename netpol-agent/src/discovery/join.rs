@@ -42,6 +42,8 @@ pub struct Read<'a> {
     pub known: &'a BTreeMap<u32, LocalPod>,
     /// Interfaces to leave alone.
     pub excluded: &'a GlobSet,
+    /// The XDP program that is ours: it redirects nothing.
+    pub own_xdp: Option<u32>,
 }
 
 /// How an entry of the cache and an interface fit together.
@@ -66,7 +68,8 @@ impl Read<'_> {
         self.add_unnamed(&mut discovered);
         for local in discovered.pods.values() {
             let xdp = self.links.get(&local.ifindex).and_then(|link| link.xdp);
-            discovered.unenforced.extend(xdp.map(|id| Unenforced {
+            let foreign = xdp.filter(|id| Some(*id) != self.own_xdp);
+            discovered.unenforced.extend(foreign.map(|id| Unenforced {
                 pod: local.name(),
                 interface: local.interface.clone(),
                 cause: Cause::Xdp,

@@ -3,18 +3,25 @@
 
 use std::collections::BTreeMap;
 
-use futures::{StreamExt as _, TryStreamExt as _};
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use rtnetlink::{
-    Handle,
+    Handle, MulticastGroup, new_multicast_connection,
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
         link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp},
         nsid::{NsidAttribute, NsidMessage},
     },
+    sys::{AsyncSocket as _, SocketAddr},
 };
+use tracing::debug;
 
 use super::addresses::{self, Own};
+
+/// Room for the kernel's events: some thousand of them.
+const EVENTS_BYTES: usize = 4 << 20;
 
 /// What kind of interface, as far as it matters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +131,21 @@ pub fn event(message: &NetlinkMessage<RouteNetlinkMessage>) -> Event {
         }
         _ => Event::Nothing,
     }
+}
+
+/// What the kernel says by itself, from now on.
+///
+/// # Errors
+/// When there is no netlink.
+pub fn listen(
+    groups: &[MulticastGroup],
+) -> anyhow::Result<UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>> {
+    let (mut connection, _, messages) = new_multicast_connection(groups).context("cannot open netlink")?;
+    if let Err(error) = setsockopt(connection.socket_mut().socket_mut(), RcvBufForce, &EVENTS_BYTES) {
+        debug!(%error, "the kernel's events find little room");
+    }
+    tokio::spawn(connection);
+    Ok(messages)
 }
 
 /// All interfaces, by index.

@@ -13,10 +13,8 @@ use std::{
 use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _};
 use globset::{Glob, GlobSet, GlobSetBuilder};
-use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use rtnetlink::{
-    Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection,
-    packet_route::nsid::NsidAttribute, sys::AsyncSocket as _,
+    Handle, MulticastGroup, new_connection_with_strict_check, packet_route::nsid::NsidAttribute,
 };
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -39,8 +37,6 @@ const IDLE: Duration = Duration::from_secs(10);
 const FIRST_SEARCH: Duration = Duration::from_millis(100);
 /// And how long at most until they are again.
 const LAST_SEARCH: Duration = Duration::from_secs(1);
-/// Room for the kernel's events: some thousand of them.
-const EVENTS_BYTES: usize = 4 << 20;
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -55,12 +51,23 @@ pub struct Places {
     pub excluded: Vec<String>,
 }
 
+impl Places {
+    pub(super) fn sandbox_names(&self) -> anyhow::Result<GlobSet> {
+        globs(&self.names, "--sandbox-namespace")
+    }
+
+    pub(super) fn excluded_interfaces(&self) -> anyhow::Result<GlobSet> {
+        globs(&self.excluded, "--exclude-interface")
+    }
+}
+
 /// The ways that need nothing but the host: libcni's cache, netlink, cgroups.
 #[derive(Debug)]
 pub struct Local {
     places: Places,
     names: GlobSet,
     excluded: GlobSet,
+    own_xdp: Option<u32>,
 }
 
 impl Local {
@@ -69,9 +76,14 @@ impl Local {
     /// # Errors
     /// When a pattern is none.
     pub fn new(places: Places) -> anyhow::Result<Self> {
-        let names = globs(&places.names, "--sandbox-namespace")?;
-        let excluded = globs(&places.excluded, "--exclude-interface")?;
-        Ok(Self { places, names, excluded })
+        let (names, excluded) = (places.sandbox_names()?, places.excluded_interfaces()?);
+        Ok(Self { places, names, excluded, own_xdp: None })
+    }
+
+    /// The XDP program with this id is ours.
+    #[must_use]
+    pub fn with_own_xdp(self, program: u32) -> Self {
+        Self { own_xdp: Some(program), ..self }
     }
 }
 
@@ -107,6 +119,7 @@ struct Seen {
     behind: BTreeMap<u32, Behind>,
     pods: BTreeMap<u32, LocalPod>,
     excluded: GlobSet,
+    own_xdp: Option<u32>,
     /// Where an interface leads, or what the cache names, has changed.
     look: bool,
 }
@@ -169,6 +182,7 @@ impl Seen {
             behind: &self.behind,
             known: &self.pods,
             excluded: &self.excluded,
+            own_xdp: self.own_xdp,
         };
         let mut discovered = read.join();
         discovered.addresses = addresses::of_host(&self.addresses, &self.links);
@@ -218,16 +232,8 @@ async fn addresses_behind(handle: &Handle, link: &Link) -> Vec<std::net::IpAddr>
 impl Local {
     async fn follow(&self, deliver: &mut dyn FnMut(Discovered) -> bool) -> anyhow::Result<()> {
         // Watched before anything is read: nothing that happens in between is missed.
-        let (mut connection, _, mut messages) = new_multicast_connection(&[
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-        ])
-        .context("cannot open netlink")?;
-        if let Err(error) = setsockopt(connection.socket_mut().socket_mut(), RcvBufForce, &EVENTS_BYTES) {
-            debug!(%error, "the kernel's events find little room");
-        }
-        tokio::spawn(connection);
+        let mut messages =
+            links::listen(&[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])?;
         let (changed, mut changes) = mpsc::unbounded_channel();
         folder::watch(&self.places.cache, changed)?;
         // Questions have a connection of their own: lost events must not take answers along.
@@ -242,6 +248,7 @@ impl Local {
             behind: BTreeMap::new(),
             pods: BTreeMap::new(),
             excluded: self.excluded.clone(),
+            own_xdp: self.own_xdp,
             look: true,
         };
         let mut last: Option<Discovered> = None;

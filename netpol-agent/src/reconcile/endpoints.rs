@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Duration,
 };
 
 use netpol_policy::{
@@ -18,6 +19,10 @@ use crate::{
     datapath::Surroundings,
     discovery::{Discovered, LocalPod, Owner},
 };
+
+/// For how long an interface is left to its gate alone. Most pods are known by then, and those that nothing isolates are
+/// never hooked in vain.
+const GATE_ALONE: Duration = Duration::from_millis(300);
 
 /// An endpoint as the engine was told of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,19 +92,20 @@ impl<D: Datapath> Reconciler<D> {
     }
 
     /// Tells the engine of every endpoint that has come, changed or gone.
-    pub(super) fn tell_endpoints(&mut self) {
+    pub(super) fn tell_endpoints(&mut self, now: Duration) {
         let Some(discovered) = self.discovered.take() else { return };
         self.engine.set_host_addresses(discovered.addresses.clone());
         let resolved = self.resolve(&discovered);
         let is_known = |local: &&LocalPod| resolved.get(&local.ifindex).is_some_and(|r| r.known);
         if !self.settled {
-            // There before us, of a pod that nobody knows, and not hooked by an earlier agent: closing it could cut
-            // off what has nothing to do with the cluster.
+            // There before us, of a pod that nobody knows, and neither hooked nor closed by an earlier agent: closing it
+            // could cut off what has nothing to do with the cluster.
             let unknown =
                 discovered.pods.values().filter(|local| !is_known(local)).map(|local| local.ifindex);
             self.strangers = unknown
                 .chain(discovered.waiting.keys().copied())
                 .filter(|ifindex| self.old.contains(ifindex) && !self.inherited.contains(ifindex))
+                .filter(|ifindex| !self.datapath.is_gated(*ifindex))
                 .collect();
         }
         for local in discovered.pods.values().filter(is_known) {
@@ -151,8 +157,13 @@ impl<D: Datapath> Reconciler<D> {
                 tags_allowed: false,
             });
         }
+        let known: BTreeSet<u32> =
+            discovered.pods.values().filter(is_known).map(|local| local.ifindex).collect();
+        self.gated.retain(|ifindex, _| name_of(&discovered, *ifindex).is_some() && !known.contains(ifindex));
         for local in wanted {
-            self.tell_endpoint(local);
+            if known.contains(&local.ifindex) || !self.waits_at_gate(local.ifindex, now) {
+                self.tell_endpoint(local);
+            }
         }
         let surroundings = discovered.pods.values().map(|local| {
             let around = Surroundings { namespace: local.namespace.clone(), bridged: local.bridge.is_some() };
@@ -161,6 +172,18 @@ impl<D: Datapath> Reconciler<D> {
         self.datapath.set_surroundings(surroundings.collect());
         self.discovered = Some(discovered);
         self.resolved = resolved;
+    }
+
+    /// Whether the gate alone keeps an interface closed for the time being, since its pod may soon be known.
+    fn waits_at_gate(&mut self, ifindex: u32, now: Duration) -> bool {
+        if self.endpoints.contains_key(&ifindex) || !self.datapath.is_gated(ifindex) {
+            return false;
+        }
+        let until = *self.gated.entry(ifindex).or_insert(now + GATE_ALONE);
+        if until <= now {
+            self.gated.remove(&ifindex);
+        }
+        until > now
     }
 
     fn tell_endpoint(&mut self, local: LocalEndpoint) {
@@ -205,7 +228,7 @@ impl<D: Datapath> Reconciler<D> {
             if self.open.contains(&ifindex) || self.failed_hooks.contains_key(&endpoint.slot) {
                 continue;
             }
-            match self.datapath.open_gate(endpoint.slot, ifindex) {
+            match self.datapath.open_gate(ifindex) {
                 Ok(()) => drop(self.open.insert(ifindex)),
                 Err(error) => {
                     warn!(interface = %endpoint.local.ifname, "cannot open a new interface: {error}");

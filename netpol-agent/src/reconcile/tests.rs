@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    datapath::{Hook, first_packet},
+    datapath::{Counters, Hook, Meeting, Met, Surroundings, TakenOver, first_packet},
     discovery::{Bridge, LocalPod, Owner},
 };
 
@@ -24,6 +24,8 @@ struct Kernel {
     /// What its tables hold.
     tables: Mirror,
     bridges: Vec<(u32, bool)>,
+    /// Interfaces that a gate closes.
+    gates: BTreeSet<u32>,
     /// Interfaces whose gates were taken off.
     opened: Vec<u32>,
     refuses: Option<fn(&TableOp) -> bool>,
@@ -53,9 +55,15 @@ impl Datapath for Fake {
         Ok(())
     }
 
-    fn open_gate(&mut self, _slot: u32, ifindex: u32) -> Result<(), String> {
-        self.0.borrow_mut().opened.push(ifindex);
+    fn open_gate(&mut self, ifindex: u32) -> Result<(), String> {
+        let mut kernel = self.0.borrow_mut();
+        kernel.gates.remove(&ifindex);
+        kernel.opened.push(ifindex);
         Ok(())
+    }
+
+    fn is_gated(&self, ifindex: u32) -> bool {
+        self.0.borrow().gates.contains(&ifindex)
     }
 
     fn counters(&self) -> Result<Counters, String> {
@@ -385,6 +393,56 @@ fn a_gate_is_opened_once_and_never_before_the_endpoint_is_hooked() {
     given.kernel.0.borrow_mut().refuses = None;
     given.passes(Duration::from_secs(2)).settles();
     assert_eq!(given.kernel.0.borrow().opened, [6, 5]);
+}
+
+#[test]
+fn a_gate_alone_closes_an_interface_whose_pod_may_soon_be_known() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), pod("b", 6), deny()])).finds(&[("b", 6)]).settles();
+    given.applied();
+    given.kernel.0.borrow_mut().gates.extend([5, 7]);
+    let mut discovered = given.reconciler.discovered.clone().unwrap();
+    discovered.waiting.extend([(5, "veth5".to_owned()), (7, "veth7".to_owned())]);
+    given.reconciler.take_interfaces(discovered);
+    given.settles();
+    assert!(given.applied().is_empty(), "nothing is hooked for pods that are not known");
+    assert!(given.reconciler.deadline().unwrap() <= given.now + Duration::from_millis(300));
+    let mut discovered = given.reconciler.discovered.clone().unwrap();
+    discovered.waiting.remove(&5);
+    given.finds(&[("a", 5), ("b", 6)]);
+    given.reconciler.discovered.as_mut().unwrap().waiting = discovered.waiting;
+    given.settles();
+    let expected = [(6, HookLevel::SourceCheck), (5, HookLevel::Full)];
+    assert_eq!(hooks(&given.applied()), expected, "it is known, and isolated");
+    assert_eq!(given.kernel.0.borrow().gates, BTreeSet::from([7]));
+    given.passes(Duration::from_millis(300));
+    assert_eq!(
+        hooks(&given.applied()),
+        [(7, HookLevel::Full)],
+        "what is not known by then is closed both ways"
+    );
+}
+
+#[test]
+fn what_an_earlier_agents_gate_closes_is_no_stranger() {
+    let mut given = Given::fresh();
+    given.kernel.0.borrow_mut().gates.insert(5);
+    given.lists(objects(&[pod("b", 6)])).finds(&[("a", 5), ("b", 6)]).settles();
+    assert!(given.reconciler.status(Duration::ZERO).unhooked.is_empty());
+    assert_eq!(given.kernel.0.borrow().opened, [6]);
+    given.says(SourceEvent::Apply(objects(&[pod("a", 5)]).remove(0))).settles();
+    assert_eq!(given.kernel.0.borrow().opened, [6, 5]);
+}
+
+#[test]
+fn a_hook_that_failed_is_forgotten_with_its_interface() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()]));
+    given.kernel.0.borrow_mut().refuses = Some(|op| matches!(op, TableOp::Hook { .. }));
+    given.finds(&[("a", 5)]).settles();
+    assert!(!given.is_ready());
+    given.finds(&[]).settles();
+    assert!(given.is_ready(), "{:?}", given.reconciler.status(Duration::ZERO).not_ready);
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod lives;
 mod network;
 mod remains;
 mod scene;
+mod start;

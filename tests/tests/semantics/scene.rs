@@ -82,8 +82,12 @@ impl Datapath for Written {
         Ok(())
     }
 
-    fn open_gate(&mut self, _: u32, _: u32) -> Result<(), String> {
+    fn open_gate(&mut self, _: u32) -> Result<(), String> {
         Ok(())
+    }
+
+    fn is_gated(&self, _: u32) -> bool {
+        false
     }
 
     fn counters(&self) -> Result<Counters, String> {

@@ -1,9 +1,9 @@
 //! From the first instant: what a pod's processes send before anybody could know the pod.
 //!
-//! On a node, a pod's veth exists 450 ms before the first instruction of its first container; nothing of the pod runs in
-//! its sandbox until then. Here a sender runs in the sandbox before there is an interface at all, so that what the
-//! agent has closed, and when, is seen on the wire. What is asserted is the promise: nothing forbidden that was sent
-//! by the time of a first instruction arrives. What was sent earlier is counted and printed.
+//! Nothing of a pod runs in its sandbox before its CNI plugin has returned and its runtime has made its containers. Here a
+//! sender runs in the sandbox before there is an interface at all, so that what the agent has closed, and when, is seen on
+//! the wire. What is asserted is the promise: nothing forbidden that was sent from the first instruction on arrives. What
+//! was sent earlier is counted and printed.
 
 mod arrivals;
 mod sender;
@@ -13,14 +13,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use netpol_tests::deadline::wait_for;
-use netpol_tests::{Laboratory, Link, Pod, PodSpec, Setup, counted};
+use netpol_tests::{Laboratory, Link, Pod, PodSpec, Setup, Start, counted};
 use serde_json::json;
 
 use self::arrivals::{Arrivals, Tally};
 use self::sender::Sender;
 
-/// From the veth to the first instruction of the first container, as it was seen on a node.
-const FIRST_INSTRUCTION: Duration = Duration::from_millis(450);
 /// From the object to the veth, as it was seen on a node.
 const OBJECT_BEFORE: Duration = Duration::from_millis(340);
 /// For how long a pod goes on sending after its first instruction.
@@ -53,6 +51,8 @@ struct Seen {
     early: usize,
     /// How long after its veth began to be made the last of those was sent.
     latest: Duration,
+    /// The shortest time from there to a first instruction.
+    shortest: Option<Duration>,
 }
 
 struct Scene {
@@ -104,14 +104,13 @@ impl Scene {
         self.forbidden.begin();
         let senders: Result<Vec<Sender>> =
             pods.iter().map(|pod| Sender::start(pod, &self.places, epoch)).collect();
-        let begun = self.lab.connect_together(&pods)?;
+        let started = self.lab.connect_together(&pods)?;
         if object == Object::After {
             for pod in &pods {
                 self.lab.announce_pod(pod)?;
             }
         }
-        let last = begun.iter().max().copied().unwrap_or(epoch);
-        thread::sleep((last + FIRST_INSTRUCTION + SENDS).saturating_duration_since(Instant::now()));
+        thread::sleep(SENDS);
         for pod in &pods {
             if object != Object::Never {
                 let arrived = || self.allowed.of(pod).is_complete().then_some(());
@@ -128,12 +127,11 @@ impl Scene {
         drop(senders);
         // What is being hooked is hooked before it goes.
         self.lab.settle()?;
-        for (pod, begun) in pods.iter().zip(begun) {
-            let first = begun.saturating_duration_since(epoch) + FIRST_INSTRUCTION;
-            seen.count(&self.forbidden.of(pod), first);
+        for (pod, start) in pods.iter().zip(&started) {
+            seen.count(&self.forbidden.of(pod), start, epoch);
             if object == Object::Never {
                 // Nobody knows what it may do, so it may do nothing.
-                seen.count(&self.allowed.of(pod), first);
+                seen.count(&self.allowed.of(pod), start, epoch);
             }
         }
         seen.starts += pods.len();
@@ -148,24 +146,29 @@ impl Scene {
 }
 
 impl Seen {
-    fn count(&mut self, tally: &Tally, first: Duration) {
+    /// Takes in what has arrived of a pod; `epoch`: what the packets' times are reckoned from.
+    fn count(&mut self, tally: &Tally, start: &Start, epoch: Instant) {
+        let begun = start.begun.saturating_duration_since(epoch);
+        let first = start.first.saturating_duration_since(epoch);
+        self.shortest = Some(self.shortest.map_or(first - begun, |shortest| shortest.min(first - begun)));
         for sent in &tally.sent {
             if *sent >= first {
                 self.leaked += 1;
             } else {
                 self.early += 1;
-                self.latest = self.latest.max(*sent + FIRST_INSTRUCTION - first);
+                self.latest = self.latest.max(sent.saturating_sub(begun));
             }
         }
     }
 
     fn say(&self) {
         println!(
-            "{} starts: {} forbidden packets were sent before the first instruction and arrived, the last of them {} ms after \
-             its pod's interfaces began to be made",
+            "{} starts: {} forbidden packets arrived that were sent before the first instruction, the last of them {} ms after \
+             its pod's interfaces began to be made; the first instruction came after {} ms at least",
             self.starts,
             self.early,
-            self.latest.as_millis()
+            self.latest.as_millis(),
+            self.shortest.unwrap_or_default().as_millis(),
         );
     }
 }

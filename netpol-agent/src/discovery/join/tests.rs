@@ -66,6 +66,7 @@ impl Node {
             behind: &self.behind,
             known: &self.known,
             excluded: &self.excluded,
+            own_xdp: Some(6),
         };
         read.join()
     }
@@ -247,4 +248,6 @@ fn an_xdp_program_on_a_pods_interface_is_said() {
     assert!(node.join().unenforced.is_empty());
     node.links.get_mut(&2).unwrap().xdp = Some(5);
     assert_eq!(causes(&node.join()), [("a".to_owned(), Cause::Xdp)]);
+    node.links.get_mut(&2).unwrap().xdp = Some(6);
+    assert!(node.join().unenforced.is_empty(), "our own gate");
 }
