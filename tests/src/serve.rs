@@ -50,7 +50,10 @@ impl Drop for Server {
 }
 
 /// A listener on a port of every address of a namespace, both families.
-fn listener(namespace: &Namespace, port: u16) -> Result<TcpListener> {
+///
+/// # Errors
+/// When the port is taken.
+pub fn listener(namespace: &Namespace, port: u16) -> Result<TcpListener> {
     let open = || -> std::io::Result<TcpListener> {
         let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
         socket.set_only_v6(false)?;

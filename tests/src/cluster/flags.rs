@@ -14,6 +14,15 @@ pub(super) const ETCD: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Add
 /// The API server's port, inside the control plane's network namespace.
 pub(super) const PORT: u16 = 6443;
 
+/// What the controller manager and the scheduler are told alike: each is the only one of its kind, and is not to be slowed down.
+const ONLY_ONE: [&str; 5] = [
+    "--bind-address=127.0.0.1",
+    "--leader-elect=false",
+    "--kube-api-qps=200",
+    "--kube-api-burst=400",
+    "--profiling=false",
+];
+
 /// etcd, its data in a folder. It writes nothing through to the disk: what it holds goes with the cluster.
 pub(super) fn etcd(data: &Path) -> Result<Command> {
     let mut command = Command::new(binaries::find("etcd")?);
@@ -44,25 +53,18 @@ pub(super) fn controller_manager(credentials: &Credentials, pods: &[String]) -> 
             &format!("--cluster-cidr={}", pods.join(",")),
             "--allocate-node-cidrs=false",
             "--use-service-account-credentials=true",
-            "--bind-address=127.0.0.1",
-            "--leader-elect=false",
-            "--kube-api-qps=200",
-            "--kube-api-burst=400",
-            "--profiling=false",
-        ]);
+        ])
+        .args(ONLY_ONE);
     Ok(command)
 }
 
 /// The scheduler.
 pub(super) fn scheduler(credentials: &Credentials) -> Result<Command> {
     let mut command = Command::new(binaries::find("kube-scheduler")?);
-    command.arg("--kubeconfig").arg(credentials.kubeconfig_file(&User::component("kube-scheduler"))).args([
-        "--bind-address=127.0.0.1",
-        "--leader-elect=false",
-        "--kube-api-qps=200",
-        "--kube-api-burst=400",
-        "--profiling=false",
-    ]);
+    command
+        .arg("--kubeconfig")
+        .arg(credentials.kubeconfig_file(&User::component("kube-scheduler")))
+        .args(ONLY_ONE);
     Ok(command)
 }
 

@@ -106,8 +106,10 @@ fn with_an_internal_policy_of_local_only_the_nodes_own_backends_count() -> Resul
     let far = both(&sockets(&scene.service("far", None, &fields)?, FRONT));
     scene.reaches("client", "near", &vip)?;
     if scene.cluster.nodes().len() > 1 {
-        // kube-proxy drops it, without any policy.
-        scene.is_dropped("client", &far)?;
+        // kube-proxy drops it, without any policy, once it knows the Service.
+        netpol_tests::deadline::wait_for("kube-proxy drops what has no backend here", PATIENCE, || {
+            scene.is_dropped("client", &far).ok()
+        })?;
     }
     // That the far one is denied does not matter: the proxy never leads there.
     scene.policy("client", &egress_of("client", &json!([{"to": app("near"), "ports": ports(ALLOWED)}])))?;

@@ -1,14 +1,13 @@
 //! Requests over one connection, and connections with one request each; one byte there and one back.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE};
 use netpol_tests::{Namespace, Outcome, Pod};
-use socket2::{Domain, Socket, Type};
 
 /// Where requests over one connection go.
 pub(super) const EXCHANGE_PORT: u16 = 7000;
@@ -94,15 +93,7 @@ fn connect(client: &Namespace, server: &Pod) -> Result<[TcpStream; 2]> {
 
 /// Serves a port for as long as the process lives: one thread for those that are short, and one for each that stays.
 fn serve(server: &Pod, port: u16) -> Result<()> {
-    let open = || -> std::io::Result<TcpListener> {
-        let socket = Socket::new(Domain::IPV6, Type::STREAM, None)?;
-        socket.set_only_v6(false)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port).into())?;
-        socket.listen(1024)?;
-        Ok(socket.into())
-    };
-    let listener = server.run(open)?.with_context(|| format!("cannot listen on TCP {port}"))?;
+    let listener = netpol_tests::serve::listener(server, port)?;
     let stays = port == EXCHANGE_PORT;
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
