@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use crate::etcd::Etcd;
-pub use agent::Agent;
-pub(crate) use agent::{binary as agent_binary, keep_capabilities};
+pub(crate) use agent::keep_capabilities;
+pub use agent::{Agent, binary as agent_binary};
 use claim::Claim;
 pub use namespace::Namespace;
 pub use network::Link;

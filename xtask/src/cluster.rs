@@ -9,7 +9,7 @@ use anyhow::Result;
 use crate::setup::{self, Needs, Ready, kubernetes::Extent};
 use crate::{build, process, project};
 
-/// A real Kubernetes on this machine, without Docker: `up`, `down`, `status`, `kubectl`, `load-image`
+/// A real Kubernetes on this machine, without Docker: `up`, `down`, `status`, `kubectl`, `netpol`, `load-image`
 ///
 /// Finds or installs what is missing first: the first time Kubernetes is compiled from Go modules, which takes some ten
 /// minutes. Every argument is given on as it is (`cargo xtask cluster -- --help` lists them). Nothing touches the machine's own

@@ -148,6 +148,36 @@ impl Agents {
         self.0.netpol(node, arguments)
     }
 
+    /// Another command of netpol against the agent that runs on a node, whoever started it, by the agent's own program.
+    ///
+    /// # Errors
+    /// When no agent runs there.
+    pub fn command(node: &Node) -> Result<Command> {
+        let agent = node.other_part(PART).pid().with_context(|| {
+            format!("no agent runs on {}: `cargo xtask demo --cluster --keep` leaves one there", node.name())
+        })?;
+        let program = std::fs::read_link(format!("/proc/{agent}/exe"))
+            .with_context(|| format!("cannot tell what program the agent of {} is", node.name()))?;
+        let mut command = Command::new(program);
+        node.enter(&mut command)?;
+        Ok(command)
+    }
+
+    /// Ends the agents of a cluster, whoever started them, and removes what they have on the nodes and in the API server.
+    ///
+    /// # Errors
+    /// When something of it cannot be removed.
+    pub fn end_all(cluster: &Cluster) -> Result<()> {
+        cluster.kubectl(&["delete", "namespace", MARKS, "--ignore-not-found"])?;
+        let running = Running {
+            cluster: cluster.clone(),
+            binary: crate::laboratory::agent_binary()?,
+            flags: Vec::new(),
+        };
+        cluster.nodes().iter().try_for_each(|node| running.remove(node))?;
+        cluster.kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], RIGHTS).map(drop)
+    }
+
     /// What `netpol status -o json` says.
     ///
     /// # Errors

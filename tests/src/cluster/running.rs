@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::binaries;
 use super::credentials::{Credentials, User};
+use super::foreign::Foreign;
 use super::node::Node;
 use super::options::Options;
 use super::part::{Part, PartHandle};
@@ -44,6 +45,12 @@ impl Cluster {
     /// When it does not run.
     pub fn named(name: &str) -> Result<Self> {
         let state = State::of(name)?;
+        if let Some(foreign) = Foreign::named(name)? {
+            return Err(foreign.refusal(
+                "what starts agents or other programs on nodes",
+                "take one that `cargo xtask cluster up` makes; `status` and `kubectl` work on this one",
+            ));
+        }
         if !state.is_alive() || !state.ready().exists() {
             bail!("no cluster {name} is up: `cargo xtask cluster up --name {name}` makes it");
         }

@@ -108,6 +108,23 @@ impl State {
         self.folder.join("ready")
     }
 
+    fn foreign_file(&self) -> PathBuf {
+        self.folder.join("foreign")
+    }
+
+    /// The kubeconfig of a cluster that was not made here.
+    pub(super) fn foreign(&self) -> Option<PathBuf> {
+        fs::read_to_string(self.foreign_file()).ok().map(PathBuf::from)
+    }
+
+    /// Keeps the kubeconfig of a cluster that was not made here.
+    pub(super) fn note_foreign(&self, kubeconfig: &Path) -> Result<()> {
+        let path = kubeconfig.to_str().context("the path of a kubeconfig must be UTF-8")?;
+        fs::create_dir_all(&self.folder)
+            .and_then(|()| fs::write(self.foreign_file(), path))
+            .with_context(|| format!("cannot write {}", self.foreign_file().display()))
+    }
+
     pub(super) fn options(&self) -> Result<Options> {
         let path = self.folder.join("options.json");
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -51,6 +51,13 @@ pub fn up(options: &Options, said: &(dyn Fn(Duration, &str) + Sync)) -> Result<M
         binaries::find(program)?;
     }
     let state = State::of(&options.name)?;
+    if let Some(foreign) = state.foreign() {
+        bail!(
+            "cluster {0} is the one of {1}, which was not made here: `down --name {0}` forgets it, or give another --name",
+            options.name,
+            foreign.display()
+        );
+    }
     if state.is_alive() && !state.is_abandoned() {
         return already(state, options);
     }
@@ -97,10 +104,11 @@ pub fn down(name: &str) -> Result<bool> {
     Ok(there)
 }
 
-/// The names of every cluster that left something, with whether it lives.
+/// The names of every cluster that left something, with whether it lives; of one that was not made here that is not asked.
 #[must_use]
 pub fn all() -> Vec<(String, bool)> {
-    let alive = |name: &String| State::of(name).is_ok_and(|state| state.is_alive());
+    let alive =
+        |name: &String| State::of(name).is_ok_and(|state| state.is_alive() || state.foreign().is_some());
     State::all().into_iter().map(|name| (name.clone(), alive(&name))).collect()
 }
 

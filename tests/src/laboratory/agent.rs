@@ -41,7 +41,10 @@ pub struct Agent {
 }
 
 /// The binary: `NETPOL_BIN`, or what cargo has built beside this program.
-pub(crate) fn binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("NETPOL_BIN") {
         return fs::canonicalize(&path).with_context(|| format!("NETPOL_BIN names {}", path.display()));
     }

@@ -2,7 +2,9 @@
 
 mod cluster;
 mod conformance;
+mod demo;
 mod faults;
+mod foreign;
 mod lives;
 mod network;
 mod remains;

@@ -129,3 +129,21 @@ fn everything_dies_with_the_anchor_and_down_removes_the_rest() -> Result<()> {
     ensure!(machine()? == before, "{:?}, before {before:?}", machine()?);
     Ok(())
 }
+
+#[test]
+#[ignore = "needs a cluster"]
+fn a_demo_that_is_interrupted_while_it_makes_its_cluster_takes_that_down() -> Result<()> {
+    let _guard = cluster::exclusive();
+    let (name, before) = ("interrupted", machine()?);
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_netpol-demo"));
+    demo.arg("--cluster").env("NETPOL_CLUSTER", name).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut demo = demo.spawn().context("cannot start the demo")?;
+    let containerd = format!("{}/node-1/containerd.pid", state(name));
+    wait_for("containerd runs", SOON, || Path::new(&containerd).exists().then_some(()))?;
+    kill(Pid::from_raw(demo.id().cast_signed()), Signal::SIGTERM)?;
+    let status = wait_for("the demo ends", SOON, || demo.try_wait().ok().flatten())?;
+    ensure!(status.code() == Some(128 + Signal::SIGTERM as i32), "the demo ended with {status}");
+    ensure!(remains(name)?.is_empty(), "{:#?}", remains(name)?);
+    ensure!(machine()? == before, "{:?}, before {before:?}", machine()?);
+    Ok(())
+}

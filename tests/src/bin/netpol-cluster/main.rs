@@ -5,14 +5,14 @@ mod status;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Parser as _, Subcommand};
 use netpol_tests::cluster::up::{self, Made};
-use netpol_tests::cluster::{Cluster, Cni, Family, Options, Proxy};
+use netpol_tests::cluster::{Agents, Cluster, Cni, Family, Foreign, Options, Proxy};
 
 /// A real Kubernetes on this machine, without Docker
 ///
@@ -34,10 +34,14 @@ struct Name {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a cluster, and wait until its nodes and its DNS are ready
+    /// Make a cluster, and wait until its nodes and its DNS are ready; or take one that is there
     Up {
         #[command(flatten)]
         name: Name,
+        /// Take the cluster of this kubeconfig (kind, k3s, any other) instead of making one: `status` and `kubectl` work on it
+        /// under its name, `down` forgets it, and nothing is changed there
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "proxy", "cni", "family"])]
+        kubeconfig: Option<PathBuf>,
         /// How many nodes
         #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=20))]
         nodes: u8,
@@ -72,6 +76,17 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<OsString>,
     },
+    /// Run a command of netpol against the agent of a node
+    Netpol {
+        #[command(flatten)]
+        name: Name,
+        /// Which node; the first one when nothing is said
+        #[arg(long)]
+        node: Option<String>,
+        /// What netpol is given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        rest: Vec<OsString>,
+    },
     /// Give image archives, as `docker save` writes them, to every node
     LoadImage {
         #[command(flatten)]
@@ -100,7 +115,8 @@ fn main() -> ExitCode {
 
 fn run(action: Action) -> Result<ExitCode> {
     match action {
-        Action::Up { name, nodes, proxy, cni, family } => {
+        Action::Up { name, kubeconfig: Some(kubeconfig), .. } => take(&name.name, &kubeconfig)?,
+        Action::Up { name, kubeconfig: None, nodes, proxy, cni, family } => {
             return up(&Options { name: name.name, nodes, proxy, cni, family });
         }
         Action::Down { name, all } => {
@@ -115,11 +131,24 @@ fn run(action: Action) -> Result<ExitCode> {
         }
         Action::Status { name } => return status::show(&name.name),
         Action::Kubectl { name, rest } => {
-            let cluster = Cluster::named(&name.name)?;
-            let mut kubectl = cluster.kubectl_command(&[])?;
+            let mut kubectl = match Foreign::named(&name.name)? {
+                Some(foreign) => foreign.kubectl_command(&[])?,
+                None => Cluster::named(&name.name)?.kubectl_command(&[])?,
+            };
             return Err(kubectl.args(rest).exec().into());
         }
+        Action::Netpol { name, node, rest } => {
+            let cluster = Cluster::named(&name.name)?;
+            let node = node.map_or(Ok(&cluster.nodes()[0]), |node| cluster.node(&node))?;
+            return Err(Agents::command(node)?.args(rest).exec().into());
+        }
         Action::LoadImage { name, archives } => {
+            if let Some(foreign) = Foreign::named(&name.name)? {
+                return Err(foreign.refusal(
+                    "load-image",
+                    "its nodes take images by its own tool, such as `kind load image-archive FILE` or `k3s ctr images import FILE`",
+                ));
+            }
             let cluster = Cluster::named(&name.name)?;
             for archive in archives {
                 let start = Instant::now();
@@ -152,9 +181,24 @@ fn up(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Takes a cluster that is there.
+fn take(name: &str, kubeconfig: &Path) -> Result<()> {
+    let foreign = Foreign::take(name, kubeconfig)?;
+    print!(
+        "cluster {name} is the one of {}\n{}",
+        foreign.kubeconfig().display(),
+        foreign.kubectl(&["version"])?
+    );
+    println!("`status` and `kubectl` work on it; agents cannot be started on its nodes from here");
+    Ok(())
+}
+
 fn down(name: &str) -> Result<()> {
     let start = Instant::now();
-    if up::down(name)? {
+    if Foreign::named(name)?.is_some() {
+        up::down(name)?;
+        println!("cluster {name} is forgotten; nothing in it was touched");
+    } else if up::down(name)? {
         println!("cluster {name} is removed ({:.1} s)", start.elapsed().as_secs_f64());
     } else {
         println!("there is no cluster {name}");

@@ -3,10 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use netpol_tests::cluster::{Cluster, NodePart, Part, PartHandle, up};
+use netpol_tests::cluster::{Cluster, Foreign, NodePart, Part, PartHandle, up};
 
 /// Shows the parts; fails when the cluster is not up.
 pub(crate) fn show(name: &str) -> Result<ExitCode> {
+    if let Some(foreign) = Foreign::named(name)? {
+        println!("cluster {name}: not made here, kubeconfig {}", foreign.kubeconfig().display());
+        print!("{}", foreign.kubectl(&["version"])?);
+        print!("{}", foreign.kubectl(&["get", "nodes,pods", "--all-namespaces", "--output=wide"])?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let cluster = match Cluster::named(name) {
         Ok(cluster) => cluster,
         Err(error) => {

@@ -8,13 +8,14 @@ mod objects;
 mod outside;
 mod reader;
 mod shell;
+mod watched;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Output;
 use std::time::{Duration, Instant};
-use std::{env, fmt};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use netpol_tests::Outcome;
@@ -28,6 +29,7 @@ use outside::Outside;
 use shell::Shell;
 
 pub(crate) use keep::keep;
+pub(crate) use watched::run as run_watched;
 
 /// How long pods may take until they are ready, on a machine that is busy.
 const READY: Duration = Duration::from_secs(120);
@@ -64,7 +66,7 @@ struct Running {
     addresses: Vec<IpAddr>,
 }
 
-/// The example on a cluster. Its namespaces, its agents and the world outside go when it is dropped.
+/// The example on a cluster. What it has made there, whoever watches it takes away.
 pub(crate) struct OnCluster {
     pub(crate) cluster: Cluster,
     agents: Option<Agents>,
@@ -125,8 +127,8 @@ impl OnCluster {
                 );
             }
         }
-        // Those that an interrupted demo has left.
-        self.delete_namespaces(true)?;
+        // Those that a demo has left which was killed with whoever watched it.
+        delete_namespaces(&self.cluster, true)?;
         self.shell().apply("the example's namespaces", &self.example.namespace_objects())?;
         for name in &names {
             wait_for(&format!("the account of namespace {name} is there"), READY, || {
@@ -134,11 +136,6 @@ impl OnCluster {
             })?;
         }
         Ok(())
-    }
-
-    fn delete_namespaces(&self, wait: bool) -> Result<()> {
-        let (mine, wait) = (format!("{}=true", objects::MARK), format!("--wait={wait}"));
-        self.cluster.kubectl(&["delete", "namespace", "-l", &mine, &wait]).map(drop)
     }
 
     /// Starts an agent on each node.
@@ -281,46 +278,10 @@ impl Stage for OnCluster {
     }
 }
 
-impl Drop for OnCluster {
-    fn drop(&mut self) {
-        let start = Instant::now();
-        match self.delete_namespaces(true) {
-            Ok(()) => {
-                let took = start.elapsed().as_secs_f64();
-                println!("the example is gone from the cluster, and so are the agents ({took:.1} s)");
-            }
-            Err(error) => eprintln!("netpol-demo: the demo's namespaces could not be deleted: {error:#}"),
-        }
-    }
-}
-
-/// The cluster that runs, or a new one.
-pub(crate) fn find() -> Result<Cluster> {
-    if let Ok(cluster) = Cluster::running() {
-        println!("cluster {} runs: {}", cluster.options().name, cluster.options());
-        return Ok(cluster);
-    }
-    println!("no cluster runs; one is made now, which stays up afterwards:");
-    // It takes the name from where we do.
-    let status = Command::new(program()?)
-        .arg("up")
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot start netpol-cluster")?;
-    ensure!(status.success(), "no cluster to show anything on: `netpol-cluster up` failed ({status})");
-    println!();
-    Cluster::running()
-}
-
-/// `netpol-cluster`: `NETPOL_CLUSTER_BIN`, or what cargo has built beside this program.
-fn program() -> Result<PathBuf> {
-    if let Some(path) = env::var_os("NETPOL_CLUSTER_BIN") {
-        return Ok(path.into());
-    }
-    let own = env::current_exe().context("cannot tell where this program is")?;
-    let beside = own.with_file_name("netpol-cluster");
-    ensure!(beside.is_file(), "no netpol-cluster beside this program: run `cargo xtask demo --cluster`");
-    Ok(beside)
+/// Deletes the namespaces of the example, and waits until they are gone if asked to.
+fn delete_namespaces(cluster: &Cluster, wait: bool) -> Result<()> {
+    let (mine, wait) = (format!("{}=true", objects::MARK), format!("--wait={wait}"));
+    cluster.kubectl(&["delete", "namespace", "-l", &mine, &wait]).map(drop)
 }
 
 fn of_family(addresses: &[IpAddr], family: Family) -> Result<IpAddr> {

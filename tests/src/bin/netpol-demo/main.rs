@@ -19,19 +19,23 @@ use clap::Parser as _;
 use cluster::{OnCluster, Placement};
 use matrix::Seen;
 use netpol_tests::Link;
+use netpol_tests::cluster::Cluster;
 use networks::Networks;
 use stage::Stage as _;
 
 /// See the reference policies enforced on real packets between network namespaces, or between the pods of a cluster
 ///
 /// Exits with 0 when everything was as expected, with 1 when something differed, with 2 when the demo could not be
-/// run. Leaves nothing behind, in a laboratory also when it is interrupted. Needs root.
+/// run. Leaves nothing behind, also when it is interrupted. Needs root.
 #[derive(Debug, clap::Parser)]
 struct Arguments {
     /// On a real cluster: the one that NETPOL_CLUSTER names, or `default`, which is brought up when it does not run and
-    /// stays up afterwards. What an interrupted demo leaves in it is removed by the next one
+    /// stays up afterwards
     #[arg(long, conflicts_with_all = ["control_only", "link"])]
     cluster: bool,
+    /// On the cluster that runs, watched by another process of this program
+    #[arg(long, hide = true, requires = "cluster")]
+    watched: bool,
     /// Leave the laboratory up at the end, with all policies in force, and print commands to play with
     #[arg(long)]
     keep: bool,
@@ -48,9 +52,14 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match if arguments.cluster { on_cluster(&arguments) } else { in_networks(&arguments) } {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
+    let code = |right: bool| u8::from(!right);
+    let outcome = match (arguments.cluster, arguments.watched) {
+        (false, _) => in_networks(&arguments).map(code),
+        (true, true) => on_cluster(&arguments).map(code),
+        (true, false) => cluster::run_watched("--watched"),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("netpol-demo: {error:#}");
             ExitCode::from(2)
@@ -102,7 +111,7 @@ fn in_networks(arguments: &Arguments) -> Result<bool> {
 /// On a cluster, pods on one node and across two: whether everything was as expected.
 fn on_cluster(arguments: &Arguments) -> Result<bool> {
     let start = Instant::now();
-    let mut stage = OnCluster::build(cluster::find()?, &arguments.examples)
+    let mut stage = OnCluster::build(Cluster::running()?, &arguments.examples)
         .context("cannot set the example up on the cluster")?;
     let agent_start = Instant::now();
     step("an agent on each node");
@@ -131,7 +140,7 @@ fn on_cluster(arguments: &Arguments) -> Result<bool> {
     }
     conclude(probes, start, right);
     if arguments.keep {
-        cluster::keep();
+        cluster::keep(&stage.cluster);
     }
     Ok(right)
 }

@@ -16,7 +16,7 @@ pub(super) struct Outside {
 
 impl Outside {
     pub(super) fn build(cluster: &Cluster) -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("netpol-demo-{}", std::process::id()));
+        let folder = folder(std::process::id());
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut outside = Self { servers: Vec::new(), folder };
         let prober = std::env::var_os("NETPOL_PROBER").context(
@@ -61,6 +61,11 @@ impl Outside {
         self.servers.push(command.spawn().with_context(|| format!("cannot start {name}"))?);
         Ok(())
     }
+}
+
+/// Where the demo of this process keeps its files.
+pub(super) fn folder(demo: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("netpol-demo-{demo}"))
 }
 
 impl Drop for Outside {

@@ -4,6 +4,7 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use netpol_tests::Namespace;
 use netpol_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
@@ -30,8 +31,9 @@ impl<'a> Shell<'a> {
     pub(super) fn try_run(&self, arguments: &[&str]) -> Result<Ran> {
         println!("$ kubectl {}", arguments.iter().map(|one| quoted(one)).collect::<Vec<_>>().join(" "));
         let start = Instant::now();
-        let Output { status, stdout, stderr } =
-            self.0.kubectl_command(arguments)?.output().context("cannot start kubectl")?;
+        let mut command = self.0.kubectl_command(arguments)?;
+        Namespace::die_with_thread(&mut command);
+        let Output { status, stdout, stderr } = command.output().context("cannot start kubectl")?;
         let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         print!("{text}");
         if !text.is_empty() && !text.ends_with('\n') {
