@@ -124,6 +124,14 @@ impl Agents {
         self.part(node).kill()
     }
 
+    /// Ends the agent of a node and takes down what it left: nothing is enforced there any more.
+    ///
+    /// # Errors
+    /// When the node does not answer.
+    pub fn uninstall(&self, node: &Node) -> Result<()> {
+        self.0.remove(node)
+    }
+
     /// Kills the agent of a node, starts it again and waits until it is ready.
     ///
     /// # Errors

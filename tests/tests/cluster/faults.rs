@@ -5,3 +5,5 @@ mod node;
 mod scene;
 mod server;
 mod traffic;
+
+pub(crate) use node::NoKubelet;

@@ -119,6 +119,9 @@ impl Scene {
 
     /// More pods.
     pub(super) fn add(&mut self, shapes: &[Shape]) -> Result<()> {
+        if shapes.is_empty() {
+            return self.agents.settled();
+        }
         let items: Vec<Value> = shapes.iter().map(|shape| self.object(shape)).collect();
         self.put(&json!({"apiVersion": "v1", "kind": "List", "items": items}))?;
         for shape in shapes {

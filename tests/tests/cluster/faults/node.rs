@@ -10,10 +10,10 @@ use super::scene::Faulty;
 use crate::scene::{ALLOWED, PATIENCE, both, egress_of, pod};
 
 /// A node's kubelet does not run as long as this lives.
-struct NoKubelet<'a>(&'a Node);
+pub(crate) struct NoKubelet<'a>(&'a Node);
 
 impl<'a> NoKubelet<'a> {
-    fn new(node: &'a Node) -> Result<Self> {
+    pub(crate) fn new(node: &'a Node) -> Result<Self> {
         node.part(NodePart::Kubelet).kill()?;
         Ok(Self(node))
     }

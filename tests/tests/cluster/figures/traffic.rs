@@ -1,0 +1,93 @@
+//! Traffic between two pods of a node with 100 policies, with the engine and without it, in turns.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use netpol_prober::{Probe, Protocol};
+use netpol_tests::cluster;
+use serde_json::{Value, json};
+
+use crate::scene::{ALLOWED, OTHER, Running, Scene, app, both, pod, ports};
+
+/// The node's policies.
+const POLICIES: usize = 100;
+/// How often each is measured.
+const ROUNDS: usize = 3;
+const MANY_ROUNDS: usize = 15;
+/// How long requests over one connection are counted.
+const TIME: Duration = Duration::from_secs(2);
+/// How many connections are timed.
+const CONNECTIONS: u32 = 1000;
+
+/// Requests over one connection, and connections, a second.
+#[derive(Debug, Clone, Copy)]
+struct Rates([f64; 2]);
+
+fn rates(client: &Running, server: &Running) -> Result<Rates> {
+    let to = server.sockets(ALLOWED)[0];
+    client.prober.hold(&[to], Duration::ZERO)?;
+    let exchanged = || -> Result<u64> { Ok(client.prober.holding()?.iter().map(|one| one.exchanged).sum()) };
+    let (first, began) = (exchanged()?, Instant::now());
+    sleep(TIME);
+    let requests = (exchanged()? - first) as f64 / began.elapsed().as_secs_f64();
+    client.prober.release()?;
+    let began = Instant::now();
+    let probe = Probe { times: CONNECTIONS, ..Probe::new(Protocol::Tcp, to, 5000) };
+    let outcomes = client.prober.probe(&[probe])?;
+    ensure!(outcomes[0].all_reached(), "{outcomes:?}");
+    let connections = f64::from(CONNECTIONS) / began.elapsed().as_secs_f64();
+    Ok(Rates([requests, connections]))
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
+}
+
+/// It says what it measures and asserts nothing of it: that is the benchmark's.
+#[test]
+#[ignore = "needs a cluster"]
+fn traffic_is_measured_with_the_engine_and_without_it() -> Result<()> {
+    let _guard = cluster::exclusive();
+    let scene = Scene::build("traffic", &[pod("client", 0), pod("server", 0)])?;
+    let policies: Vec<Value> = (0..POLICIES)
+        .map(|number| {
+            let peer = if number == 0 { "client".to_owned() } else { format!("other-{number}") };
+            let rule = |who: &str, peer: &str| json!([{who: app(peer), "ports": ports(ALLOWED)}]);
+            json!({
+                "apiVersion": "networking.k8s.io/v1",
+                "kind": "NetworkPolicy",
+                "metadata": {"namespace": scene.namespace, "name": format!("policy-{number}")},
+                "spec": {
+                    "podSelector": {},
+                    "policyTypes": ["Ingress", "Egress"],
+                    "ingress": rule("from", &peer),
+                    "egress": rule("to", if number == 0 { "server" } else { &peer }),
+                },
+            })
+        })
+        .collect();
+    scene.put(&json!({"apiVersion": "v1", "kind": "List", "items": policies}))?;
+    scene.agents.settled()?;
+    let (client, server) = (scene.pod("client")?.clone(), scene.pod("server")?.clone());
+    let rounds = if std::env::var_os("NETPOL_LONG").is_some() { MANY_ROUNDS } else { ROUNDS };
+    let elsewhere = both(&server.sockets(OTHER));
+    let mut ratios = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        scene.is_dropped("client", &elsewhere)?;
+        let Rates(on) = rates(&client, &server)?;
+        scene.agents.uninstall(&client.node)?;
+        scene.reaches("client", "server", &elsewhere)?;
+        let Rates(off) = rates(&client, &server)?;
+        scene.agents.launch(&client.node)?;
+        scene.agents.ready(&client.node)?;
+        scene.agents.settled()?;
+        for (ratios, (on, off)) in ratios.iter_mut().zip(on.into_iter().zip(off)) {
+            ratios.push(on / off);
+        }
+    }
+    let [requests, connections] = ratios.map(median);
+    println!("with the engine against without: requests {requests:.3}, connections {connections:.3}");
+    Ok(())
+}
