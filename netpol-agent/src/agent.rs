@@ -43,6 +43,7 @@ const ALIVE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When a part cannot start, or fails later.
 pub fn run(config: &Config) -> anyhow::Result<()> {
+    end_by_any_panic();
     let source: Box<dyn Source> = match &config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)?),
         Objects::Api(access) => Box::new(Api::new(access, &config.node)?),
@@ -161,6 +162,15 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // Clients are let go at once.
     runtime.shutdown_background();
     outcome
+}
+
+/// A part that has panicked would be missing unsaid. The next agent picks up what is enforced.
+fn end_by_any_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::abort();
+    }));
 }
 
 /// The time of day at which an agent was last alive.

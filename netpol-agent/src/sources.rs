@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     path::PathBuf,
+    sync::Arc,
     time::Instant,
 };
 
@@ -41,8 +42,8 @@ pub struct SourceUpdate {
     pub synced: bool,
     /// Of each kind the newest version that was heard of, also of an object that is gone; 0 where there are no versions.
     pub newest: BTreeMap<Kind, u64>,
-    /// All that is wrong now, whole.
-    pub problems: Vec<Located>,
+    /// All that is wrong now, whole; the same list as before when nothing has changed.
+    pub problems: Arc<[Located]>,
     /// Objects of kinds that are not read, by kind.
     pub skipped: BTreeMap<String, usize>,
     /// Pods as workloads will make them, named like `deployment/api`; only for questions about pods that do not exist yet.
@@ -170,6 +171,9 @@ impl fmt::Display for Located {
 /// The problems that are in `new` but not in `old`: what is worth a line in the log.
 #[must_use]
 pub fn appeared<'a>(old: &[Located], new: &'a [Located]) -> Vec<&'a Located> {
+    if std::ptr::eq(old, new) {
+        return Vec::new();
+    }
     let known: BTreeSet<&Located> = old.iter().collect();
     new.iter().filter(|p| !known.contains(p)).collect()
 }

@@ -15,6 +15,7 @@ use http::{Request, header};
 use kube::Client;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::control::protocol::{Moment, Status};
@@ -23,6 +24,8 @@ use crate::control::protocol::{Moment, Status};
 const AT_ONCE: usize = 10;
 /// How long an Event stands for what it says.
 const PERIOD: Duration = Duration::from_secs(3600);
+/// How long the API server may take for one.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest text that the API server takes is 1024 bytes.
 const LONGEST: usize = 1000;
 /// Characters of an object's name in an Event's, which has at most 253.
@@ -62,7 +65,11 @@ impl Events {
         let new: Vec<Trouble> =
             troubles.into_iter().filter(|trouble| self.said.get(trouble) != Some(&period)).collect();
         for trouble in new.into_iter().take(AT_ONCE) {
-            match self.create(&trouble, now, period).await {
+            let Ok(answer) = timeout(PATIENCE, self.create(&trouble, now, period)).await else {
+                debug!("the API server has taken no Event for {} s", PATIENCE.as_secs());
+                return;
+            };
+            match answer {
                 // Somebody has said it in this period, or the object is gone with its namespace.
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}

@@ -1,20 +1,31 @@
 //! The startup taint: pods are not scheduled onto a node before its agent is ready. Whoever makes nodes puts it on them
 //! (the kubelet by `--register-with-taints`); the agent only takes it off.
 
-use anyhow::Context as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
 use http::{Method, Request, header};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::{Api, Client};
 use serde_json::json;
+use tokio::time::timeout;
 
 /// How often it is tried again when somebody else changes the node's taints at the same time.
 const TRIES: usize = 5;
 
+/// How long the API server may take for all of it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Takes the taint off, and says whether it was there.
 ///
 /// # Errors
-/// When the API server refuses, above all for want of the right to patch nodes.
+/// When the API server refuses, above all for want of the right to patch nodes, or does not answer.
 pub(super) async fn take_off(client: &Client, node: &str, key: &str) -> anyhow::Result<bool> {
+    let answer = timeout(PATIENCE, try_to_take_off(client, node, key)).await;
+    answer.unwrap_or_else(|_| bail!("the API server has not answered for {} s", PATIENCE.as_secs()))
+}
+
+async fn try_to_take_off(client: &Client, node: &str, key: &str) -> anyhow::Result<bool> {
     let nodes: Api<Node> = Api::all(client.clone());
     for _ in 0..TRIES {
         let found = nodes.get(node).await.with_context(|| format!("cannot read the node {node}"))?;
@@ -37,7 +48,7 @@ pub(super) async fn take_off(client: &Client, node: &str, key: &str) -> anyhow::
             }
         }
     }
-    anyhow::bail!("somebody else changes the taints of {node} all the time")
+    bail!("somebody else changes the taints of {node} all the time")
 }
 
 /// What takes every taint of the key off, and nothing if another one stands in its place by then.

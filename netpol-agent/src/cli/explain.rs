@@ -113,7 +113,7 @@ fn from_folder(cluster: &Cluster, request: &Request) -> anyhow::Result<Explanati
 
 fn cluster_of(folder: &std::path::Path, node: Option<String>) -> anyhow::Result<Cluster> {
     let update = sources::manifests::read_once(folder)?;
-    for problem in &update.problems {
+    for problem in update.problems.iter() {
         eprintln!("netpol: {problem}");
     }
     anyhow::ensure!(update.synced, "a file of {} cannot be read, so nothing can be said", folder.display());

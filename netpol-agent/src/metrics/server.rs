@@ -27,8 +27,10 @@ use crate::{
 const CLIENTS: usize = 16;
 /// How long the reconciler may take to answer before the agent counts as not alive.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a client may take to ask.
-const ASKS: Duration = Duration::from_secs(10);
+/// How long a client may take to ask: those that say nothing keep others waiting no longer.
+const ASKS: Duration = Duration::from_secs(2);
+/// How long a client may take for all of it.
+const STAYS: Duration = Duration::from_secs(30);
 
 /// The format that Prometheus asks for.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -70,8 +72,11 @@ pub async fn serve(
             });
             let mut server = http1::Builder::new();
             server.timer(TokioTimer::new()).header_read_timeout(ASKS).keep_alive(false);
-            if let Err(error) = server.serve_connection(TokioIo::new(stream), service).await {
-                debug!(%error, "a client of the metrics has gone");
+            let served = server.serve_connection(TokioIo::new(stream), service);
+            match tokio::time::timeout(STAYS, served).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a client of the metrics has gone"),
+                Err(_) => debug!("a client of the metrics was slow, and is left"),
             }
             drop(place);
         });

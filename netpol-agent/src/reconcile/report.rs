@@ -102,6 +102,14 @@ impl<D: Datapath> Reconciler<D> {
         for (slot, reason) in &self.failed_hooks {
             reasons.push(format!("{} is not hooked: {reason}", self.endpoint_name(*slot)));
         }
+        // Hooks are named above.
+        let mut unwritten: BTreeMap<String, usize> = BTreeMap::new();
+        for operation in self.engine.refused().iter().filter(|op| !matches!(op, TableOp::Hook { .. })) {
+            *unwritten.entry(name_of(operation)).or_default() += 1;
+        }
+        reasons.extend(
+            unwritten.into_iter().map(|(name, count)| format!("the kernel has refused {count} times {name}")),
+        );
         for told in self.endpoints.values().filter(|told| told.homeless) {
             reasons
                 .push(format!("no slot is left for the interface {}: it is not enforced", told.local.ifname));
@@ -216,7 +224,7 @@ impl<D: Datapath> Reconciler<D> {
     }
 
     fn problems(&self) -> Vec<Located> {
-        let mut problems = self.report.problems.clone();
+        let mut problems = self.report.problems.to_vec();
         problems.extend(self.engine.problems().iter().map(|p| Located::of(p, None, None)));
         problems
     }

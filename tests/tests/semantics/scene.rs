@@ -261,7 +261,7 @@ impl Scene {
         self.folder.forget_stamps();
         self.folder.scan(&mut |_| ());
         let update = self.folder.update();
-        self.problems.clone_from(&update.problems);
+        self.problems = update.problems.to_vec();
         self.reconciler.take_objects(update);
         self.find_interfaces();
         self.now += Duration::from_millis(10);

@@ -1,6 +1,9 @@
 //! What all watches together have said.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
 
 use netpol_policy::{
     model::{Key, Kind, Object, Problem, SourceEvent},
@@ -21,6 +24,8 @@ pub(super) struct Gathered {
     node: Key,
     kinds: BTreeMap<Kind, Names>,
     problems: BTreeMap<(Kind, Key), Vec<Located>>,
+    /// The same in one list; `None` after a change.
+    told_problems: Option<Arc<[Located]>>,
     events: Vec<SourceEvent>,
     /// Something beside events has changed.
     changed: bool,
@@ -80,6 +85,7 @@ impl Gathered {
             node: Key::new("", node),
             kinds: Kind::ALL.into_iter().map(|kind| (kind, Names::new())).collect(),
             problems: BTreeMap::new(),
+            told_problems: None,
             events: Vec::new(),
             changed: true,
             to_log: BTreeMap::new(),
@@ -109,8 +115,9 @@ impl Gathered {
             Heard::Listed => {
                 self.well(kind);
                 let names = self.names(kind);
+                // No list, no end of one: it would be the end of every object.
+                let Some(listing) = names.listing.take() else { return };
                 names.listed = true;
-                let listing = names.listing.take().unwrap_or_default();
                 let gone: Vec<Key> =
                     names.there.keys().filter(|key| !listing.contains(key)).cloned().collect();
                 for key in gone {
@@ -132,11 +139,15 @@ impl Gathered {
             return None;
         }
         self.changed = false;
+        let problems = self
+            .told_problems
+            .get_or_insert_with(|| self.problems.values().flatten().cloned().collect::<Vec<_>>().into());
+        let problems = Arc::clone(problems);
         Some(SourceUpdate {
             events: std::mem::take(&mut self.events),
             synced: self.kinds.values().all(|names| names.listed),
             newest: self.kinds.iter().map(|(kind, names)| (*kind, names.newest)).collect(),
-            problems: self.problems.values().flatten().cloned().collect(),
+            problems,
             watches: self.kinds.iter().map(|(kind, names)| watched(*kind, names)).collect(),
             ..SourceUpdate::default()
         })
@@ -233,11 +244,15 @@ impl Gathered {
     fn note(&mut self, kind: Kind, key: &Key, problems: &[Problem]) {
         let located: Vec<Located> = problems.iter().map(|p| Located::of(p, None, None)).collect();
         let id = (kind, key.clone());
-        self.changed |= if located.is_empty() {
+        let changed = if located.is_empty() {
             self.problems.remove(&id).is_some()
         } else {
             self.problems.insert(id, located.clone()) != Some(located)
         };
+        if changed {
+            self.told_problems = None;
+            self.changed = true;
+        }
     }
 }
 

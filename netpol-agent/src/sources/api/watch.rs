@@ -80,6 +80,9 @@ pub(super) struct Watch {
     streams: bool,
     /// How far it has got; `None` before everything is listed.
     version: Option<String>,
+    /// Nothing was heard since a watch has ended in silence. A server that was put back to an older state says nothing of
+    /// what happens before it has got to our version again.
+    deaf: bool,
 }
 
 impl Watch {
@@ -90,7 +93,7 @@ impl Watch {
         selector: Option<String>,
         to: mpsc::Sender<(Kind, Heard)>,
     ) -> Self {
-        Self { client, kind, selector, to, streams: true, version: None }
+        Self { client, kind, selector, to, streams: true, version: None, deaf: false }
     }
 
     /// Watches until nobody listens any more.
@@ -167,8 +170,10 @@ impl Watch {
                 Ok(Err(error)) if listing => return Err(End::Failed(Failure::caused(&error))),
                 Err(_) if listing => return Err(End::Unstreamed),
                 Ok(Ok(_)) if line.is_empty() => return Err(End::Over),
+                Err(_) if std::mem::replace(&mut self.deaf, true) => return Err(End::Forgotten),
                 Ok(Ok(_) | Err(_)) | Err(_) => return Err(End::Broken),
             }
+            self.deaf = false;
             match served(self.kind).line(&line) {
                 Ok(Line::There(object)) => {
                     // Of a list that is under way, versions say nothing: it comes in the order of names.
@@ -183,15 +188,16 @@ impl Watch {
                     }
                     self.tell(Heard::Gone(key(&object), number(&object))).await?;
                 }
-                Ok(Line::UpTo(version)) => {
-                    if !listing {
-                        self.version = Some(version);
-                    }
-                }
-                Ok(Line::Listed(version)) => {
+                Ok(Line::Listed(version)) if listing => {
                     listing = false;
                     self.version = Some(version);
                     self.tell(Heard::Listed).await?;
+                }
+                // The end of a list that was never begun is no more than how far the server has got.
+                Ok(Line::UpTo(version) | Line::Listed(version)) => {
+                    if !listing {
+                        self.version = Some(version);
+                    }
                 }
                 Ok(Line::Error(410, _)) => return Err(End::Forgotten),
                 Ok(Line::Error(code, message)) => {
@@ -249,6 +255,10 @@ impl Watch {
                 if matches!(status.code, 400 | 422) && self.streams && self.version.is_none() =>
             {
                 End::Unstreamed
+            }
+            // Nor does it know our version then.
+            kube::Error::Api(status) if matches!(status.code, 400 | 422) && self.version.is_some() => {
+                End::Forgotten
             }
             _ => End::Failed(Failure::of(self.kind, error)),
         }

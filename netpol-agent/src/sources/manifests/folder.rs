@@ -275,7 +275,7 @@ impl Folder {
             *skipped.entry(kind.clone()).or_default() += count;
         }
         let templates = self.files.values().flat_map(|file| file.templates.iter().cloned()).collect();
-        let problems = self.problems();
+        let problems = self.problems().into();
         SourceUpdate { events, synced: self.synced, problems, skipped, templates, ..SourceUpdate::default() }
     }
 

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use netpol_policy::{
     model::{Key, Kind, SourceEvent},
     read::read_object,
@@ -54,6 +56,23 @@ fn nothing_is_synced_before_every_kind_has_listed_whole() {
         let synced = kind == *Kind::ALL.last().unwrap();
         assert_eq!(gathered.update().unwrap().synced, synced, "{kind:?}");
     }
+}
+
+#[test]
+fn the_end_of_a_list_that_was_never_begun_takes_nothing_away() {
+    let mut gathered = synced();
+    gathered.take(Kind::Pod, Heard::Listed);
+    let events = gathered.update().map(|update| update.events).unwrap_or_default();
+    assert!(events.is_empty(), "{events:?}");
+}
+
+#[test]
+fn the_list_of_problems_is_made_anew_only_when_it_changes() {
+    let mut gathered = synced();
+    list(&mut gathered, Kind::Node, Vec::new());
+    let problems = gathered.update().unwrap().problems;
+    gathered.take(Kind::Pod, pod("z"));
+    assert!(Arc::ptr_eq(&problems, &gathered.update().unwrap().problems));
 }
 
 #[test]
@@ -129,7 +148,7 @@ fn a_node_of_another_name_is_said_until_it_is_there() {
     assert!(problems[0].to_string().contains("Node n1: ") && problems[0].remedy.contains("--node"));
     let node = || there(Kind::Node, &json!({"metadata": {"name": "n1"}}));
     gathered.take(Kind::Node, node());
-    assert_eq!(gathered.update().unwrap().problems, []);
+    assert!(gathered.update().unwrap().problems.is_empty());
     gathered.take(Kind::Node, Heard::Gone(Key::new("", "n1"), 0));
     assert_eq!(gathered.update().unwrap().problems.len(), 1);
 }
