@@ -11,7 +11,7 @@ use netpol_policy::read::{Read, read_document};
 use netpol_policy::spec::Verdict;
 use serde_json::{Value, json};
 
-use crate::PodSpec;
+use crate::{PodSpec, not_run};
 
 /// The variable that names the folder with the cases.
 const FOLDER: &str = "NETPOL_CONFORMANCE";
@@ -66,21 +66,22 @@ pub struct Probe {
     pub expected: Verdict,
 }
 
-/// All cases; `None` when the folder is not there.
+/// All cases; none, and a line that says so, when the folder is not there.
 ///
 /// # Errors
 /// When the file is there and is not what it should be, or the variable names a folder without it.
-pub fn cases() -> Result<Option<Vec<Case>>> {
+pub fn cases() -> Result<Vec<Case>> {
     let named = env::var_os(FOLDER).map(PathBuf::from);
     let file = named.clone().unwrap_or_else(|| BESIDE.into()).join("cyclonus-cases.json");
     if named.is_none() && !file.exists() {
-        return Ok(None);
+        not_run(format!("a published suite: {BESIDE} is not there, and {FOLDER} names no folder"));
+        return Ok(Vec::new());
     }
     let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
     let suite: Value = serde_json::from_str(&text).with_context(|| format!("in {}", file.display()))?;
     let cases: Vec<Case> = list(&suite, "cases")?.iter().map(case).collect::<Result<_>>()?;
     ensure!(!cases.is_empty(), "{} holds no cases", file.display());
-    Ok(Some(cases))
+    Ok(cases)
 }
 
 impl Step {

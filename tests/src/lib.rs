@@ -8,7 +8,6 @@
 pub mod cluster;
 pub mod command;
 pub mod conformance;
-pub mod counted;
 pub mod deadline;
 pub mod etcd;
 pub mod kernel;
@@ -18,12 +17,13 @@ pub mod packet;
 pub mod probe;
 pub mod raw;
 pub mod relay;
+pub mod say;
 pub mod serve;
 pub mod yaml;
 
-pub use counted::counted;
 pub use deadline::eventually;
 pub use laboratory::{
     Agent, Laboratory, Link, Namespace, Pod, PodSpec, Proxy, ServicePort, ServiceSpec, Setup, Start,
 };
 pub use probe::Outcome;
+pub use say::{counted, figure, not_run};

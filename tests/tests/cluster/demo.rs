@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use netpol_tests::cluster::{self, Agents, Cluster};
 use netpol_tests::deadline::wait_for;
+use netpol_tests::not_run;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -33,7 +34,7 @@ fn an_interruption_takes_down_what_the_demo_has_made_on_a_cluster_and_leaves_tha
     let _guard = cluster::exclusive();
     let cluster = Cluster::running()?;
     if cluster.nodes().len() < 2 {
-        println!("NOT RUN: the demo wants a cluster of two nodes");
+        not_run("the demo on a cluster, which wants two nodes");
         return Ok(());
     }
     let mut demo = Command::new(env!("CARGO_BIN_EXE_netpol-demo"));

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use netpol_policy::model::Protocol;
-use netpol_tests::conformance::{Case, PlacedPod, Probe, Step};
+use netpol_tests::conformance::{Case, PlacedPod, Probe, Step, cases};
 use netpol_tests::probe::{self, ARRIVAL_PATIENCE, Kind};
 use netpol_tests::serve::{self, Server};
 use netpol_tests::{Laboratory, Link, Outcome, Pod, Setup, counted};
 use serde_json::Value;
 
-use crate::{suite, text};
+use crate::text;
 
 /// See above.
 const EVERY: u64 = 23;
@@ -150,7 +150,7 @@ fn id(document: &Value) -> [&str; 3] {
 #[test]
 #[ignore = "needs root and BPF"]
 fn real_packets_meet_what_the_suite_expects() -> Result<()> {
-    let chosen = choice(suite());
+    let chosen = choice(cases().unwrap());
     let (mut probes, mut steps) = (0, 0);
     if !chosen.is_empty() {
         assert!(chosen.len() >= 20, "only {} cases", chosen.len());

@@ -1,11 +1,11 @@
 //! Against the compiled tables and the programs in the kernel.
 
-use netpol_tests::conformance::Case;
+use netpol_tests::conformance::{Case, cases};
 use netpol_tests::counted;
 use netpol_tests::kernel::{Kernel, sizes};
 
 use crate::node::Node;
-use crate::{suite, text};
+use crate::text;
 
 /// Judges every probe of cases, and says how many there were and how often a program was run.
 fn judge_all(suite: &[Case], with_kernel: bool) -> (u64, u64) {
@@ -33,14 +33,14 @@ fn judge_all(suite: &[Case], with_kernel: bool) -> (u64, u64) {
 
 #[test]
 fn every_probe_is_judged_by_the_tables_as_the_suite_expects() {
-    let (judged, _) = judge_all(&suite(), false);
+    let (judged, _) = judge_all(&cases().unwrap(), false);
     counted(&[(judged, "conformance probes against the tables")]);
 }
 
 #[test]
 #[ignore = "needs root and BPF"]
 fn every_probe_is_judged_in_the_kernel_as_the_suite_expects() {
-    let (judged, runs) = judge_all(&suite(), true);
+    let (judged, runs) = judge_all(&cases().unwrap(), true);
     assert!(judged == 0 || runs > judged / 2, "{runs} runs for {judged} probes: who judged the others?");
     counted(&[
         (judged, "conformance probes against the kernel"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use netpol_tests::packet::udp;
 use netpol_tests::probe::{ARRIVAL_PATIENCE, exchange, expect_dropped, expect_reached};
-use netpol_tests::{Laboratory, Link, Outcome, Pod, Setup, eventually};
+use netpol_tests::{Laboratory, Link, Outcome, Pod, Setup, eventually, figure};
 
 use crate::setup::{ALLOWED, OTHER, Three, from_client, ingress_of_server};
 
@@ -114,7 +114,9 @@ fn comes_and_goes(setup: Setup, again: fn(&mut Laboratory) -> Result<()>) -> Res
         result
     })?;
     let (exchanges, probes) = (load.exchanges.into_inner(), load.probes.into_inner());
-    println!("{exchanges} exchanges over {CONNECTIONS} connections, {probes} denied packets");
+    figure(format_args!(
+        "{exchanges} exchanges over {CONNECTIONS} connections, {probes} denied packets, while agents are killed"
+    ));
     assert_eq!(load.broken.into_inner(), 0, "no connection broke in {exchanges} exchanges");
     assert_eq!(allowed.udp.heard(), heard, "none of {probes} denied packets passed");
     assert_eq!(allowed.tcp.heard(), connected, "no denied connection was taken");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE, exchange};
-use netpol_tests::{Link, Namespace, Outcome, eventually};
+use netpol_tests::{Link, Namespace, Outcome, eventually, figure};
 use serde_json::json;
 
 use crate::setup::{ALLOWED, OTHER, Three, from_client, ingress_of_server};
@@ -132,7 +132,7 @@ fn a_change_is_in_force_within_50_ms() -> Result<()> {
         three.lab.settle()?;
     }
     took.sort();
-    println!("median {:?}, slowest {:?}", took[5], took[10]);
+    figure(format_args!("a manifest is in force after {:?}, the slowest after {:?}", took[5], took[10]));
     assert!(took[5] < IN_FORCE, "median of {took:?}");
     Ok(())
 }

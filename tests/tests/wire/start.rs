@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use netpol_tests::deadline::wait_for;
-use netpol_tests::{Laboratory, Link, Pod, PodSpec, Setup, Start, counted};
+use netpol_tests::{Laboratory, Link, Pod, PodSpec, Setup, Start, counted, figure};
 use serde_json::json;
 
 use self::arrivals::{Arrivals, Tally};
@@ -162,14 +162,14 @@ impl Seen {
     }
 
     fn say(&self) {
-        println!(
+        figure(format_args!(
             "{} starts: {} forbidden packets arrived that were sent before the first instruction, the last of them {} ms after \
              its pod's interfaces began to be made; the first instruction came after {} ms at least",
             self.starts,
             self.early,
             self.latest.as_millis(),
             self.shortest.unwrap_or_default().as_millis(),
-        );
+        ));
     }
 }
 

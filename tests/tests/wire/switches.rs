@@ -15,7 +15,7 @@ use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use netpol_tests::{Laboratory, Link, Pod, PodSpec, Setup, counted, eventually};
+use netpol_tests::{Laboratory, Link, Pod, PodSpec, Setup, counted, eventually, figure};
 use serde_json::{Value, json};
 
 use judge::{Machine, Verdict, judge};
@@ -199,7 +199,9 @@ fn no_packet_meets_half_a_policy(link: Link, count: usize) -> Result<()> {
     let mut sorted = took;
     sorted.sort();
     let (median, slowest) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
-    println!("{sent} packets, {rate:.0}/s; a switch shows after {median:?}, the slowest after {slowest:?}");
+    figure(format_args!(
+        "{sent} packets, {rate:.0}/s; a switch shows after {median:?}, the slowest after {slowest:?}"
+    ));
     let machine = Machine::look(&[&server, &client])?.since(&before);
     let expected = Verdict { switches: [count.div_ceil(2), count / 2], ..Verdict::default() };
     let seen = judge(sent, &numbers[0], &numbers[1]);

@@ -9,26 +9,27 @@ use crate::setup::{self, Ready};
 use crate::test::totals::Totals;
 use crate::{build, process, project};
 
-/// What a cluster is made of.
+/// What a cluster is made of, and which tests run on it: those whose path holds one of these, all where none is named.
 struct Combination {
     proxy: &'static str,
     cni: &'static str,
     family: &'static str,
+    tests: &'static [&'static str],
 }
-
-/// The one that everything is tried on; what `cargo xtask cluster up` makes when nothing is said.
-const FULL: Combination = Combination { proxy: "nftables", cni: "bridge", family: "dual" };
-
-/// Those on which a sample is tried.
-const OTHERS: &[Combination] = &[
-    Combination { proxy: "iptables", cni: "bridge", family: "dual" },
-    Combination { proxy: "nftables", cni: "ptp", family: "ipv4" },
-    Combination { proxy: "iptables", cni: "ptp", family: "dual" },
-    Combination { proxy: "nftables", cni: "bridge", family: "ipv6" },
-];
 
 /// What the path of a test says that is run on every combination.
 const SAMPLE: &str = "in_each_combination";
+
+/// The one that everything is tried on; what `cargo xtask cluster up` makes when nothing is said.
+const FULL: Combination = Combination { proxy: "nftables", cni: "bridge", family: "dual", tests: &[] };
+
+/// Those on which a sample is tried, with what kube-proxy's mode or the CNI makes another thing of.
+const OTHERS: &[Combination] = &[
+    Combination { proxy: "iptables", cni: "bridge", family: "dual", tests: &[SAMPLE, "network::"] },
+    Combination { proxy: "nftables", cni: "ptp", family: "ipv4", tests: &[SAMPLE] },
+    Combination { proxy: "iptables", cni: "ptp", family: "dual", tests: &[SAMPLE, "lives::", "start::"] },
+    Combination { proxy: "nftables", cni: "bridge", family: "ipv6", tests: &[SAMPLE] },
+];
 
 /// The cluster that `cargo xtask cluster up` makes; taken as it is when it runs.
 const USUAL: &str = "default";
@@ -53,14 +54,14 @@ pub(super) fn run(arguments: &Arguments, totals: &mut Totals) -> Result<()> {
         println!("== the cluster {USUAL} that runs ({})", FULL.name());
         process::run(programs.cluster(&ready).args(["up", "--name", USUAL]).args(FULL.flags()))
             .context("the tests want the cluster as `cargo xtask cluster up` makes it: take it down first")?;
-        tests(arguments, &ready, &programs, USUAL, &FULL, arguments.filter.as_deref(), totals)?;
+        tests(arguments, &ready, &programs, USUAL, &FULL, totals)?;
     } else {
-        on_own(arguments, &ready, &programs, &FULL, arguments.filter.as_deref(), totals)?;
+        on_own(arguments, &ready, &programs, &FULL, totals)?;
     }
     // A filter asks for certain tests, not for all of them everywhere.
     if arguments.filter.is_none() {
         for combination in OTHERS {
-            on_own(arguments, &ready, &programs, combination, Some(SAMPLE), totals)?;
+            on_own(arguments, &ready, &programs, combination, totals)?;
         }
     }
     Ok(())
@@ -72,7 +73,6 @@ fn on_own(
     ready: &Ready,
     programs: &Programs,
     combination: &Combination,
-    filter: Option<&str>,
     totals: &mut Totals,
 ) -> Result<()> {
     println!("== a cluster: {}", combination.name());
@@ -85,7 +85,7 @@ fn on_own(
     }
     totals.one(&format!("cluster up: {}", combination.name()), up.is_ok());
     if up.is_ok() {
-        tests(arguments, ready, programs, OWN, combination, filter, totals)?;
+        tests(arguments, ready, programs, OWN, combination, totals)?;
     }
     down()
 }
@@ -96,7 +96,6 @@ fn tests(
     programs: &Programs,
     name: &str,
     combination: &Combination,
-    filter: Option<&str>,
     totals: &mut Totals,
 ) -> Result<()> {
     let netpol = build::netpol(&ready.ebpf, false)?;
@@ -108,7 +107,7 @@ fn tests(
     if arguments.long {
         cargo.env("NETPOL_LONG", "1");
     }
-    cargo.arg("--").args(filter).arg("--include-ignored");
+    cargo.arg("--").args(&arguments.filter).args(combination.tests).arg("--include-ignored");
     totals.on(&format!(", {}", combination.name()));
     let outcome = passed_on(&mut cargo, totals);
     totals.on("");

@@ -1,6 +1,9 @@
 //! Counts what ran, from the lines that Rust's test harness and cargo write.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use anyhow::{Result, bail};
 
@@ -24,6 +27,8 @@ pub(crate) struct Totals {
     broken: Vec<String>,
     /// How many of what the tests say that they have done.
     counted: BTreeMap<String, u64>,
+    /// What they say that they have measured, and what they have left out.
+    said: BTreeSet<String>,
 }
 
 impl Totals {
@@ -45,6 +50,8 @@ impl Totals {
             for (number, what) in all.split(", ").filter_map(|one| one.split_once(' ')) {
                 *self.counted.entry(what.to_owned()).or_default() += number.parse::<u64>().unwrap_or(0);
             }
+        } else if line.starts_with("figure: ") || line.starts_with("not run: ") {
+            self.said.insert(format!("{line}{}", self.on));
         }
     }
 
@@ -70,7 +77,7 @@ impl Totals {
         self.current = name.to_owned();
     }
 
-    /// A line for each part in which something ran, and for each thing that tests have counted.
+    /// A line for each part in which something ran, and for each thing that tests have counted, measured or left out.
     pub(crate) fn print_what_ran(&self) {
         for Part { name, passed, failed, skipped } in &self.parts {
             if passed + failed + skipped > 0 {
@@ -79,6 +86,9 @@ impl Totals {
         }
         for (what, number) in &self.counted {
             println!("{number:>9} {what}");
+        }
+        for line in &self.said {
+            println!("{line}");
         }
     }
 
@@ -167,6 +177,17 @@ mod tests {
         assert_eq!(
             totals.counted.into_iter().collect::<Vec<_>>(),
             [("cases".into(), 15), ("histories".into(), 2)]
+        );
+    }
+
+    #[test]
+    fn what_tests_measure_and_leave_out_is_said_again() {
+        let mut totals = of(&["figure: 3 ms", "not run: no suite", "some line"]);
+        totals.on(", CNI ptp");
+        totals.take_line("not run: no suite");
+        assert_eq!(
+            totals.said.into_iter().collect::<Vec<_>>(),
+            ["figure: 3 ms", "not run: no suite", "not run: no suite, CNI ptp"]
         );
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use netpol_tests::deadline::wait_for;
-use netpol_tests::eventually;
+use netpol_tests::{eventually, figure};
 
 use super::scene::{CONVERGED, Scene};
 
@@ -129,7 +129,7 @@ fn tries_are_few_while_the_server_is_away() -> Result<()> {
     let before = scene.relay.taken();
     sleep(Duration::from_secs(20));
     let tries = scene.relay.taken() - before;
-    println!("{tries} connections were tried in 20 s");
+    figure(format_args!("{tries} connections to an API server that is away were tried in 20 s"));
     // Six kinds are asked for; each of them at most once a second or so, and at least every five, or it would be late.
     ensure!((4..=150).contains(&tries), "{tries} tries in 20 s");
     scene.plane.api_server.start()?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use netpol_tests::deadline::wait_for;
 use netpol_tests::etcd::Etcd;
-use netpol_tests::eventually;
+use netpol_tests::{eventually, figure};
 use serde_json::{Value, json};
 
 use super::scene::Scene;
@@ -64,7 +64,7 @@ fn of_half_a_list_nothing_is_written_and_nothing_is_taken_for_deleted() -> Resul
     let cuts = wait_for("some lists were cut", Duration::from_secs(30), || {
         Some(scene.relay.cut()).filter(|cut| *cut >= 4)
     })?;
-    println!("{cuts} connections were cut in the middle");
+    figure(format_args!("{cuts} connections were cut in the middle of a list"));
     let status = scene.status()?;
     ensure!(status["ready"] == false && status["revision"] == 0, "half a list is none: {status}");
     scene.expect_before()?;

@@ -11,7 +11,7 @@ use netpol_tests::load::Load;
 use netpol_tests::probe::{Kind, Probe, expect_dropped, expect_reached};
 use netpol_tests::relay::Relay;
 use netpol_tests::serve::{self, Server};
-use netpol_tests::{Laboratory, Outcome, Pod, PodSpec, command, counted};
+use netpol_tests::{Laboratory, Outcome, Pod, PodSpec, command, counted, figure};
 use serde_json::{Value, json};
 
 /// What the issue gives the agent after the server's return.
@@ -157,7 +157,7 @@ impl Scene {
         // Not only by accident of a busy machine.
         expect_dropped(&closed)?;
         expect_reached(&opened)?;
-        println!("converged {:.2} s after the return", took.as_secs_f64());
+        figure(format_args!("converged {:.2} s after the API server's return", took.as_secs_f64()));
         Ok(took)
     }
 

@@ -7,6 +7,7 @@ use netpol_prober::Protocol;
 use netpol_tests::cluster::Part;
 use netpol_tests::deadline::wait_for;
 use netpol_tests::etcd::Etcd;
+use netpol_tests::figure;
 use serde_json::{Value, json};
 
 use super::traffic::{Asked, Traffic};
@@ -156,7 +157,7 @@ impl Faulty {
             }
         };
         ensure!(self.is_changed()?, "it was so by accident");
-        println!("converged {:.2} s after the return", took.as_secs_f64());
+        figure(format_args!("converged {:.2} s after the return, on a node", took.as_secs_f64()));
         Ok(())
     }
 

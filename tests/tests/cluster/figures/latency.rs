@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use netpol_tests::cluster::{self, Node};
 use netpol_tests::deadline::wait_for;
 use netpol_tests::etcd::Etcd;
+use netpol_tests::figure;
 use serde_json::{Value, json};
 
 use super::local_pods::{LocalPods, pod};
@@ -106,7 +107,9 @@ fn changes_are_in_force_within_50_ms_of_the_wire_with_100_pods_and_1000_policies
         for (bound, before) in BOUNDS.into_iter().zip(before) {
             let (now, before) = (counts(&node, bound)?, before?);
             let (within, all) = (now.within - before.within, now.all - before.all);
-            println!("{within} of {all} changes within {bound} s");
+            figure(format_args!(
+                "{within} of {all} changes in force within {bound} s, with {LOCAL} pods and {POLICIES} policies"
+            ));
             // Those that come together are written together, and counted once.
             ensure!(all >= u64::from(CHANGES) / 2, "only {all} changes were counted");
             if bound == AIM {

@@ -8,6 +8,7 @@ use netpol_prober::Protocol;
 use netpol_tests::cluster::{self, Node};
 use netpol_tests::deadline::wait_for;
 use netpol_tests::laboratory::Namespace;
+use netpol_tests::not_run;
 use serde_json::{Value, json};
 
 use super::runtime::{cache, cached, forget};
@@ -112,7 +113,7 @@ fn each_interface_of_a_pod_is_enforced_and_closed_before_it_is_known() -> Result
     scene.policy("subject", &policy)?;
     let server = scene.pod("server")?.addresses.iter().copied().find(IpAddr::is_ipv4);
     let Some(server) = server else {
-        println!("NOT RUN: the second network has IPv4 alone, and the cluster has none");
+        not_run("pods with several interfaces: the second network has IPv4 alone, and the cluster has none");
         return Ok(());
     };
     let mut added = Added::new(&scene, "subject")?;

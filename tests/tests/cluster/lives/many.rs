@@ -17,9 +17,8 @@ use crate::scene::{ALLOWED, OTHER, PATIENCE, Running, Scene, app, ingress_of, po
 
 /// Pods that come at the same time, half of them let in.
 const BATCH: usize = 20;
-/// So often, which makes 200 in a long run.
-const BATCHES: usize = 5;
-const MANY_BATCHES: usize = 10;
+/// So often, which makes 200.
+const BATCHES: usize = 10;
 /// Packets to each place that are enough to see whether one arrives.
 const ENOUGH: u64 = 10;
 
@@ -109,9 +108,8 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
     let mut before = Vec::new();
     let mut denied = 0;
     let mut seen = Ids::default();
-    let batches = if std::env::var_os("NETPOL_LONG").is_some() { MANY_BATCHES } else { BATCHES };
     // The first batch warms up what an agent keeps for good, such as threads.
-    for batch in 0..=batches {
+    for batch in 0..=BATCHES {
         if batch == 1 {
             for node in &nodes {
                 before.push(Held::of(&scene.agents, node)?);
@@ -129,7 +127,7 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
         }
         scene.agents.settled()?;
     }
-    ensure!(seen.len() > BATCH * batches, "only {} maps, links and programs were seen", seen.len());
+    ensure!(seen.len() > BATCH * BATCHES, "only {} maps, links and programs were seen", seen.len());
     for (node, before) in nodes.iter().zip(&before) {
         let mut now = None;
         let settled = wait_for("the node holds what it held before", PATIENCE, || {
@@ -140,7 +138,7 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
     }
     seen.wait_until_gone(&nodes)?;
     counted(&[
-        ((batches * BATCH) as u64, "pods that came and went"),
+        ((BATCHES * BATCH) as u64, "pods that came and went"),
         (denied, "packets of theirs that were denied"),
     ]);
     Ok(())

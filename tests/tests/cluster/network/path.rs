@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use anyhow::{Context as _, Result, ensure};
 use netpol_prober::{Probe, Protocol};
 use netpol_tests::cluster::{self, Node};
+use netpol_tests::not_run;
 use serde_json::json;
 
 use crate::scene::{
@@ -74,7 +75,7 @@ fn a_narrower_link_between_nodes_is_told_to_isolated_pods() -> Result<()> {
     let _guard = cluster::exclusive();
     let scene = Scene::build("narrow", &[pod("client", 0), pod("server", 1)])?;
     if scene.cluster.nodes().len() < 2 {
-        println!("NOT RUN: a path between nodes needs two of them");
+        not_run("path MTU between nodes, which needs two of them");
         return Ok(());
     }
     let (client, server) = (scene.pod("client")?, scene.pod("server")?);
