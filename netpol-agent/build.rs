@@ -41,6 +41,12 @@ fn main() -> Result<()> {
         // SAFETY: a build script has one thread at this point.
         unsafe { env::set_var("RUSTC_BOOTSTRAP", "1") };
     }
+    // Each line of the inner cargo becomes a warning, which the outer one repeats at every build.
+    // SAFETY: a build script has one thread at this point.
+    unsafe {
+        env::remove_var("CARGO_TERM_VERBOSE");
+        env::set_var("CARGO_TERM_QUIET", "true");
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../netpol-ebpf");
     let root = root.to_str().context("the path of the workspace is not UTF-8")?;
     let features: &[&str] = if env::var_os("CARGO_FEATURE_BPF_LOG").is_some() { &["log"] } else { &[] };
