@@ -27,7 +27,7 @@ use self::{
 use super::{Source, SourceUpdate};
 
 pub use self::connect::Access;
-pub(crate) use self::connect::client;
+pub(crate) use self::{connect::client, pause::before_the_first_list};
 
 /// What may wait between the watches and the reconciler; the server is heard no faster than that.
 const WAITING: usize = 1024;
