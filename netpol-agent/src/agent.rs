@@ -31,7 +31,11 @@ use crate::{
     },
     metrics,
     reconcile::{Input, Options, Reconciler, drive},
-    sources::{Source, api::Api, manifests::Manifests},
+    sources::{
+        Source,
+        api::{Api, before_the_first_list},
+        manifests::Manifests,
+    },
     verdicts::{log::Log, rings},
 };
 
@@ -88,6 +92,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         recovered = recovered.0.len(),
         "starting"
     );
+    let pause = match config.objects {
+        Objects::Api(_) if !recovered.0.is_empty() => before_the_first_list(),
+        _ => Duration::ZERO,
+    };
     let mut reconciler = Reconciler::new(options, settings(config), recovered, datapath);
     let log = Arc::new(Log::new(config.history));
     let (inputs, hears) = mpsc::channel();
@@ -103,6 +111,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     })?;
     let to_reconciler = inputs.clone();
     spawn("source", inputs.clone(), move || {
+        thread::sleep(pause);
         source.run(&mut |update| to_reconciler.send(Input::Objects(update)).is_ok())
     })?;
     let to_reconciler = inputs.clone();

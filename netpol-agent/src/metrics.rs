@@ -18,7 +18,7 @@ pub(crate) use self::server::ask;
 pub use self::server::serve;
 use crate::control::protocol::{CounterLine, Status};
 
-/// From the event at the source to the end of the last write, in seconds.
+/// From when a change is read from the wire to the end of the last write, in seconds.
 const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// How long changes took until they were enforced.
@@ -34,7 +34,7 @@ pub fn text(status: Status, latencies: &Histogram) -> String {
     registry.register_collector(Box::new(Snapshot(status)));
     registry.register(
         "netpol_enforcement_latency_seconds",
-        "From the arrival of a change at the source to the end of the last write",
+        "From when a change was read from the wire to the end of the last write",
         latencies.clone(),
     );
     let mut text = String::new();

@@ -41,6 +41,8 @@ const ROUNDS: usize = 4;
 const RELEASE: Duration = Duration::from_secs(60);
 /// Faults of the past that are kept.
 const FAULTS: usize = 32;
+/// Changes that are not written yet whose times are kept; of a flood, what is beyond it is not measured.
+const PENDING: usize = 4096;
 
 /// What the reconciler is told once.
 #[derive(Clone, Debug)]
@@ -71,8 +73,8 @@ pub struct Reconciler<D> {
     discovered: Option<Discovered>,
     /// When the source was heard last.
     heard: Option<Instant>,
-    /// When the oldest change arrived that is not written yet.
-    pending: Option<Instant>,
+    /// When each change was read from the wire that is not written yet.
+    pending: Vec<Instant>,
     /// Slots that an earlier agent had given.
     given: BTreeSet<u32>,
     absence: Option<Absence>,
@@ -134,7 +136,7 @@ impl<D: Datapath> Reconciler<D> {
             report: SourceUpdate::default(),
             discovered: None,
             heard: None,
-            pending: None,
+            pending: Vec::new(),
             given,
             absence: None,
             inherited,
@@ -173,9 +175,8 @@ impl<D: Datapath> Reconciler<D> {
             warn!(target: "netpol", "{problem}");
         }
         self.heard = Some(Instant::now());
-        if !update.events.is_empty() {
-            self.pending = self.pending.or(update.heard);
-        }
+        let room = PENDING - self.pending.len();
+        self.pending.extend(std::mem::take(&mut update.read).into_iter().take(room));
         for event in std::mem::take(&mut update.events) {
             self.lives.hear(&event, &self.options.node);
             self.engine.apply(event);
@@ -262,8 +263,9 @@ impl<D: Datapath> Reconciler<D> {
         }
         self.open_gates();
         self.tell_bridges();
-        if let Some(arrived) = self.pending.take() {
-            self.options.latencies.observe(arrived.elapsed().as_secs_f64());
+        let written = Instant::now();
+        for read in self.pending.drain(..) {
+            self.options.latencies.observe(written.saturating_duration_since(read).as_secs_f64());
         }
         if !self.settled {
             self.settled = true;

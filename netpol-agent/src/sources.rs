@@ -36,8 +36,8 @@ pub trait Source: Send {
 pub struct SourceUpdate {
     /// Changes to the objects; empty when only the report has changed.
     pub events: Vec<SourceEvent>,
-    /// When the first of them arrived, where that is measured.
-    pub heard: Option<Instant>,
+    /// When each change among them was read from the wire, where that is measured; an object of a list is no change.
+    pub read: Vec<Instant>,
     /// Whether everything was listed at least once.
     pub synced: bool,
     /// Of each kind the newest version that was heard of, also of an object that is gone; 0 where there are no versions.

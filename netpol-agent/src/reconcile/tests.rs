@@ -14,6 +14,7 @@ use crate::{
     discovery::{Bridge, LocalPod, Owner},
 };
 
+mod latencies;
 mod live;
 mod lives;
 

@@ -13,8 +13,6 @@ mod pause;
 mod served;
 mod watch;
 
-use std::time::Instant;
-
 use anyhow::Context as _;
 use kube::Client;
 use netpol_policy::model::Kind;
@@ -27,7 +25,7 @@ use self::{
 use super::{Source, SourceUpdate};
 
 pub use self::connect::Access;
-pub(crate) use self::connect::client;
+pub(crate) use self::{connect::client, pause::before_the_first_list};
 
 /// What may wait between the watches and the reconciler; the server is heard no faster than that.
 const WAITING: usize = 1024;
@@ -78,12 +76,11 @@ impl Source for Api {
             let mut heard: Vec<(Kind, Heard)> = Vec::new();
             // What has come meanwhile is one update.
             while from.recv_many(&mut heard, WAITING).await > 0 {
-                let arrived = Instant::now();
                 for (kind, heard) in heard.drain(..) {
                     gathered.take(kind, heard);
                 }
                 if let Some(update) = gathered.update()
-                    && !deliver(SourceUpdate { heard: Some(arrived), ..update })
+                    && !deliver(update)
                 {
                     return Ok(());
                 }

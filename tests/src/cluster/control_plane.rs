@@ -191,6 +191,23 @@ impl ControlPlane {
         crate::command::feed_command(command, input)
     }
 
+    /// How often the API server has answered questions of a sort (`LIST`, `POST`) for a kind (`pods`) by a code, as it
+    /// counts itself.
+    ///
+    /// # Errors
+    /// When it does not tell.
+    pub fn answers(&self, verb: &str, resource: &str, code: u16) -> Result<u64> {
+        let wanted = [("verb", verb), ("resource", resource), ("code", &code.to_string())]
+            .map(|(name, value)| format!("{name}=\"{value}\""));
+        let text = self.kubectl(&["get", "--raw", "/metrics"])?;
+        let lines = text.lines().filter_map(|line| line.strip_prefix("apiserver_request_total{"));
+        let counts = lines
+            .filter_map(|line| line.split_once("} "))
+            .filter(|(labels, _)| wanted.iter().all(|label| labels.split(',').any(|other| other == label)))
+            .map(|(_, count)| count.parse::<u64>().with_context(|| format!("{count} is no count")));
+        counts.sum()
+    }
+
     /// Lets etcd forget, see [`Etcd::compact`].
     ///
     /// # Errors

@@ -3,5 +3,6 @@
 
 mod away;
 mod lists;
+mod pages;
 mod rights;
 mod scene;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 use netpol_policy::{
@@ -27,6 +28,8 @@ pub(super) struct Gathered {
     /// The same in one list; `None` after a change.
     told_problems: Option<Arc<[Located]>>,
     events: Vec<SourceEvent>,
+    /// When the changes among them were read from the wire.
+    changes: Vec<Instant>,
     /// Something beside events has changed.
     changed: bool,
     /// Kinds that are cut off and not logged yet, by why.
@@ -87,6 +90,7 @@ impl Gathered {
             problems: BTreeMap::new(),
             told_problems: None,
             events: Vec::new(),
+            changes: Vec::new(),
             changed: true,
             to_log: BTreeMap::new(),
         }
@@ -95,13 +99,17 @@ impl Gathered {
     /// Takes in what one watch says.
     pub(super) fn take(&mut self, kind: Kind, heard: Heard) {
         match heard {
-            Heard::There(read, version) => {
-                self.reach(kind, version);
-                self.there(kind, *read);
+            Heard::There(read, stamp) => {
+                self.reach(kind, stamp.version);
+                if self.there(kind, *read) {
+                    self.change(kind, stamp.read);
+                }
             }
-            Heard::Gone(key, version) => {
-                self.reach(kind, version);
-                self.gone(kind, &key);
+            Heard::Gone(key, stamp) => {
+                self.reach(kind, stamp.version);
+                if self.gone(kind, &key) {
+                    self.change(kind, stamp.read);
+                }
                 self.miss_own_node(kind);
             }
             Heard::Listing => {
@@ -145,6 +153,7 @@ impl Gathered {
         let problems = Arc::clone(problems);
         Some(SourceUpdate {
             events: std::mem::take(&mut self.events),
+            read: std::mem::take(&mut self.changes),
             synced: self.kinds.values().all(|names| names.listed),
             newest: self.kinds.iter().map(|(kind, names)| (*kind, names.newest)).collect(),
             problems,
@@ -162,6 +171,13 @@ impl Gathered {
         if names.newest < version {
             names.newest = version;
             self.changed = true;
+        }
+    }
+
+    /// Notes a change. An object of a list is none: most were there before, and which were not is not said.
+    fn change(&mut self, kind: Kind, read: Instant) {
+        if self.names(kind).listing.is_none() {
+            self.changes.push(read);
         }
     }
 
@@ -211,14 +227,15 @@ impl Gathered {
         self.note(kind, &node, &[problem]);
     }
 
-    fn there(&mut self, kind: Kind, read: Read) {
+    /// Takes in an object; says whether it is handed on.
+    fn there(&mut self, kind: Kind, read: Read) -> bool {
         let (object, quality, problems) = match read {
             Read::Object { object, problems } => (object, Quality::Good, problems),
             Read::SelectorUnreadable { policy, problems } => {
                 (Object::Policy(policy), Quality::StandIn, problems)
             }
             // The server gives every object a name and only the kinds that were asked for.
-            Read::Unreadable { .. } | Read::Template { .. } | Read::Skipped { .. } => return,
+            Read::Unreadable { .. } | Read::Template { .. } | Read::Skipped { .. } => return false,
         };
         let key = object.key();
         self.note(kind, &key, &problems);
@@ -228,17 +245,21 @@ impl Gathered {
         }
         // The last version that could be read stays in force.
         if quality == Quality::StandIn && names.there.get(&key) == Some(&Quality::Good) {
-            return;
+            return false;
         }
         names.there.insert(key, quality);
         self.events.push(SourceEvent::Apply(object));
+        true
     }
 
-    fn gone(&mut self, kind: Kind, key: &Key) {
+    /// Takes in that an object is gone; says whether it was there.
+    fn gone(&mut self, kind: Kind, key: &Key) -> bool {
         self.note(kind, key, &[]);
-        if self.names(kind).there.remove(key).is_some() {
+        let was_there = self.names(kind).there.remove(key).is_some();
+        if was_there {
             self.events.push(SourceEvent::Delete(kind, key.clone()));
         }
+        was_there
     }
 
     fn note(&mut self, kind: Kind, key: &Key, problems: &[Problem]) {

@@ -1,8 +1,9 @@
 //! How long to wait before the server is asked again.
 //!
 //! Many agents lose the same server in the same moment, and must not come back in the same one; but each must have
-//! converged within five seconds of the server's return. So pauses are random, and short. The very first list needs none:
-//! agents start as their nodes do and as a DaemonSet's update goes on, and the server streams a list from its memory.
+//! converged within five seconds of the server's return. So pauses are random, and short. So is the one before the first list
+//! of an agent that finds enforced what an earlier one has left: whoever replaces all agents at once starts them at once. An
+//! agent that finds nothing lists at once, as its node's pods wait for it, and nodes do not come up in one moment.
 
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(2);
 /// Over how long the agents spread that were told to list anew: that is work for the server, unlike a watch that goes on.
 const SPREAD: Duration = Duration::from_secs(1);
+/// The same for agents that start while what is pinned stays in force. Short, since pods that started while no agent ran
+/// are open for so much longer.
+const STARTS: Duration = Duration::from_millis(500);
 
 /// Pauses that double.
 #[derive(Debug)]
@@ -38,6 +42,11 @@ pub(super) fn before_a_list() -> Duration {
     SPREAD.mul_f64(fastrand::f64())
 }
 
+/// The wait before the first list, where what is in force stays so meanwhile.
+pub(crate) fn before_the_first_list() -> Duration {
+    STARTS.mul_f64(fastrand::f64())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +64,6 @@ mod tests {
             longest = (longest * 2).min(LONGEST);
         }
         assert_ne!(one, other);
-        assert!(before_a_list() <= SPREAD);
+        assert!(before_a_list() <= SPREAD && before_the_first_list() <= STARTS);
     }
 }

@@ -1,6 +1,10 @@
 //! The watch of one kind: lists once, then follows, and goes on after whatever happens.
 
-use std::{convert::Infallible, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use futures::{AsyncBufReadExt as _, AsyncReadExt as _};
 use kube::Client;
@@ -11,7 +15,7 @@ use netpol_policy::{
 use serde_json::Value;
 use tokio::{
     sync::mpsc,
-    time::{Instant, sleep, timeout},
+    time::{sleep, timeout},
 };
 use tracing::debug;
 
@@ -37,16 +41,31 @@ const GOOD: Duration = Duration::from_secs(10);
 pub(super) enum Heard {
     /// A list begins.
     Listing,
-    /// An object of the list, or one that has changed since; with its version.
-    There(Box<Read>, u64),
-    /// An object is gone; with the version at which it went.
-    Gone(Key, u64),
+    /// An object of the list, or one that has changed since.
+    There(Box<Read>, Stamp),
+    /// An object is gone.
+    Gone(Key, Stamp),
     /// The list is whole: what was there before and is not in it is gone.
     Listed,
     /// The watch goes on where it ended.
     Following,
     /// Nothing can be heard, for this reason; what was heard last stays.
     Cut(Failure),
+}
+
+/// What is noted of each object that is heard of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stamp {
+    /// Its version, or that at which it went. Those of a server count up; 0 stands for one that is no number.
+    pub(super) version: u64,
+    /// When its last byte was read from the wire, before anything was made of it.
+    pub(super) read: Instant,
+}
+
+impl Stamp {
+    fn new(object: &Value, read: Instant) -> Self {
+        Self { version: version(object).and_then(|version| version.parse().ok()).unwrap_or(0), read }
+    }
 }
 
 /// Why a watch or a list has ended.
@@ -174,19 +193,20 @@ impl Watch {
                 Ok(Ok(_) | Err(_)) | Err(_) => return Err(End::Broken),
             }
             self.deaf = false;
+            let read = Instant::now();
             match served(self.kind).line(&line) {
                 Ok(Line::There(object)) => {
                     // Of a list that is under way, versions say nothing: it comes in the order of names.
                     if !listing {
                         self.version = version(&object).or_else(|| self.version.take());
                     }
-                    self.there(&object).await?;
+                    self.there(&object, read).await?;
                 }
                 Ok(Line::Gone(object)) => {
                     if !listing {
                         self.version = version(&object).or_else(|| self.version.take());
                     }
-                    self.tell(Heard::Gone(key(&object), number(&object))).await?;
+                    self.tell(Heard::Gone(key(&object), Stamp::new(&object, read))).await?;
                 }
                 Ok(Line::Listed(version)) if listing => {
                     listing = false;
@@ -221,10 +241,11 @@ impl Watch {
         self.tell(Heard::Listing).await?;
         loop {
             let text = self.page(rest.as_deref()).await?;
+            let read = Instant::now();
             let page = served(self.kind).page(&text).map_err(|error| self.unreadable(&error))?;
             drop(text);
             for object in page.objects {
-                self.there(&object).await?;
+                self.there(&object, read).await?;
             }
             rest = page.rest;
             if rest.is_none() {
@@ -270,19 +291,14 @@ impl Watch {
         End::Failed(Failure::unanswered(format!("the API server's answer cannot be read: {error}")))
     }
 
-    async fn there(&self, object: &Value) -> Going {
-        let read = Box::new(read_object(self.kind, object));
-        self.tell(Heard::There(read, number(object))).await
+    async fn there(&self, object: &Value, read: Instant) -> Going {
+        let stamp = Stamp::new(object, read);
+        self.tell(Heard::There(Box::new(read_object(self.kind, object)), stamp)).await
     }
 
     async fn tell(&self, heard: Heard) -> Going {
         self.to.send((self.kind, heard)).await.map_err(|_| End::Unheard)
     }
-}
-
-/// The version of an object, to compare. Those of a server count up; 0 stands for one that is no number.
-fn number(object: &Value) -> u64 {
-    version(object).and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
 fn unanswered() -> End {

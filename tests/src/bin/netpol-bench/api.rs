@@ -1,5 +1,7 @@
 //! A node of a large cluster whose agent asks a real API server: the objects are in etcd, the node's own pods are real.
 
+mod services;
+
 use std::fs;
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,7 @@ impl ApiNode {
         etcd.fill((0..NAMESPACES).map(namespace_object))?;
         etcd.fill((0..POLICIES).map(|number| policy(number, 8000)))?;
         etcd.fill((0..pods.saturating_sub(local)).map(|number| pod(number, &app(number))))?;
+        etcd.fill(services::all())?;
         let relay = Relay::start(&lab.outside, RELAY_PORT, (ROUTER[0], 6443).into())?;
         lab.use_api(&plane.agent_kubeconfig()?, etcd.clone())?;
         let node = Self { lab, plane, relay, etcd };
@@ -186,7 +189,7 @@ pub(crate) fn address(number: u32) -> std::net::Ipv4Addr {
 
 /// A pod of another node, as long as what the kubelet and the controllers write: most of it decides nothing.
 pub(crate) fn pod(number: u32, app: &str) -> Value {
-    let (name, address) = (format!("web-{number:06}-7d4b9c6f8d-x{}", number % 97), address(number));
+    let (name, address) = (pod_name(number), address(number));
     let started = "2026-01-01T00:00:00Z";
     let condition = |kind: &str| json!({"type": kind, "status": "True", "lastTransitionTime": started});
     let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(condition);
@@ -209,12 +212,7 @@ pub(crate) fn pod(number: u32, app: &str) -> Value {
             ".": {}, "f:image": {}, "f:imagePullPolicy": {}, "f:name": {}, "f:ports": {".": {}}, "f:resources": {},
         }}, "f:restartPolicy": {}, "f:terminationGracePeriodSeconds": {}},
     });
-    let manager = |name: &str| {
-        json!({
-            "manager": name, "operation": "Update", "apiVersion": "v1", "time": started,
-            "fieldsType": "FieldsV1", "fieldsV1": fields,
-        })
-    };
+    let written = ["kube-controller-manager", "kubelet"].map(|by| fields_of(by, &fields));
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -228,7 +226,7 @@ pub(crate) fn pod(number: u32, app: &str) -> Value {
                 "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-7d4b9c6f8d", "uid": uid(4, number),
                 "controller": true, "blockOwnerDeletion": true,
             }],
-            "managedFields": [manager("kube-controller-manager"), manager("kubelet")],
+            "managedFields": written,
         },
         "spec": {
             "nodeName": format!("node-{}", 100 + number % NODES),
@@ -256,6 +254,18 @@ pub(crate) fn pod(number: u32, app: &str) -> Value {
             }],
             "qosClass": "Burstable",
         },
+    })
+}
+
+fn pod_name(number: u32) -> String {
+    format!("web-{number:06}-7d4b9c6f8d-x{}", number % 97)
+}
+
+/// What a writer of an object has noted of its fields.
+fn fields_of(writer: &str, fields: &Value) -> Value {
+    json!({
+        "manager": writer, "operation": "Update", "apiVersion": "v1", "time": "2026-01-01T00:00:00Z",
+        "fieldsType": "FieldsV1", "fieldsV1": fields,
     })
 }
 

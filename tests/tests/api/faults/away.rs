@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use netpol_tests::deadline::wait_for;
+use netpol_tests::probe::{expect_dropped, expect_reached};
 use netpol_tests::{eventually, figure};
 
 use super::scene::{CONVERGED, Scene};
@@ -14,6 +15,9 @@ use super::scene::{CONVERGED, Scene};
 const AWAY: Duration = Duration::from_secs(15);
 /// The same in a long run.
 const LONG: Duration = Duration::from_mins(10);
+
+/// A neighbour that was asked for in vain is asked for anew only after some seconds.
+const REACHED: Duration = Duration::from_secs(10);
 
 /// How long a connection may be silent that is neither closed nor lost.
 const STALL: Duration = Duration::from_secs(150);
@@ -95,11 +99,13 @@ fn a_watch_that_stalls_alone_is_noticed() -> Result<()> {
 
 #[test]
 #[ignore = "needs root, BPF and Kubernetes' programs"]
-fn an_agent_that_starts_while_the_server_is_away_leaves_the_last_state_in_force() -> Result<()> {
+fn an_agent_that_starts_while_the_server_is_away_leaves_the_last_state_and_keeps_new_pods_closed()
+-> Result<()> {
     let mut scene = Scene::start()?;
     let load = scene.load()?;
     scene.plane.api_server.stop()?;
     scene.change()?;
+    let mut newcomer = None;
     for _ in 0..3 {
         scene.lab.kill_agent();
         scene.lab.launch_agent()?;
@@ -109,16 +115,28 @@ fn an_agent_that_starts_while_the_server_is_away_leaves_the_last_state_in_force(
         let status = scene.status()?;
         ensure!(status["ready"] == false, "it has heard nothing: {status}");
         ensure!(status["revision"] == 0, "it has nothing to write: {status}");
+        if newcomer.is_none() {
+            ensure!(scene.gates() == 0, "pods that were there before are not closed");
+            newcomer = Some(scene.add_newcomer()?);
+        }
+        // Also by the agents that come after the one that has closed it.
+        eventually("the new pod is closed", CONVERGED, &1, || scene.gates())
+            .with_context(|| scene.lab.agent().map(|agent| agent.log()).unwrap_or_default())?;
     }
+    let [may, may_not] = newcomer.context("no pod was added")?;
+    expect_dropped(&[may.clone(), may_not.clone()].concat()).context("nobody knows what it may")?;
     scene.expect_before()?;
     let returned = Instant::now();
     scene.plane.api_server.resume()?;
     scene.converges(returned)?;
-    scene.ended(load)?;
     eventually("the agent is ready", CONVERGED, &true, || {
         scene.status().is_ok_and(|status| status["ready"] == true)
-    })
-    .map(drop)
+    })?;
+    // The control: the same, once it is known.
+    wait_for("the new pod may send what it may", REACHED, || expect_reached(&may).ok())?;
+    expect_dropped(&may_not)?;
+    ensure!(scene.gates() == 0, "it is judged by its policies");
+    scene.ended(load)
 }
 
 #[test]

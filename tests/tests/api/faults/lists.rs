@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::scene::Scene;
 
 /// Pods elsewhere, so that a list does not come in one piece.
-const PODS: u32 = 2000;
+pub(super) const PODS: u32 = 2000;
 /// How long a busy machine may take to hear of them.
 const LISTED: Duration = Duration::from_secs(30);
 /// Bytes after which a connection is cut: past the handshake, and in the middle of the pods, compressed or not.
@@ -38,11 +38,11 @@ fn pods() -> impl Iterator<Item = Value> {
     })
 }
 
-fn with_many_pods(scene: &Scene) -> Result<()> {
+pub(super) fn with_many_pods(scene: &Scene) -> Result<()> {
     Etcd::new(scene.plane.network()).put(pods())
 }
 
-fn pods_known(status: &Value) -> u64 {
+pub(super) fn pods_known(status: &Value) -> u64 {
     status["objects"]["Pod"].as_u64().unwrap_or_default()
 }
 

@@ -1,17 +1,18 @@
 //! A node with real pods whose agent asks a real API server in the world beside it, while traffic flows.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use netpol_tests::cluster::ControlPlane;
 use netpol_tests::etcd::Etcd;
-use netpol_tests::laboratory::network::ROUTER;
+use netpol_tests::laboratory::network::{NODE, OUTSIDE, ROUTER};
 use netpol_tests::load::Load;
 use netpol_tests::probe::{Kind, Probe, expect_dropped, expect_reached};
 use netpol_tests::relay::Relay;
 use netpol_tests::serve::{self, Server};
-use netpol_tests::{Laboratory, Outcome, Pod, PodSpec, command, counted, figure};
+use netpol_tests::{Laboratory, Outcome, Pod, PodSpec, Setup, command, counted, figure};
 use serde_json::{Value, json};
 
 /// What the issue gives the agent after the server's return.
@@ -27,6 +28,8 @@ const OPEN: u16 = 7000;
 const LATE: u16 = 7001;
 /// The one that never is.
 const NEVER: u16 = 7002;
+/// The pod that comes late. It alone has a sandbox that the agent knows by its name.
+const NEWCOMER: &str = "newcomer";
 
 /// The node, the API server, and four pods with a server among them.
 pub(crate) struct Scene {
@@ -58,7 +61,8 @@ impl Scene {
 
     /// Everything but the agent.
     pub(crate) fn without_agent(flags: &[&str]) -> Result<Self> {
-        let mut lab = Laboratory::new()?;
+        let agent_flags = vec!["--sandbox-namespace".to_owned(), format!("npl-*-{NEWCOMER}")];
+        let mut lab = Laboratory::with(Setup { agent_flags, ..Setup::default() })?;
         let plane = ControlPlane::beside(&lab, flags)?;
         plane.apply(include_str!("../../../../deploy/rbac.yaml"))?;
         let relay = Relay::start(&lab.outside, RELAY_PORT, (ROUTER[0], 6443).into())?;
@@ -86,6 +90,20 @@ impl Scene {
     fn every_probe(&self) -> Vec<Probe> {
         let pods = [&self.client, &self.guest, &self.turncoat, &self.stranger];
         pods.iter().flat_map(|pod| [OPEN, LATE, NEVER].map(|port| self.probes(pod, port))).flatten().collect()
+    }
+
+    /// Adds a pod like the client: what it may send once it is known, and what it may not even then.
+    pub(crate) fn add_newcomer(&mut self) -> Result<[Vec<Probe>; 2]> {
+        let pod = self.lab.add_pod(PodSpec::new("shop", NEWCOMER).label("app", "client"))?;
+        let beyond = [NODE, OUTSIDE].concat();
+        let beyond: Vec<_> = beyond.into_iter().map(|address| SocketAddr::new(address, 0)).collect();
+        let may = [self.probes(&pod, OPEN), Probe::all(&pod, Kind::Ping, &beyond)].concat();
+        Ok([may, [self.probes(&pod, LATE), self.probes(&pod, NEVER)].concat()])
+    }
+
+    /// How many interfaces a gate keeps closed.
+    pub(crate) fn gates(&self) -> usize {
+        std::fs::read_dir(self.lab.pins().join("gates")).map_or(0, Iterator::count)
     }
 
     /// What always passes, and what never does.

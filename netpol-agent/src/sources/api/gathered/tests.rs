@@ -1,4 +1,7 @@
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use netpol_policy::{
     model::{Key, Kind, SourceEvent},
@@ -7,11 +10,19 @@ use netpol_policy::{
 use serde_json::{Value, json};
 
 use super::{Failure, Gathered, Heard};
-use crate::sources::{WatchState, Watched};
+use crate::sources::{WatchState, Watched, api::watch::Stamp};
 
 fn there(kind: Kind, object: &Value) -> Heard {
     let version = object["metadata"]["resourceVersion"].as_str().map_or(0, |text| text.parse().unwrap());
-    Heard::There(Box::new(read_object(kind, object)), version)
+    Heard::There(Box::new(read_object(kind, object)), stamp(version))
+}
+
+fn gone(namespace: &str, name: &str, version: u64) -> Heard {
+    Heard::Gone(Key::new(namespace, name), stamp(version))
+}
+
+fn stamp(version: u64) -> Stamp {
+    Stamp { version, read: Instant::now() }
 }
 
 fn pod(name: &str) -> Heard {
@@ -149,7 +160,7 @@ fn a_node_of_another_name_is_said_until_it_is_there() {
     let node = || there(Kind::Node, &json!({"metadata": {"name": "n1"}}));
     gathered.take(Kind::Node, node());
     assert!(gathered.update().unwrap().problems.is_empty());
-    gathered.take(Kind::Node, Heard::Gone(Key::new("", "n1"), 0));
+    gathered.take(Kind::Node, gone("", "n1", 0));
     assert_eq!(gathered.update().unwrap().problems.len(), 1);
 }
 
@@ -172,7 +183,7 @@ fn a_policy_that_selects_nobody_knows_whom_leaves_its_last_good_version() {
     gathered.take(Kind::NetworkPolicy, policy(json!(7)));
     let update = gathered.update().unwrap();
     assert_eq!((update.events.len(), update.problems.len()), (0, 1));
-    gathered.take(Kind::NetworkPolicy, Heard::Gone(Key::new("a", "p"), 0));
+    gathered.take(Kind::NetworkPolicy, gone("a", "p", 0));
     let update = gathered.update().unwrap();
     assert_eq!((update.events.len(), update.problems.len()), (1, 0));
 }
@@ -187,7 +198,33 @@ fn the_newest_version_of_each_kind_is_told_also_of_what_is_gone() {
     // A new list repeats what is older.
     gathered.take(Kind::Pod, pod("7"));
     assert_eq!(gathered.update().unwrap().newest[&Kind::Pod], 12);
-    gathered.take(Kind::Pod, Heard::Gone(Key::new("a", "x"), 15));
+    gathered.take(Kind::Pod, gone("a", "x", 15));
     let newest = gathered.update().unwrap().newest;
     assert_eq!((newest[&Kind::Pod], newest[&Kind::Namespace]), (15, 0));
+}
+
+#[test]
+fn each_change_tells_when_it_was_read_and_objects_of_a_list_do_not() {
+    let mut gathered = Gathered::new("n1");
+    let start = Instant::now();
+    let at = |heard: Heard, milliseconds: u64| {
+        let read = start + Duration::from_millis(milliseconds);
+        match heard {
+            Heard::There(object, stamp) => Heard::There(object, Stamp { read, ..stamp }),
+            Heard::Gone(key, stamp) => Heard::Gone(key, Stamp { read, ..stamp }),
+            other => other,
+        }
+    };
+    list(&mut gathered, Kind::Pod, vec![pod("x"), pod("y")]);
+    assert!(gathered.update().unwrap().read.is_empty());
+    gathered.take(Kind::Pod, at(pod("x"), 1));
+    gathered.take(Kind::Pod, at(pod("z"), 2));
+    gathered.take(Kind::Pod, at(gone("a", "y", 0), 3));
+    // It was gone already: nothing is handed on.
+    gathered.take(Kind::Pod, at(gone("a", "y", 0), 4));
+    let times = [1, 2, 3].map(|time| start + Duration::from_millis(time));
+    assert_eq!(gathered.update().unwrap().read, times);
+    list(&mut gathered, Kind::Pod, vec![pod("x")]);
+    let update = gathered.update().unwrap();
+    assert_eq!((update.events.len(), update.read.len()), (2, 0), "z has gone unheard");
 }
