@@ -4,6 +4,7 @@
 //! gate      (thread) ── closes new interfaces
 //! objects   (thread) ─┐                                   ┌─ datapath ─ kernel
 //! discovery (thread) ─┼─ Input ─ reconciler (main thread) ┤
+//! watch     (thread) ─┤
 //! rings     (thread) ─┤                                   └─ log ─ server ─ command line
 //! server    (tokio)  ─┘
 //! ```
@@ -37,6 +38,7 @@ use crate::{
         manifests::Manifests,
     },
     verdicts::{log::Log, rings},
+    watch::Watch,
 };
 
 /// How often the agent says that it is alive.
@@ -71,6 +73,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     .context("cannot open the datapath")?;
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;
     let gate = datapath.gate().context("cannot load what closes new interfaces")?;
+    let watch =
+        Watch { attached: datapath.attached(), by_links: datapath.uses_links(), own_xdp: gate.program_id() };
     let discovery: Box<dyn Discovery> = Box::new(discovery.with_own_xdp(gate.program_id()));
 
     let mut alive = datapath.alive().context("cannot tell when an agent was last alive")?;
@@ -117,6 +121,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let to_reconciler = inputs.clone();
     spawn("discovery", inputs.clone(), move || {
         discovery.run(&mut |discovered| to_reconciler.send(Input::Interfaces(discovered)).is_ok())
+    })?;
+    let to_reconciler = inputs.clone();
+    spawn("watch", inputs.clone(), move || {
+        watch.run(&mut |sighting| to_reconciler.send(Input::Hooks(sighting)).is_ok())
     })?;
     rings::start(
         move |each| {

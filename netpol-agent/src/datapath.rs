@@ -5,6 +5,7 @@
 
 mod alive;
 mod apply;
+mod attached;
 mod entries;
 mod error;
 mod events;
@@ -15,6 +16,7 @@ mod live;
 #[cfg(feature = "bpf-log")]
 mod log;
 mod mapped;
+mod mend;
 mod object;
 mod raw;
 mod recover;
@@ -27,17 +29,18 @@ mod uninstall;
 mod verify;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
 
 use aya::{Ebpf, programs::ProgramFd};
-use netpol_common::{Direction, flow::Timeouts};
+use netpol_common::flow::Timeouts;
 use netpol_policy::engine::{HookLevel, Recovered};
 
 pub use self::{
     alive::Alive,
+    attached::{Attached, Attachment, Side, program_name, tcx_programs},
     error::Error,
     events::{Counters, Events},
     gate::Gate,
@@ -89,7 +92,7 @@ pub struct Datapath {
     /// What each slot's interface carries.
     hooks: BTreeMap<u32, (u32, HookLevel)>,
     /// Entries that this process has attached or replaced.
-    attached: BTreeSet<(u32, u32, Direction)>,
+    attached: Attached,
     /// Where new interfaces are.
     steps: gate::Steps,
     /// What becomes of connections that are open when a pod is hooked first.
@@ -136,7 +139,7 @@ impl Datapath {
             programs,
             entries: Entries::new(&maps),
             hooks: BTreeMap::new(),
-            attached: BTreeSet::new(),
+            attached: Attached::default(),
             steps: gate::Steps::default(),
             takeover: takeover::Takeover::default(),
         };

@@ -1,7 +1,7 @@
 //! The agent and its command line.
 //!
 //! [`sources`] says which objects there are, [`discovery`] which interfaces the local pods have; [`reconcile`] owns
-//! the compiled state and brings it to the [`datapath`]; [`verdicts`] names what the kernel reports; [`control`] lets
+//! the compiled state and brings it to the [`datapath`]; [`watch`] looks whether it is still attached; [`verdicts`] names what the kernel reports; [`control`] lets
 //! the command line ([`cli`]) ask; [`lint`] judges manifests without any of them. [`agent`] wires them together, each
 //! named once.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::expect_used, reason = "tests"))]
@@ -21,3 +21,4 @@ pub mod reconcile;
 pub mod sources;
 pub mod text;
 pub mod verdicts;
+pub mod watch;

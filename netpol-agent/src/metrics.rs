@@ -64,6 +64,8 @@ impl Collector for Snapshot {
         let lines: Vec<_> =
             policies.iter().map(|(state, count)| (vec![("state", *state)], number(*count))).collect();
         gauges(out, "netpol_policies", "NetworkPolicies by state", &lines)?;
+        let help = "Hooks that somebody had taken off, and that were attached again";
+        counters(out, "netpol_hooks_repaired", help, &[(Vec::new(), status.hooks_repaired)])?;
         counters(out, "netpol_verdicts", "Packets that were worth counting", &verdicts(status))?;
         for (name, help, count) in [
             ("netpol_verdicts_lost", "Verdicts without room in the kernel's rings", status.lost_events),

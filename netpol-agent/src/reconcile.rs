@@ -13,6 +13,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod watched;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -98,6 +99,7 @@ pub struct Reconciler<D> {
     /// Why slots are not hooked as they should be; the engine tries again.
     failed_hooks: BTreeMap<u32, String>,
     usage: usage::Usage,
+    watched: watched::Watched,
     release_at: Duration,
     faults: VecDeque<String>,
     known_problems: Vec<Located>,
@@ -150,6 +152,7 @@ impl<D: Datapath> Reconciler<D> {
             trusted: BTreeSet::new(),
             failed_hooks: BTreeMap::new(),
             usage,
+            watched: watched::Watched::default(),
             release_at: RELEASE,
             faults: VecDeque::new(),
             known_problems: Vec::new(),
@@ -269,6 +272,7 @@ impl<D: Datapath> Reconciler<D> {
         }
         if !self.settled {
             self.settled = true;
+            self.watched.since = Some(Instant::now());
             self.absence = self.tell_absence();
             info!(endpoints = self.endpoints.len(), "everything is written");
         }

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
-use crate::control::protocol::{Moment, Status};
+use crate::control::protocol::{Moment, RepairedLine, Status};
 
 /// Events of one look at most; what is left comes with the next ones.
 const AT_ONCE: usize = 10;
@@ -136,6 +136,13 @@ fn troubles(status: &Status) -> BTreeSet<Trouble> {
     };
     for refused in &status.refused {
         say("Pod", &refused.pod, "NotHooked", format!("{}: {}", refused.interface, refused.reason));
+    }
+    for repaired in &status.repaired {
+        let RepairedLine { interface, direction, time, .. } = repaired;
+        let message = format!(
+            "{interface}: somebody had taken the classifier off ({direction}): it was not enforced until {time}, and is again"
+        );
+        say("Pod", &repaired.pod, "HookRepaired", message);
     }
     for line in &status.unenforced {
         let message = format!("{}: {} ({})", line.interface, line.message, line.remedy);

@@ -12,7 +12,7 @@ use super::{Ask, Format, output};
 use crate::{
     control::{
         client::{AskError, ask_one},
-        protocol::{EndpointLine, Request, Response, Status, UnenforcedLine},
+        protocol::{EndpointLine, RepairedLine, Request, Response, Status, UnenforcedLine},
     },
     sources::{WatchState, Watched},
     text::{Columns, escape},
@@ -100,6 +100,7 @@ fn render(status: &Status) -> String {
     list(&mut out, "Connections that were open before", &taken_over(status));
     list(&mut out, "Not hooked", &status.unhooked);
     list(&mut out, "NOT ENFORCED", &unenforced(status));
+    list(&mut out, "Taken off by somebody, and attached again", &repaired(status));
 
     if let Some(absence) = status.absence.as_ref().filter(|absence| !absence.pods.is_empty()) {
         let _ = writeln!(
@@ -157,6 +158,15 @@ fn unenforced(status: &Status) -> Vec<String> {
         format!("{}: {} ({})", name.trim(), one.message, one.remedy)
     };
     status.unenforced.iter().map(line).collect()
+}
+
+/// Hooks that somebody had taken off.
+fn repaired(status: &Status) -> Vec<String> {
+    let line = |one: &RepairedLine| {
+        let name = [one.pod.as_str(), one.interface.as_str()].join(" ");
+        format!("{}: {}, not enforced until {}", name.trim(), one.direction, one.time)
+    };
+    status.repaired.iter().map(line).collect()
 }
 
 /// Kinds of which not everything is known.

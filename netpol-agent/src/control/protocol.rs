@@ -14,8 +14,8 @@ pub use self::{
     filter::{Filter, Flag, InvalidTest, Test},
     moment::{InvalidMoment, Moment},
     status::{
-        Absence, BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, RefusedLine, Status,
-        TableLine, TakenOverLine, UnenforcedLine,
+        Absence, BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, RefusedLine, RepairedLine,
+        Status, TableLine, TakenOverLine, UnenforcedLine,
     },
     verdict::{Cause, End, EndKind, Gap, Nearest, Outcome, PolicyPart, Verdict},
 };

@@ -99,6 +99,15 @@ pub enum Error {
         #[source]
         source: ProgramError,
     },
+    /// What an interface carries could not be asked.
+    #[error("asking what the interface with index {ifindex} carries at tc")]
+    Carried {
+        /// The index.
+        ifindex: u32,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// A new interface could not be closed.
     #[error("closing the new interface {interface} until its pod is known")]
     Gate {

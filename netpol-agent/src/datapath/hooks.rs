@@ -24,7 +24,7 @@ use netpol_common::{
 use netpol_policy::engine::HookLevel;
 
 use super::{
-    Datapath, Error,
+    Attachment, Datapath, Error,
     apply::{gone, insert, named, remove},
     object, sys,
 };
@@ -166,8 +166,9 @@ impl Datapath {
     }
 
     /// Attaches the entry, or replaces the one that is there: never by detach and attach.
-    fn attach(&mut self, slot: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
-        if self.attached.contains(&(slot, ifindex, direction)) {
+    pub(super) fn attach(&mut self, slot: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
+        let place = Attachment { slot, ifindex, direction };
+        if self.attached.program(place).is_some() {
             return Ok(());
         }
         let mut object = self.entries.make(slot, direction)?;
@@ -175,12 +176,13 @@ impl Datapath {
         let interface = Self::interface_name(ifindex)?;
         let failed =
             |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
+        let id = entry.info().map_err(failed)?.id();
         if self.attach.by_links() {
             self.attach_link(slot, &interface, direction, entry)?;
         } else {
             attach_filter(&interface, direction, entry).map_err(failed)?;
         }
-        self.attached.insert((slot, ifindex, direction));
+        self.attached.insert(place, id);
         Ok(())
     }
 
@@ -227,7 +229,7 @@ impl Datapath {
 
     /// Takes the entry of one direction off.
     fn detach(&mut self, slot: u32, ifindex: u32, direction: Direction) -> Result<(), Error> {
-        self.attached.remove(&(slot, ifindex, direction));
+        self.attached.remove(Attachment { slot, ifindex, direction });
         if self.attach.by_links() {
             return release_link(&self.link_pin(slot, direction));
         }

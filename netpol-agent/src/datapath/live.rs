@@ -6,10 +6,7 @@ mod trail;
 
 use std::cell::OnceCell;
 
-use aya::{
-    maps::{HashMap, MapData, MapError, lpm_trie::Key},
-    programs::SchedClassifier,
-};
+use aya::maps::{HashMap, MapData, MapError, lpm_trie::Key};
 use netpol_common::{
     Addr, Direction, Pod,
     decide::{Arrival, Decision, Tables},
@@ -25,7 +22,7 @@ use netpol_policy::engine::HookLevel;
 
 use self::kept::Kept;
 pub use self::trail::{Entry, first_packet};
-use super::{Datapath, Error, apply::named, hooks, raw::Raw, sys, tables};
+use super::{Attachment, Datapath, Error, Side, apply::named, raw::Raw, sys, tables, tcx_programs};
 
 /// The first packet of a flow, and where it is met.
 #[derive(Clone, Copy, Debug)]
@@ -106,12 +103,10 @@ impl Datapath {
             (HookLevel::Full, _) => Hook::Full,
         };
         if self.attach.by_links() {
-            let interface = Self::interface_name(ifindex)?;
-            let failed =
-                |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
-            let (_, programs) =
-                SchedClassifier::query_tcx(&interface, hooks::tc_side(direction)).map_err(failed)?;
-            if !programs.iter().any(|program| program.name() == hooks::ENTRY.as_bytes()) {
+            let programs = tcx_programs(ifindex, Side::of(direction))
+                .map_err(|source| Error::Carried { ifindex, source })?;
+            let entry = self.attached.program(Attachment { slot, ifindex, direction });
+            if entry.is_none_or(|entry| !programs.contains(&entry)) {
                 return Ok(Hook::Gone);
             }
         }

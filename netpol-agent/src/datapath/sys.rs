@@ -1,5 +1,6 @@
 //! The system calls that aya does not offer: inner maps of an array of maps and links of one program by several threads,
-//! looking into an array of programs, and detaching a pinned link at once.
+//! looking into an array of programs, detaching a pinned link at once, and the ids of the programs that an interface carries,
+//! for which aya asks for more, and so for CAP_SYS_ADMIN.
 
 use std::{
     ffi::CString,
@@ -19,11 +20,18 @@ const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const BPF_PROG_QUERY: libc::c_long = 16;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
 /// As in the kernel's `enum bpf_attach_type`.
 const BPF_XDP: u32 = 37;
+/// As there; the one for egress follows.
+const BPF_TCX_INGRESS: u32 = 46;
+/// Programs of one chain at most (`BPF_MPROG_MAX`).
+const MOST_PROGRAMS: usize = 64;
 /// `XDP_FLAGS_SKB_MODE`: before tc, on any interface, without its driver.
 const GENERIC: u32 = 1 << 1;
 
@@ -57,10 +65,84 @@ struct LinkDetach {
     link_fd: u32,
 }
 
+#[repr(C)]
+#[derive(Default)]
+struct Query {
+    ifindex: u32,
+    attach_type: u32,
+    query_flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    count: u32,
+    reserved: u32,
+    program_flags: u64,
+    links: u64,
+    link_flags: u64,
+    revision: u64,
+}
+
+#[repr(C)]
+struct ById {
+    id: u32,
+    next: u32,
+    flags: u32,
+}
+
+#[repr(C)]
+struct InfoOf {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_prog_info`, up to the name.
+#[repr(C)]
+#[derive(Default)]
+struct ProgramInfo {
+    before: [u64; 8],
+    name: [u8; 16],
+}
+
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
+    bpf_at(command, (&raw const *attributes).cast_mut())
+}
+
+/// Of a command that answers in its attributes.
+fn bpf_at<T>(command: libc::c_long, attributes: *mut T) -> io::Result<i32> {
     // SAFETY: the attributes are as the command wants them, and live as long as the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<T>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}
+
+/// The ids of the programs that an interface carries by TCX, in the order in which they run; none where the kernel has no
+/// TCX.
+pub(super) fn tcx_programs(ifindex: u32, egress: bool) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; MOST_PROGRAMS];
+    let mut query = Query {
+        ifindex,
+        attach_type: BPF_TCX_INGRESS + u32::from(egress),
+        programs: (&raw mut ids) as u64,
+        count: MOST_PROGRAMS as u32,
+        ..Query::default()
+    };
+    match bpf_at(BPF_PROG_QUERY, &raw mut query) {
+        Ok(_) => Ok(ids[..(query.count as usize).min(MOST_PROGRAMS)].to_vec()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOENT)) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A program's name; `None` without CAP_SYS_ADMIN, and when it is gone.
+pub(super) fn program_name(id: u32) -> Option<String> {
+    let fd = bpf(BPF_PROG_GET_FD_BY_ID, &ById { id, next: 0, flags: 0 }).ok()?;
+    // SAFETY: the call has just given us this descriptor.
+    let program = unsafe { OwnedFd::from_raw_fd(fd) };
+    let mut info = ProgramInfo::default();
+    let (fd, length) = (program.as_raw_fd() as u32, size_of::<ProgramInfo>() as u32);
+    let mut question = InfoOf { fd, length, info: (&raw mut info) as u64 };
+    bpf_at(BPF_OBJ_GET_INFO_BY_FD, &raw mut question).ok()?;
+    let name = info.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(name).into_owned())
 }
 
 /// Puts an inner map at an index. Returns after a grace period, as the kernel makes sure that nobody uses an earlier one.

@@ -17,6 +17,8 @@ pub enum Cause {
     Excluded,
     /// An XDP program takes packets first.
     Xdp,
+    /// A program at tc takes packets first.
+    Ahead,
     /// No slot is left.
     NoSlot,
 }
@@ -32,6 +34,7 @@ impl Cause {
             Self::NotVeth => "not-a-veth",
             Self::Excluded => "excluded",
             Self::Xdp => "xdp",
+            Self::Ahead => "program-ahead",
             Self::NoSlot => "no-slot",
         }
     }
@@ -46,6 +49,9 @@ impl Cause {
             Self::NotVeth => "not enforced: the host's end of its interface is no veth",
             Self::Excluded => "not enforced: its interface is to be left alone",
             Self::Xdp => "may be evaded: an XDP program takes packets before the classifier",
+            Self::Ahead => {
+                "may be evaded: a program of somebody else's takes packets at tc before the classifier, which sees only what that leaves to it"
+            }
             Self::NoSlot => "not enforced: no slot is left",
         }
     }
@@ -64,6 +70,9 @@ impl Cause {
             Self::Netkit => "let the CNI make veths instead of netkit devices",
             Self::Xdp => {
                 "take the XDP program off, or see that it neither redirects nor answers packets of pods"
+            }
+            Self::Ahead => {
+                "take the program off, or attach it behind the classifier; a new start of the agent does not move it"
             }
             Self::NoSlot => "run fewer pods on this node",
         }

@@ -19,6 +19,7 @@ fn status() -> Status {
             CounterLine { direction: "egress".into(), reason: "policy-denied".into(), packets: 5 },
             CounterLine { direction: "ingress".into(), reason: "policy".into(), packets: 3 },
         ],
+        hooks_repaired: 4,
         tables: BTreeMap::from([("peers".to_owned(), TableLine { used: 2, size: 10 })]),
         absence: Some(Absence {
             since: Moment::from_milliseconds(1_000),
@@ -45,6 +46,7 @@ fn numbers_are_those_of_the_status() {
         "netpol_policies{state=\"not-as-written\"} 1",
         "netpol_verdicts_total{direction=\"egress\",verdict=\"drop\",reason=\"policy-denied\"} 5",
         "netpol_verdicts_total{direction=\"ingress\",verdict=\"allow\",reason=\"policy\"} 3",
+        "netpol_hooks_repaired_total 4",
         "netpol_table_entries{table=\"peers\"} 2",
         "netpol_table_capacity{table=\"peers\"} 10",
         "netpol_absence_seconds 42",

@@ -22,6 +22,7 @@ use crate::{
         naming,
         rings::Batch,
     },
+    watch::Sighting,
 };
 
 /// How long to sleep when there is no deadline.
@@ -36,6 +37,8 @@ pub enum Input {
     Objects(SourceUpdate),
     /// The interfaces have changed.
     Interfaces(Discovered),
+    /// The hooks were looked at.
+    Hooks(Sighting),
     /// The kernel has judged.
     Verdicts(Batch),
     /// The command line asks.
@@ -83,6 +86,7 @@ pub fn drive<D: Datapath>(
                     memory.forget();
                     reconciler.take_interfaces(discovered);
                 }
+                Input::Hooks(sighting) => reconciler.take_sighting(sighting),
                 Input::Verdicts(batch) => {
                     if clock.1.elapsed() > CLOCK {
                         clock = (naming::Clock::now(), Instant::now());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpol_policy::engine::TableOp;
 
-use crate::datapath::{Counters, Error, Meeting, Met, Surroundings, TakenOver};
+use crate::datapath::{Attachment, Counters, Error, Meeting, Met, Surroundings, TakenOver};
 
 /// What the reconciler needs of the kernel.
 pub trait Datapath {
@@ -22,6 +22,8 @@ pub trait Datapath {
     fn open_gate(&mut self, ifindex: u32) -> Result<(), String>;
     /// Whether a gate closes an interface.
     fn is_gated(&self, ifindex: u32) -> bool;
+    /// Attaches entries again that were seen to be off, and says what became of those that are still wanted.
+    fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)>;
     /// What has been counted.
     ///
     /// # Errors
@@ -64,6 +66,11 @@ impl Datapath for crate::datapath::Datapath {
 
     fn is_gated(&self, ifindex: u32) -> bool {
         Self::is_gated(self, ifindex)
+    }
+
+    fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)> {
+        let mended = Self::mend(self, lost);
+        mended.into_iter().map(|(place, result)| (place, result.map_err(text))).collect()
     }
 
     fn counters(&self) -> Result<Counters, String> {

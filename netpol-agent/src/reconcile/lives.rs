@@ -27,6 +27,8 @@ pub(super) enum Doubt {
     Object(Located),
     /// An interface stays closed.
     Closed(String),
+    /// Programs of others may move packets past ours.
+    Programs(String),
 }
 
 impl Doubt {
@@ -34,7 +36,7 @@ impl Doubt {
         match self {
             Self::Unenforced(what) => escape(&what.text()).into_owned(),
             Self::Object(what) => what.to_string(),
-            Self::Closed(what) => escape(what).into_owned(),
+            Self::Closed(what) | Self::Programs(what) => escape(what).into_owned(),
         }
     }
 }
@@ -114,6 +116,7 @@ impl<D: Datapath> Reconciler<D> {
         self.doubt_interfaces(&mut doubts);
         self.doubt_addresses(&mut doubts);
         self.doubt_closed(&mut doubts);
+        self.doubt_programs(&mut doubts);
         self.lives.set(doubts, now);
     }
 

@@ -175,11 +175,13 @@ impl<D: Datapath> Reconciler<D> {
         };
         for doubt in self.lives.said() {
             match doubt {
-                Doubt::Closed(what) => status.faults.push(what.clone()),
+                Doubt::Closed(what) | Doubt::Programs(what) => status.faults.push(what.clone()),
                 Doubt::Object(what) => status.problems.push(what.clone()),
                 Doubt::Unenforced(_) => {}
             }
         }
+        status.faults.extend(self.broken_hooks());
+        (status.repaired, status.hooks_repaired) = self.repaired();
         status.faults.extend(self.datapath.takeover_fault());
         if let Some(discovered) = &self.discovered {
             status.faults.extend(discovered.problems.iter().cloned());

@@ -10,13 +10,14 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    datapath::{Counters, Hook, Meeting, Met, Surroundings, TakenOver, first_packet},
+    datapath::{Attachment, Counters, Hook, Meeting, Met, Surroundings, TakenOver, first_packet},
     discovery::{Bridge, LocalPod, Owner},
 };
 
 mod latencies;
 mod live;
 mod lives;
+mod watched;
 
 /// What a fake kernel was told, and what it refuses.
 #[derive(Default)]
@@ -33,6 +34,9 @@ struct Kernel {
     surroundings: BTreeMap<u32, Surroundings>,
     taken_over: BTreeMap<u32, TakenOver>,
     takeover_fault: Option<String>,
+    /// What was to be attached again.
+    mended: Vec<Attachment>,
+    refuses_to_mend: bool,
 }
 
 #[derive(Clone, Default)]
@@ -65,6 +69,13 @@ impl Datapath for Fake {
 
     fn is_gated(&self, ifindex: u32) -> bool {
         self.0.borrow().gates.contains(&ifindex)
+    }
+
+    fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)> {
+        let mut kernel = self.0.borrow_mut();
+        kernel.mended.extend(lost.keys());
+        let result = if kernel.refuses_to_mend { Err("no room".to_owned()) } else { Ok(()) };
+        lost.keys().map(|place| (*place, result.clone())).collect()
     }
 
     fn counters(&self) -> Result<Counters, String> {

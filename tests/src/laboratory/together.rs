@@ -25,6 +25,8 @@ const PROCESSES: usize = 5;
 pub struct Start {
     /// Its interfaces began to be made.
     pub begun: Instant,
+    /// Its plugin returned: its interfaces are complete, and libcni's cache names them.
+    pub returned: Instant,
     /// The first instruction of its first container.
     pub first: Instant,
 }
@@ -70,10 +72,11 @@ impl Place<'_> {
         fs::write(&draft, serde_json::to_vec(result)?)
             .and_then(|()| fs::rename(&draft, &path))
             .with_context(|| format!("cannot write {}", path.display()))?;
+        let returned = Instant::now();
         thread::sleep(LAUNCH);
         for _ in 0..PROCESSES {
             Command::new("true").status().context("cannot run true")?;
         }
-        Ok(Start { begun, first: Instant::now() })
+        Ok(Start { begun, returned, first: Instant::now() })
     }
 }

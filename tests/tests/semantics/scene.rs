@@ -15,7 +15,7 @@ use std::{
 use netpol_agent::{
     config::TrustTag,
     control::protocol::Status,
-    datapath::{Counters, Meeting, Met, Surroundings, TakenOver},
+    datapath::{Attachment, Counters, Meeting, Met, Surroundings, TakenOver},
     discovery::{Discovered, LocalPod, Owner},
     metrics::latencies,
     reconcile::{Datapath, Options, Reconciler},
@@ -88,6 +88,10 @@ impl Datapath for Written {
 
     fn is_gated(&self, _: u32) -> bool {
         false
+    }
+
+    fn mend(&mut self, _: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)> {
+        Vec::new()
     }
 
     fn counters(&self) -> Result<Counters, String> {

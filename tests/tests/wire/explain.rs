@@ -153,11 +153,11 @@ fn a_classifier_that_somebody_took_off_is_missed() -> Result<()> {
     let status = three.lab.agent()?.status()?;
     let endpoints = status["endpoints"].as_array().context("no endpoints")?;
     let line = endpoints.iter().find(|line| line["pod"] == "shop/server").context("no server")?;
-    // The pin is all that holds the link.
-    std::fs::remove_file(three.lab.pins().join(format!("links/{}-ingress", line["slot"])))?;
-
+    let pin = three.lab.pins().join(format!("links/{}-ingress", line["slot"]));
     let allowed = format!("{ALLOWED}/TCP");
     let missed = || {
+        // The pin is all that holds the link; the agent may have looked in between, and made a new one.
+        drop(std::fs::remove_file(&pin));
         let (said, _) = text(&three.lab, &["shop/stranger", "shop/server", &allowed]).ok()?;
         said.contains("(live: DIFFERS)").then_some(said)
     };
@@ -166,7 +166,13 @@ fn a_classifier_that_somebody_took_off_is_missed() -> Result<()> {
         said.contains("the policies deny it, and it is let through: somebody has taken our classifier off"),
         "{said}"
     );
-    expect_reached(&Probe::all(&three.stranger, Kind::Tcp, &three.server.sockets(ALLOWED)))
+    // The agent sees that itself.
+    let the_same = || {
+        let (said, _) = text(&three.lab, &["shop/stranger", "shop/server", &allowed]).ok()?;
+        said.contains("(live: the same)").then_some(())
+    };
+    wait_for("it is attached again", ARRIVAL_PATIENCE, the_same)?;
+    expect_dropped(&Probe::all(&three.stranger, Kind::Tcp, &three.server.sockets(ALLOWED)))
 }
 
 #[test]

@@ -49,6 +49,12 @@ pub struct Status {
     /// Pods whose interfaces the kernel refused to hook.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<RefusedLine>,
+    /// Hooks that somebody had taken off in the last ten minutes, and that were attached again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repaired: Vec<RepairedLine>,
+    /// How many were since the agent started.
+    #[serde(default)]
+    pub hooks_repaired: u64,
     /// Whether all objects were listed once.
     #[serde(default)]
     pub synced: bool,
@@ -97,6 +103,20 @@ pub struct RefusedLine {
     pub interface: String,
     /// What the kernel said.
     pub reason: String,
+}
+
+/// A hook that somebody had taken off: its pod was not enforced in that direction until it was attached again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RepairedLine {
+    /// `NAMESPACE/NAME`; empty while it is not known.
+    pub pod: String,
+    /// The host's interface.
+    pub interface: String,
+    /// `ingress` or `egress`, of the pod.
+    pub direction: String,
+    /// When it was attached again.
+    pub time: Moment,
 }
 
 /// A time without an agent: pods that were hooked before stayed enforced, pods that started were open.

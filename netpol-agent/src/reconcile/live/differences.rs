@@ -43,7 +43,7 @@ impl<D: Datapath> Reconciler<D> {
         match met.hook {
             Hook::Gone => {
                 return format!(
-                    "somebody has taken our classifier off {name}; a new start of the agent attaches it again"
+                    "somebody has taken our classifier off {name}; the agent attaches it again within seconds"
                 );
             }
             Hook::Empty => {

@@ -2,7 +2,8 @@
 //! classifier that is measured between them in the same run.
 //!
 //! Beside it, what compiling a large cluster costs ([`compile`]), and what the running agent costs: the traffic between two
-//! pods ([`path`]), its start in a large cluster ([`start`]), and a change's way from the API server to the kernel ([`event`]).
+//! pods ([`path`]), its start in a large cluster ([`start`]), a change's way from the API server to the kernel ([`event`]), and the
+//! start of a pod ([`pod_start`]).
 //!
 //! [`cases`] says what is measured, over which tables ([`world`]) and on which [`frames`]; [`measure`] does it, round by
 //! round; [`report`] prints it. Nothing is pinned once the programs are loaded ([`pins`]).
@@ -18,6 +19,7 @@ mod machine;
 mod measure;
 mod path;
 mod pins;
+mod pod_start;
 mod report;
 mod start;
 mod statistics;
@@ -83,8 +85,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let wanted = |name: &str| is_wanted(name, &arguments.only);
     let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
     let compiles: Vec<_> = compile::all().filter(|(name, _)| wanted(name)).collect();
-    let running: Vec<_> =
-        path::all().chain(start::all()).chain(event::all()).filter(|name| wanted(name.name)).collect();
+    let running = path::all().chain(start::all()).chain(event::all()).chain(pod_start::all());
+    let running: Vec<_> = running.filter(|name| wanted(name.name)).collect();
     if arguments.list {
         let others = running.iter().map(|name| (name.name, name.what));
         for (name, what) in cases.iter().map(|case| (case.name, case.what)).chain(compiles).chain(others) {
@@ -117,6 +119,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     machine.unpinned(|| {
         running.extend(start::run(&wanted)?);
         running.extend(event::run(&wanted)?);
+        running.extend(pod_start::run(&wanted)?);
         Ok(())
     })?;
     match arguments.output {
