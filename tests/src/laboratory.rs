@@ -316,6 +316,19 @@ impl Laboratory {
         Ok(pod)
     }
 
+    /// Gives the node's end of a pod's pair another name, which libcni's cache follows. It is down meanwhile: routes to the
+    /// pod are lost.
+    ///
+    /// # Errors
+    /// When there is no such pod.
+    pub fn rename_interface(&mut self, key: &str, name: &str) -> Result<()> {
+        let pod = self.pods.get_mut(key).with_context(|| format!("the laboratory has no pod {key}"))?;
+        let old = std::mem::replace(&mut pod.host_interface, name.to_owned());
+        let pod = pod.clone();
+        self.node.batch(&format!("link set {old} down\nlink set {old} name {name}\nlink set {name} up\n"))?;
+        self.write_cache(&cache_name(&pod), &self.cni_result(&pod))
+    }
+
     /// Ends a pod and deletes its object.
     ///
     /// # Errors
