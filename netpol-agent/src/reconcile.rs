@@ -204,6 +204,15 @@ impl<D: Datapath> Reconciler<D> {
         for problem in discovered.problems.iter().filter(|p| !known.contains(p)) {
             warn!(target: "netpol", "{}", crate::text::escape(problem));
         }
+        // Whoever has the index of what is gone is another one.
+        let is_another = |ifindex: &u32| {
+            self.discovered
+                .as_ref()
+                .is_some_and(|known| known.incarnations.get(ifindex) != discovered.incarnations.get(ifindex))
+        };
+        self.inherited.retain(|ifindex| !is_another(ifindex));
+        self.old.retain(|ifindex| !is_another(ifindex));
+        self.strangers.retain(|ifindex| !is_another(ifindex));
         // What an earlier agent enforced is not opened because nobody says any more whose it is.
         for ifindex in self.inherited.iter().filter(|ifindex| !discovered.pods.contains_key(ifindex)) {
             if let Some(name) = discovered.veths.get(ifindex) {

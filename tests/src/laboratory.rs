@@ -242,6 +242,7 @@ impl Laboratory {
             v6,
             hardware: [0x0a, 0x58, 0x0a, 0xf4, high, low],
             host_interface: format!("veth{born:08x}"),
+            host_index: None,
             container: format!("{born:064x}"),
             network: namespace,
             spec,

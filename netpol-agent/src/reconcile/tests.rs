@@ -16,6 +16,7 @@ use crate::{
 
 mod live;
 mod lives;
+mod replaced;
 
 /// What a fake kernel was told, and what it refuses.
 #[derive(Default)]

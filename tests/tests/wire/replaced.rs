@@ -1,10 +1,10 @@
-//! Interfaces that are others than before: one that has got a new name.
+//! Interfaces that are others than before: one that has got a new name, one whose name and index another one has got.
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use netpol_tests::probe::{Kind, Probe, expect_dropped, expect_reached};
-use netpol_tests::{Laboratory, Link, Pod, ServiceSpec, Setup, eventually};
+use netpol_tests::{Laboratory, Link, Namespace, Pod, ServiceSpec, Setup, eventually, serve};
 use serde_json::{Value, json};
 
 use crate::agent::with_filters;
@@ -78,4 +78,65 @@ fn an_interface_that_gets_another_name_stays_enforced() -> Result<()> {
 #[ignore = "needs root and BPF"]
 fn an_interface_that_gets_another_name_stays_enforced_with_filters() -> Result<()> {
     renamed(with_filters())
+}
+
+fn index_of(namespace: &Namespace, interface: &str) -> Result<u32> {
+    let index = namespace.run(|| nix::net::if_::if_nametoindex(interface))?;
+    index.with_context(|| format!("no interface {interface}"))
+}
+
+/// The server's sandbox is made anew, with other addresses: its interface has the name and the index of the one before.
+fn replace_server(three: &mut Three) -> Result<Pod> {
+    let index = index_of(&three.lab.node, &three.server.host_interface)?;
+    let old = three.lab.disconnect_pod("shop/server")?;
+    let mut new = three.lab.prepare_pod(old.spec)?;
+    new.host_interface = old.host_interface;
+    new.host_index = Some(index);
+    three.lab.announce_pod(&new)?;
+    three.lab.connect_pod(&new)?;
+    assert_eq!(index_of(&three.lab.node, &new.host_interface)?, index, "it is given again");
+    Ok(new)
+}
+
+fn replaced(
+    setup: Setup,
+    away: fn(&mut Laboratory) -> Result<()>,
+    back: fn(&mut Laboratory) -> Result<()>,
+) -> Result<()> {
+    let mut three = Three::with(setup)?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    expect_dropped(&three.all_protocols(&three.stranger, ALLOWED))?;
+    away(&mut three.lab)?;
+    let server = replace_server(&mut three)?;
+    let _echo = serve::tcp(&server, ALLOWED)?;
+    let from = |pod: &Pod| Probe::all(pod, Kind::Tcp, &server.sockets(ALLOWED));
+    let (clients, strangers) = (from(&three.client), from(&three.stranger));
+    expect_reached(&strangers).context("nothing is attached to it yet")?;
+    back(&mut three.lab)?;
+    is_of(&three.lab, &server.host_interface, &server)?;
+    three.lab.settle()?;
+    expect_reached(&clients)?;
+    expect_dropped(&strangers)?;
+    three.no_policy("server")?;
+    expect_reached(&strangers)
+}
+
+fn frozen(lab: &mut Laboratory) -> Result<()> {
+    lab.freeze_agent()
+}
+
+fn thawed(lab: &mut Laboratory) -> Result<()> {
+    lab.thaw_agent()
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn an_interface_that_replaces_another_with_its_name_and_index_is_enforced() -> Result<()> {
+    replaced(Setup::default(), frozen, thawed)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn an_interface_that_replaces_another_with_its_name_and_index_is_enforced_with_filters() -> Result<()> {
+    replaced(with_filters(), frozen, thawed)
 }

@@ -128,7 +128,10 @@ impl Engine {
         work.egress_moved = true;
         let unhook = TableOp::Hook { slot, ifindex: state.local.ifindex, level: HookLevel::None };
         if self.endpoints.states.contains_key(&slot) {
-            return; // The same interface is back before anything was written.
+            // Another interface has the name and the index before anything was written: it is hooked anew, after this.
+            work.hook_ops.push(unhook);
+            work.replaced.insert(slot);
+            return;
         }
         for direction in Direction::ALL {
             let revision = self.endpoints.next_revision();
