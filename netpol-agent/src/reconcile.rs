@@ -205,12 +205,14 @@ impl<D: Datapath> Reconciler<D> {
             warn!(target: "netpol", "{}", crate::text::escape(problem));
         }
         // Whoever has the index of what is gone is another one.
+        let is_there =
+            |ifindex: &u32| discovered.veths.contains_key(ifindex) || discovered.pods.contains_key(ifindex);
         let is_another = |ifindex: &u32| {
             self.discovered
                 .as_ref()
                 .is_some_and(|known| known.incarnations.get(ifindex) != discovered.incarnations.get(ifindex))
         };
-        self.inherited.retain(|ifindex| !is_another(ifindex));
+        self.inherited.retain(|ifindex| is_there(ifindex) && !is_another(ifindex));
         self.old.retain(|ifindex| !is_another(ifindex));
         self.strangers.retain(|ifindex| !is_another(ifindex));
         // What an earlier agent enforced is not opened because nobody says any more whose it is.

@@ -106,7 +106,7 @@ impl Datapath {
     }
 
     /// Takes off an interface what a slot has there, and the slot's flows. What another slot has there by now stays.
-    fn unhook(&mut self, slot: u32, ifindex: u32) -> Result<(), Error> {
+    pub(super) fn unhook(&mut self, slot: u32, ifindex: u32) -> Result<(), Error> {
         for direction in Direction::ALL {
             self.detach(slot, ifindex, direction)?;
             self.clear_program(slot, direction)?;
@@ -146,7 +146,7 @@ impl Datapath {
         gone(self.tables.programs.clear_index(&program_cell(slot, direction))).map_err(named("PROGRAMS"))
     }
 
-    fn link_pin(&self, slot: u32, direction: Direction) -> PathBuf {
+    pub(super) fn link_pin(&self, slot: u32, direction: Direction) -> PathBuf {
         self.folder.join("links").join(format!("{slot}-{}", direction.name()))
     }
 
@@ -266,12 +266,23 @@ fn attach_filter(
     let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle, classid: None });
     let id = match entry.attach_with_options(interface, tc_side(direction), options) {
         Ok(id) => id,
-        Err(_exists) => {
-            let old = SchedClassifierLink::attached(interface, tc_side(direction), PRIORITY, handle, None)
-                .map_err(TcError::IoError)?;
-            entry.attach_to_link(old)?
-        }
+        Err(_exists) => return replace_filter(interface, direction, entry),
     };
+    // The filter must outlive this process.
+    std::mem::forget(entry.take_link(id)?);
+    Ok(())
+}
+
+/// Replaces our filter where there is one.
+pub(super) fn replace_filter(
+    interface: &str,
+    direction: Direction,
+    entry: &mut SchedClassifier,
+) -> Result<(), ProgramError> {
+    let handle = TcHandle::from(HANDLE);
+    let old = SchedClassifierLink::attached(interface, tc_side(direction), PRIORITY, handle, None)
+        .map_err(TcError::IoError)?;
+    let id = entry.attach_to_link(old)?;
     // The filter must outlive this process.
     std::mem::forget(entry.take_link(id)?);
     Ok(())

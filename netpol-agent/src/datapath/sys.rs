@@ -1,5 +1,5 @@
 //! The system calls that aya does not offer: inner maps of an array of maps and links of one program by several threads,
-//! looking into an array of programs, and detaching a pinned link at once.
+//! looking into an array of programs, asking a pinned link for its interface, and detaching it at once.
 
 use std::{
     ffi::CString,
@@ -19,6 +19,7 @@ const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
@@ -57,9 +58,33 @@ struct LinkDetach {
     link_fd: u32,
 }
 
+#[repr(C)]
+struct InfoOf {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// The beginning of `struct bpf_link_info`, as it is for a link of TCX.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    reserved: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
+    bpf_at(command, (&raw const *attributes).cast_mut())
+}
+
+/// Of a command that answers in its attributes.
+fn bpf_at<T>(command: libc::c_long, attributes: *mut T) -> io::Result<i32> {
     // SAFETY: the attributes are as the command wants them, and live as long as the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<T>()) };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, attributes, size_of::<T>()) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
@@ -90,13 +115,28 @@ pub(super) fn has_element(programs: &MapData, index: u32) -> io::Result<bool> {
     }
 }
 
-/// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until
-/// then the entry would call a classifier that is not there any more.
-pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+/// What is pinned there.
+fn pinned(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let fd = bpf(BPF_OBJ_GET, &Object { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
     // SAFETY: the call has just given us this descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The interface that a pinned link of TCX is attached to; 0 when that is gone, or somebody has detached it.
+pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
+    let link = pinned(pin)?;
+    let mut info = LinkInfo::default();
+    let (fd, length) = (link.as_raw_fd() as u32, size_of::<LinkInfo>() as u32);
+    let mut question = InfoOf { fd, length, info: (&raw mut info) as u64 };
+    bpf_at(BPF_OBJ_GET_INFO_BY_FD, &raw mut question)?;
+    Ok(info.ifindex)
+}
+
+/// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until
+/// then the entry would call a classifier that is not there any more.
+pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+    let link = pinned(pin)?;
     match bpf(BPF_LINK_DETACH, &LinkDetach { link_fd: link.as_raw_fd() as u32 }) {
         // Its interface is gone, or somebody else has detached it.
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),

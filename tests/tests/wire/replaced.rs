@@ -1,4 +1,5 @@
-//! Interfaces that are others than before: one that has got a new name, one whose name and index another one has got.
+//! Interfaces that are others than before: one that has got a new name, one whose name and index another one has got, one
+//! whose index is a stranger's by now.
 
 use std::time::Duration;
 
@@ -121,6 +122,11 @@ fn replaced(
     expect_reached(&strangers)
 }
 
+fn killed(lab: &mut Laboratory) -> Result<()> {
+    lab.kill_agent();
+    Ok(())
+}
+
 fn frozen(lab: &mut Laboratory) -> Result<()> {
     lab.freeze_agent()
 }
@@ -139,4 +145,57 @@ fn an_interface_that_replaces_another_with_its_name_and_index_is_enforced() -> R
 #[ignore = "needs root and BPF"]
 fn an_interface_that_replaces_another_with_its_name_and_index_is_enforced_with_filters() -> Result<()> {
     replaced(with_filters(), frozen, thawed)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn an_interface_that_replaced_another_while_the_agent_was_away_is_enforced() -> Result<()> {
+    replaced(Setup::default(), killed, Laboratory::start_agent)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn an_interface_that_replaced_another_while_the_agent_was_away_is_enforced_with_filters() -> Result<()> {
+    replaced(with_filters(), killed, Laboratory::start_agent)
+}
+
+/// While no agent runs, an isolated pod ends, and what is no pod's gets the index of its interface.
+fn a_stranger_has_the_index(setup: Setup) -> Result<()> {
+    let mut three = Three::with(setup)?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    let index = index_of(&three.lab.node, &three.server.host_interface)?;
+    three.lab.kill_agent();
+    three.lab.disconnect_pod("shop/server")?;
+    let other = three.lab.lone_namespace("other")?;
+    three.lab.node.batch(&format!(
+        "link add other0 index {index} type veth peer name eth0 netns {}\naddress add 10.246.0.1/24 dev other0\nlink set other0 up\n",
+        other.name()
+    ))?;
+    other.batch("address add 10.246.0.2/24 dev eth0\nlink set eth0 up\n")?;
+    let _echo = serve::tcp(&other, ALLOWED)?;
+    let probes = Probe::all(&three.lab.node, Kind::Tcp, &[([10, 246, 0, 2], ALLOWED).into()]);
+    expect_reached(&probes)?;
+    three.lab.start_agent()?;
+    expect_reached(&probes)?;
+    assert_eq!(line(&three.lab, "other0")?, Value::Null);
+    // Whoever has the pod's policy is enforced.
+    let server = three.lab.add_pod(three.server.spec.clone())?;
+    let _echo = serve::tcp(&server, ALLOWED)?;
+    is_of(&three.lab, &server.host_interface, &server)?;
+    three.lab.settle()?;
+    expect_reached(&Probe::all(&three.client, Kind::Tcp, &server.sockets(ALLOWED)))?;
+    expect_dropped(&Probe::all(&three.stranger, Kind::Tcp, &server.sockets(ALLOWED)))?;
+    expect_reached(&probes)
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_stranger_with_the_index_of_an_isolated_pod_that_ended_is_left_alone() -> Result<()> {
+    a_stranger_has_the_index(Setup::default())
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_stranger_with_the_index_of_an_isolated_pod_that_ended_is_left_alone_with_filters() -> Result<()> {
+    a_stranger_has_the_index(with_filters())
 }

@@ -3,6 +3,33 @@
 use super::*;
 
 #[test]
+fn a_veth_that_gets_the_index_of_what_an_earlier_agent_enforced_is_left_alone() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+    let recovered = Recovered(given.applied());
+    let found = |incarnation: Option<u64>| Discovered {
+        veths: incarnation.map(|_| (5, "veth5".to_owned())).into_iter().collect(),
+        incarnations: incarnation.map(|number| (5, number)).into_iter().collect(),
+        ..Discovered::default()
+    };
+    // It is there; it has gone; that was seen while an agent ran, or nobody looked in between.
+    for (seen, closed) in [
+        (vec![Some(1)], 1),
+        (vec![None, Some(1)], 0),
+        (vec![Some(1), None, Some(2)], 0),
+        (vec![Some(1), Some(2)], 0),
+    ] {
+        let mut given = Given::after(recovered.clone());
+        given.lists(objects(&[pod("a", 5), deny()]));
+        for incarnation in seen {
+            given.reconciler.take_interfaces(found(incarnation));
+            given.settles();
+        }
+        assert_eq!(given.reconciler.status(Duration::ZERO).endpoints.len(), closed);
+    }
+}
+
+#[test]
 fn an_interface_that_was_replaced_under_its_name_and_index_is_gone_and_new() {
     let mut given = Given::fresh();
     given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
