@@ -123,6 +123,7 @@ impl<D: Datapath> Reconciler<D> {
             .iter()
             .filter_map(|op| if let TableOp::Endpoint { slot, .. } = op { Some(*slot) } else { None })
             .collect();
+        let trusted = datapath.trusted_bridges();
         let mut usage = usage::Usage::default();
         for operation in &recovered.0 {
             usage.count(operation);
@@ -145,7 +146,7 @@ impl<D: Datapath> Reconciler<D> {
             endpoints: BTreeMap::new(),
             resolved: BTreeMap::new(),
             lives: lives::Lives::default(),
-            trusted: BTreeSet::new(),
+            trusted,
             failed_hooks: BTreeMap::new(),
             usage,
             release_at: RELEASE,

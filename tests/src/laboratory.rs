@@ -330,6 +330,11 @@ impl Laboratory {
         self.write_cache(&cache_name(&pod), &self.cni_result(&pod))
     }
 
+    /// Further flags of agents that are started from now on, in the place of those before.
+    pub fn set_agent_flags(&mut self, flags: &[&str]) {
+        self.agent_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+    }
+
     /// Ends a pod and deletes its object.
     ///
     /// # Errors

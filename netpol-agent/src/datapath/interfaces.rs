@@ -1,5 +1,7 @@
 //! The table that says who sends what comes in by an interface: an endpoint, or any port of a bridge that is believed.
 
+use std::collections::BTreeSet;
+
 use netpol_common::tables::{INTERFACE_TRUSTED_BRIDGE, Interface};
 
 use super::{
@@ -23,6 +25,13 @@ impl Datapath {
             return self.forget_interface(interface);
         }
         self.say(interface)
+    }
+
+    /// The bridges of which the tag is believed, an earlier agent's among them.
+    #[must_use]
+    pub fn trusted_bridges(&self) -> BTreeSet<u32> {
+        let interfaces = self.tables.interfaces.iter().flatten().map(|(_, interface)| interface.0);
+        interfaces.filter(|i| i.kind == INTERFACE_TRUSTED_BRIDGE).map(|i| i.ifindex).collect()
     }
 
     /// Says what a packet's sender is that comes in by an interface.

@@ -1,9 +1,11 @@
 //! Interfaces that are others than before: one that has got a new name, one whose name and index another one has got, one
-//! whose index is a stranger's by now.
+//! whose index is a stranger's by now; and a bridge that is not believed any more.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aya::maps::{HashMap, Map, MapData};
+use netpol_common::tables::INTERFACE_TRUSTED_BRIDGE;
 use netpol_tests::probe::{Kind, Probe, expect_dropped, expect_reached};
 use netpol_tests::{Laboratory, Link, Namespace, Pod, ServiceSpec, Setup, eventually, serve};
 use serde_json::{Value, json};
@@ -198,4 +200,27 @@ fn a_stranger_with_the_index_of_an_isolated_pod_that_ended_is_left_alone() -> Re
 #[ignore = "needs root and BPF"]
 fn a_stranger_with_the_index_of_an_isolated_pod_that_ended_is_left_alone_with_filters() -> Result<()> {
     a_stranger_has_the_index(with_filters())
+}
+
+/// How many bridges the kernel's table says are believed.
+fn believed(lab: &Laboratory) -> Result<usize> {
+    let map = MapData::from_pin(lab.pins().join("maps/INTERFACES"))?;
+    let interfaces: HashMap<_, u32, [u32; 3]> = HashMap::try_from(Map::HashMap(map))?;
+    let kinds: Result<Vec<u32>, _> =
+        interfaces.iter().map(|entry| entry.map(|(_, [_, kind, _])| kind)).collect();
+    Ok(kinds?.into_iter().filter(|kind| *kind == INTERFACE_TRUSTED_BRIDGE).count())
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_bridge_that_the_last_agent_believed_is_not_believed_when_that_is_switched_off() -> Result<()> {
+    let mut three = Three::start(Link::Bridge)?;
+    three.policy("server", &ingress_of_server(&from_client()))?;
+    eventually("the bridge is believed", SEEN, &1, || believed(&three.lab).unwrap_or(usize::MAX))?;
+    three.lab.kill_agent();
+    three.lab.set_agent_flags(&["--trust-tag", "never"]);
+    three.lab.start_agent()?;
+    eventually("it is not any more", SEEN, &0, || believed(&three.lab).unwrap_or(usize::MAX))?;
+    expect_reached(&three.all_protocols(&three.client, ALLOWED))?;
+    expect_dropped(&three.all_protocols(&three.stranger, ALLOWED))
 }

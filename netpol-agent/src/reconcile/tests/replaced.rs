@@ -1,4 +1,5 @@
-//! Interfaces that are others than before, though their index or all that is seen of them is the same.
+//! Interfaces that are others than before, though their index or all that is seen of them is the same; and what an earlier
+//! agent said of a bridge.
 
 use super::*;
 
@@ -55,4 +56,17 @@ fn one_that_replaced_an_interface_which_was_left_alone_is_closed() {
     given.reconciler.take_interfaces(discovered);
     given.settles();
     assert_eq!(hooks(&given.applied()), [(6, HookLevel::Full)]);
+}
+
+#[test]
+fn a_bridge_that_an_earlier_agent_believed_is_believed_no_more_than_it_is_now() {
+    for (trust_tag, expected) in
+        [(TrustTag::Auto, vec![(2, false)]), (TrustTag::Never, vec![(1, false), (2, false)])]
+    {
+        let kernel = Fake::default();
+        kernel.0.borrow_mut().believed.extend([1, 2]);
+        let mut given = Given::over(kernel, Recovered::default(), trust_tag);
+        given.lists(objects(&[pod("a", 5), deny()])).finds(&[("a", 5)]).settles();
+        assert_eq!(given.kernel.0.borrow().bridges, expected);
+    }
 }
