@@ -12,6 +12,7 @@ mod events;
 mod flow_tables;
 mod gate;
 mod hooks;
+mod interfaces;
 mod live;
 #[cfg(feature = "bpf-log")]
 mod log;

@@ -2,7 +2,7 @@
 //!
 //! Several ways, one result ([`Discovered`]). [`cni`] reads what libcni keeps of each pod it has connected; [`links`] asks
 //! the kernel which interfaces there are and which namespaces they lead to, [`addresses`] which addresses they have; [`sandboxes`] knows which of these are of
-//! pods; [`cgroups`] says which pod a process there is of. [`join`] brings them together, [`local`] follows what
+//! pods; [`cgroups`] says which pod a process there is of, `incarnations` whether an interface is another one than before. [`join`] brings them together, [`local`] follows what
 //! changes. [`fresh`] tells of new
 //! interfaces before any of this. What cannot be enforced is [`unenforced`]. Nothing here knows policies or the API's objects.
 
@@ -10,6 +10,7 @@ pub mod addresses;
 pub mod cgroups;
 pub mod cni;
 pub mod fresh;
+mod incarnations;
 pub mod join;
 pub mod links;
 pub mod local;
@@ -47,6 +48,8 @@ pub struct Discovered {
     pub waiting: BTreeMap<u32, String>,
     /// Every veth of this host that is not excluded: names by interface index.
     pub veths: BTreeMap<u32, String>,
+    /// Which one each of those is of all interfaces that there have been: an index is given again, even with its name.
+    pub incarnations: BTreeMap<u32, u64>,
     /// Bridges, with those of their ports that are veths.
     pub bridges: BTreeMap<u32, Bridge>,
     /// Addresses that packets of pods may use for this host, whatever interface has them.

@@ -127,6 +127,7 @@ impl<D: Datapath> Reconciler<D> {
             .iter()
             .filter_map(|op| if let TableOp::Endpoint { slot, .. } = op { Some(*slot) } else { None })
             .collect();
+        let trusted = datapath.trusted_bridges();
         let mut usage = usage::Usage::default();
         for operation in &recovered.0 {
             usage.count(operation);
@@ -149,7 +150,7 @@ impl<D: Datapath> Reconciler<D> {
             endpoints: BTreeMap::new(),
             resolved: BTreeMap::new(),
             lives: lives::Lives::default(),
-            trusted: BTreeSet::new(),
+            trusted,
             failed_hooks: BTreeMap::new(),
             usage,
             watched: watched::Watched::default(),
@@ -208,6 +209,17 @@ impl<D: Datapath> Reconciler<D> {
         for problem in discovered.problems.iter().filter(|p| !known.contains(p)) {
             warn!(target: "netpol", "{}", crate::text::escape(problem));
         }
+        // Whoever has the index of what is gone is another one.
+        let is_there =
+            |ifindex: &u32| discovered.veths.contains_key(ifindex) || discovered.pods.contains_key(ifindex);
+        let is_another = |ifindex: &u32| {
+            self.discovered
+                .as_ref()
+                .is_some_and(|known| known.incarnations.get(ifindex) != discovered.incarnations.get(ifindex))
+        };
+        self.inherited.retain(|ifindex| is_there(ifindex) && !is_another(ifindex));
+        self.old.retain(|ifindex| !is_another(ifindex));
+        self.strangers.retain(|ifindex| !is_another(ifindex));
         // What an earlier agent enforced is not opened because nobody says any more whose it is.
         for ifindex in self.inherited.iter().filter(|ifindex| !discovered.pods.contains_key(ifindex)) {
             if let Some(name) = discovered.veths.get(ifindex) {

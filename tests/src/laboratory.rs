@@ -242,6 +242,7 @@ impl Laboratory {
             v6,
             hardware: [0x0a, 0x58, 0x0a, 0xf4, high, low],
             host_interface: format!("veth{born:08x}"),
+            host_index: None,
             container: format!("{born:064x}"),
             network: namespace,
             spec,
@@ -314,6 +315,24 @@ impl Laboratory {
         }
         self.translate_services()?;
         Ok(pod)
+    }
+
+    /// Gives the node's end of a pod's pair another name, which libcni's cache follows. It is down meanwhile: routes to the
+    /// pod are lost.
+    ///
+    /// # Errors
+    /// When there is no such pod.
+    pub fn rename_interface(&mut self, key: &str, name: &str) -> Result<()> {
+        let pod = self.pods.get_mut(key).with_context(|| format!("the laboratory has no pod {key}"))?;
+        let old = std::mem::replace(&mut pod.host_interface, name.to_owned());
+        let pod = pod.clone();
+        self.node.batch(&format!("link set {old} down\nlink set {old} name {name}\nlink set {name} up\n"))?;
+        self.write_cache(&cache_name(&pod), &self.cni_result(&pod))
+    }
+
+    /// Further flags of agents that are started from now on, in the place of those before.
+    pub fn set_agent_flags(&mut self, flags: &[&str]) {
+        self.agent_flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
     }
 
     /// Ends a pod and deletes its object.

@@ -19,13 +19,13 @@ use aya::{
 };
 use netpol_common::{
     Direction,
-    tables::{ENDPOINT_LIVE, INTERFACE_ENDPOINT, INTERFACE_TRUSTED_BRIDGE, Interface, program_cell},
+    tables::{ENDPOINT_LIVE, INTERFACE_ENDPOINT, Interface, program_cell},
 };
 use netpol_policy::engine::HookLevel;
 
 use super::{
     Attachment, Datapath, Error,
-    apply::{gone, insert, named, remove},
+    apply::{gone, named},
     object, sys,
 };
 
@@ -64,9 +64,6 @@ pub enum Attach {
     Filter,
 }
 
-/// The map of interfaces, in errors.
-const INTERFACES: &str = "INTERFACES";
-
 impl Attach {
     /// Whether links are used.
     pub(super) fn by_links(self) -> bool {
@@ -79,15 +76,13 @@ impl Attach {
 impl Datapath {
     /// Gives an interface the classifiers of a level. What it carries already is kept.
     pub(super) fn hook(&mut self, slot: u32, ifindex: u32, level: HookLevel) -> Result<(), Error> {
+        if level == HookLevel::None {
+            return self.unhook(slot, ifindex);
+        }
         if level == HookLevel::Full {
             self.make_flow_tables(slot)?;
         }
-        if level == HookLevel::None {
-            self.forget_interface(ifindex)?;
-        } else {
-            let interface = Interface { ifindex, kind: INTERFACE_ENDPOINT, slot };
-            insert(&mut self.tables.interfaces, INTERFACES, ifindex, interface)?;
-        }
+        self.say(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot })?;
         for direction in Direction::ALL {
             match classifier(level, direction) {
                 Some(name) => {
@@ -110,43 +105,33 @@ impl Datapath {
         Ok(())
     }
 
+    /// Takes off an interface what a slot has there, and the slot's flows. What another slot has there by now stays.
+    pub(super) fn unhook(&mut self, slot: u32, ifindex: u32) -> Result<(), Error> {
+        for direction in Direction::ALL {
+            self.detach(slot, ifindex, direction)?;
+            self.clear_program(slot, direction)?;
+        }
+        self.forget_interface(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot })?;
+        self.hooks.remove(&slot);
+        self.drop_flow_tables(slot)
+    }
+
     /// What an interface carries, by slot.
     #[must_use]
     pub fn hooks(&self) -> &std::collections::BTreeMap<u32, (u32, HookLevel)> {
         &self.hooks
     }
 
-    /// Says of a bridge whether the tag can be believed of packets that came in by it.
-    ///
-    /// # Errors
-    ///
-    /// When the map refuses the entry; the tag is then not believed.
-    pub fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), Error> {
-        if !trusted {
-            return self.forget_interface(ifindex);
-        }
-        let interface = Interface { ifindex, kind: INTERFACE_TRUSTED_BRIDGE, slot: 0 };
-        insert(&mut self.tables.interfaces, INTERFACES, ifindex, interface)
-    }
-
-    fn forget_interface(&mut self, ifindex: u32) -> Result<(), Error> {
-        remove(&mut self.tables.interfaces, INTERFACES, ifindex)
-    }
-
     /// Takes an endpoint down: it is not live any more, carries nothing, and its flows go.
     pub(super) fn forget_endpoint(&mut self, slot: u32) -> Result<(), Error> {
-        let ifindex = self.hooks.remove(&slot).map_or(0, |(ifindex, _)| ifindex);
-        self.forget_interface(ifindex)?;
-        for direction in Direction::ALL {
-            self.detach(slot, ifindex, direction)?;
-            self.clear_program(slot, direction)?;
-        }
+        let ifindex = self.hooks.get(&slot).map_or(0, |(ifindex, _)| *ifindex);
+        self.unhook(slot, ifindex)?;
         if let Some(mut entry) = self.tables.endpoints.get(slot) {
             entry.flags &= !ENDPOINT_LIVE;
             self.tables.endpoints.set_identity(slot, &entry);
         }
         self.forget_takeover(slot);
-        self.drop_flow_tables(slot)
+        Ok(())
     }
 
     fn set_program(&mut self, slot: u32, direction: Direction, name: &str) -> Result<(), Error> {
@@ -161,7 +146,7 @@ impl Datapath {
         gone(self.tables.programs.clear_index(&program_cell(slot, direction))).map_err(named("PROGRAMS"))
     }
 
-    fn link_pin(&self, slot: u32, direction: Direction) -> PathBuf {
+    pub(super) fn link_pin(&self, slot: u32, direction: Direction) -> PathBuf {
         self.folder.join("links").join(format!("{slot}-{}", direction.name()))
     }
 
@@ -233,9 +218,11 @@ impl Datapath {
         if self.attach.by_links() {
             return release_link(&self.link_pin(slot, direction));
         }
-        match Self::interface_name(ifindex) {
-            Ok(interface) => detach_filter(&interface, direction).map(drop),
-            Err(_gone) => Ok(()),
+        // All filters have one name: another slot's is told by the table.
+        let own = self.is_said(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot });
+        match Self::interface_name(ifindex).ok().filter(|_| own) {
+            Some(interface) => detach_filter(&interface, direction).map(drop),
+            None => Ok(()),
         }
     }
 
@@ -281,12 +268,23 @@ fn attach_filter(
     let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, handle, classid: None });
     let id = match entry.attach_with_options(interface, tc_side(direction), options) {
         Ok(id) => id,
-        Err(_exists) => {
-            let old = SchedClassifierLink::attached(interface, tc_side(direction), PRIORITY, handle, None)
-                .map_err(TcError::IoError)?;
-            entry.attach_to_link(old)?
-        }
+        Err(_exists) => return replace_filter(interface, direction, entry),
     };
+    // The filter must outlive this process.
+    std::mem::forget(entry.take_link(id)?);
+    Ok(())
+}
+
+/// Replaces our filter where there is one.
+pub(super) fn replace_filter(
+    interface: &str,
+    direction: Direction,
+    entry: &mut SchedClassifier,
+) -> Result<(), ProgramError> {
+    let handle = TcHandle::from(HANDLE);
+    let old = SchedClassifierLink::attached(interface, tc_side(direction), PRIORITY, handle, None)
+        .map_err(TcError::IoError)?;
+    let id = entry.attach_to_link(old)?;
     // The filter must outlive this process.
     std::mem::forget(entry.take_link(id)?);
     Ok(())

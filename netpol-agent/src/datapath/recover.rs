@@ -11,8 +11,13 @@ use netpol_common::{
     },
 };
 use netpol_policy::engine::{Cidr, HookLevel, Recovered, TableOp};
+use tracing::warn;
 
-use super::Datapath;
+use super::{
+    Datapath,
+    hooks::{ENTRY, replace_filter},
+    object, sys,
+};
 
 impl Datapath {
     /// Reads every table.
@@ -84,13 +89,39 @@ impl Datapath {
             }
             found.push(TableOp::Endpoint { slot, value: entry });
             if let Some(&ifindex) = interfaces.get(&slot) {
-                let level = self.level(slot);
-                // This version's programs take over, by updates: no packet goes unjudged. An interface that is gone
-                // carries nothing any more.
-                let level = if self.hook(slot, ifindex, level).is_ok() { level } else { HookLevel::None };
+                let level = self.renew(slot, ifindex);
                 found.push(TableOp::Hook { slot, ifindex, level });
             }
         }
+    }
+
+    /// This version's programs take over, by updates: no packet goes unjudged. An interface that is gone carries nothing
+    /// any more; whoever has its index by now may be no pod's, and is hooked when discovery says whose it is.
+    fn renew(&mut self, slot: u32, ifindex: u32) -> HookLevel {
+        let level = self.level(slot);
+        if !self.is_attached(slot, ifindex) {
+            if let Err(error) = self.unhook(slot, ifindex) {
+                warn!(slot, "cannot forget an interface that is gone: {:#}", anyhow::Error::new(error));
+            }
+            return HookLevel::None;
+        }
+        if self.hook(slot, ifindex, level).is_ok() { level } else { HookLevel::None }
+    }
+
+    /// Whether what an earlier agent has attached for a slot is still there, by a link or by a filter.
+    fn is_attached(&mut self, slot: u32, ifindex: u32) -> bool {
+        let links = Direction::ALL.map(|direction| sys::link_interface(&self.link_pin(slot, direction)));
+        if links.iter().flatten().any(|index| *index == ifindex) {
+            return true;
+        }
+        let Ok(interface) = Self::interface_name(ifindex) else { return false };
+        Direction::ALL.into_iter().any(|direction| {
+            let object = self.entries.make(slot, direction);
+            object.is_ok_and(|mut object| {
+                let entry = object::program(&mut object, ENTRY);
+                entry.is_ok_and(|entry| replace_filter(&interface, direction, entry).is_ok())
+            })
+        })
     }
 
     /// What an interface carries: flows are kept by the full classifiers only.

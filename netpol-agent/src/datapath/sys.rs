@@ -1,6 +1,6 @@
 //! The system calls that aya does not offer: inner maps of an array of maps and links of one program by several threads,
-//! looking into an array of programs, detaching a pinned link at once, and the ids of the programs that an interface carries,
-//! for which aya asks for more, and so for CAP_SYS_ADMIN.
+//! looking into an array of programs, asking a pinned link for its interface and detaching it at once, and the ids of the
+//! programs that an interface carries, for which aya asks for more, and so for CAP_SYS_ADMIN.
 
 use std::{
     ffi::CString,
@@ -103,6 +103,18 @@ struct ProgramInfo {
     name: [u8; 16],
 }
 
+/// The beginning of `struct bpf_link_info`, as it is for a link of TCX.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    reserved: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
     bpf_at(command, (&raw const *attributes).cast_mut())
 }
@@ -172,13 +184,28 @@ pub(super) fn has_element(programs: &MapData, index: u32) -> io::Result<bool> {
     }
 }
 
-/// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until
-/// then the entry would call a classifier that is not there any more.
-pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+/// What is pinned there.
+fn pinned(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let fd = bpf(BPF_OBJ_GET, &Object { path: path.as_ptr() as u64, fd: 0, flags: 0 })?;
     // SAFETY: the call has just given us this descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The interface that a pinned link of TCX is attached to; 0 when that is gone, or somebody has detached it.
+pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
+    let link = pinned(pin)?;
+    let mut info = LinkInfo::default();
+    let (fd, length) = (link.as_raw_fd() as u32, size_of::<LinkInfo>() as u32);
+    let mut question = InfoOf { fd, length, info: (&raw mut info) as u64 };
+    bpf_at(BPF_OBJ_GET_INFO_BY_FD, &raw mut question)?;
+    Ok(info.ifindex)
+}
+
+/// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until
+/// then the entry would call a classifier that is not there any more.
+pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+    let link = pinned(pin)?;
     match bpf(BPF_LINK_DETACH, &LinkDetach { link_fd: link.as_raw_fd() as u32 }) {
         // Its interface is gone, or somebody else has detached it.
         Err(error) if error.raw_os_error() == Some(libc::ENOLINK) => Ok(()),

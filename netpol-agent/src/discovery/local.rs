@@ -24,6 +24,7 @@ use super::{
     addresses::{self, Own},
     cgroups,
     cni::Cache,
+    incarnations::Incarnations,
     join::{Behind, Read},
     links::{self, Event, Link},
     sandboxes::Sandboxes,
@@ -114,6 +115,7 @@ struct Seen {
     handle: Handle,
     cache: Cache,
     links: BTreeMap<u32, Link>,
+    incarnations: Incarnations,
     addresses: BTreeSet<Own>,
     sandboxes: Sandboxes,
     behind: BTreeMap<u32, Behind>,
@@ -156,6 +158,10 @@ impl Seen {
             }
             Event::Gone(ifindex) => {
                 self.links.remove(&ifindex);
+                // What was known of it is not so of the next one with this index.
+                self.incarnations.gone(ifindex);
+                self.pods.remove(&ifindex);
+                self.behind.remove(&ifindex);
                 self.addresses.retain(|(of, _)| *of != ifindex);
             }
             Event::Address(own) => drop(self.addresses.insert(own)),
@@ -174,6 +180,7 @@ impl Seen {
             self.sandboxes.look(&self.handle, named.iter().map(PathBuf::as_path)).await;
         }
         self.behind.retain(|ifindex, _| self.links.contains_key(ifindex));
+        self.incarnations.are(self.links.keys().copied());
         let entries = self.cache.entries();
         let read = Read {
             entries: &entries,
@@ -185,6 +192,7 @@ impl Seen {
             own_xdp: self.own_xdp,
         };
         let mut discovered = read.join();
+        discovered.incarnations = self.incarnations.of(discovered.veths.keys().copied());
         discovered.addresses = addresses::of_host(&self.addresses, &self.links);
         discovered.problems.extend(self.cache.problems().cloned());
         self.pods.clone_from(&discovered.pods);
@@ -243,6 +251,7 @@ impl Local {
             handle,
             cache: Cache::default(),
             links: BTreeMap::new(),
+            incarnations: Incarnations::default(),
             addresses: BTreeSet::new(),
             sandboxes: Sandboxes::new(self.places.sandboxes.clone(), self.names.clone()),
             behind: BTreeMap::new(),

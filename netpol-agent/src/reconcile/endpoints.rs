@@ -30,6 +30,8 @@ pub(super) struct Told {
     pub(super) local: LocalEndpoint,
     /// No slot was left for it: it cannot be enforced.
     pub(super) homeless: bool,
+    /// Which interface it is of those that have had its index.
+    incarnation: Option<u64>,
 }
 
 /// The name of a pod's interface, known or waiting.
@@ -116,10 +118,14 @@ impl<D: Datapath> Reconciler<D> {
         let gone: Vec<u32> = self
             .endpoints
             .iter()
-            .filter(|(ifindex, told)| name_of(&discovered, **ifindex) != Some(&*told.local.ifname))
+            .filter(|(ifindex, told)| {
+                name_of(&discovered, **ifindex) != Some(&*told.local.ifname)
+                    || discovered.incarnations.get(ifindex).copied() != told.incarnation
+            })
             .map(|(ifindex, _)| *ifindex)
             .collect();
         for ifindex in gone {
+            self.open.remove(&ifindex);
             if let Some(told) = self.endpoints.remove(&ifindex) {
                 info!(interface = %told.local.ifname, "a pod's interface is gone");
                 self.engine.remove_endpoint(&told.local.ifname);
@@ -162,7 +168,8 @@ impl<D: Datapath> Reconciler<D> {
         self.gated.retain(|ifindex, _| name_of(&discovered, *ifindex).is_some() && !known.contains(ifindex));
         for local in wanted {
             if known.contains(&local.ifindex) || !self.waits_at_gate(local.ifindex, now) {
-                self.tell_endpoint(local);
+                let incarnation = discovered.incarnations.get(&local.ifindex).copied();
+                self.tell_endpoint(local, incarnation);
             }
         }
         let surroundings = discovered.pods.values().map(|local| {
@@ -186,7 +193,7 @@ impl<D: Datapath> Reconciler<D> {
         until > now
     }
 
-    fn tell_endpoint(&mut self, local: LocalEndpoint) {
+    fn tell_endpoint(&mut self, local: LocalEndpoint, incarnation: Option<u64>) {
         let known = self.endpoints.get(&local.ifindex).is_some_and(|told| told.local == local);
         if known || self.strangers.contains(&local.ifindex) {
             return;
@@ -198,7 +205,7 @@ impl<D: Datapath> Reconciler<D> {
         } else {
             info!(pod, interface = %local.ifname, "a local pod");
         }
-        self.endpoints.insert(local.ifindex, Told { local, homeless });
+        self.endpoints.insert(local.ifindex, Told { local, homeless, incarnation });
     }
 
     /// Why the tag cannot be believed of what comes in by a bridge; `None` when it can.

@@ -15,6 +15,8 @@ pub trait Datapath {
     /// # Errors
     /// When the kernel refuses; the tag is then not believed.
     fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String>;
+    /// The bridges of which the tag is believed, an earlier agent's among them.
+    fn trusted_bridges(&self) -> BTreeSet<u32>;
     /// Takes the gate off an interface that carries all that its endpoint is to carry.
     ///
     /// # Errors
@@ -58,6 +60,10 @@ impl Datapath for crate::datapath::Datapath {
 
     fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
         Self::trust_bridge(self, ifindex, trusted).map_err(text)
+    }
+
+    fn trusted_bridges(&self) -> BTreeSet<u32> {
+        Self::trusted_bridges(self)
     }
 
     fn open_gate(&mut self, ifindex: u32) -> Result<(), String> {

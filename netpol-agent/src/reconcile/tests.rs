@@ -17,6 +17,7 @@ use crate::{
 mod latencies;
 mod live;
 mod lives;
+mod replaced;
 mod watched;
 
 /// What a fake kernel was told, and what it refuses.
@@ -26,6 +27,8 @@ struct Kernel {
     /// What its tables hold.
     tables: Mirror,
     bridges: Vec<(u32, bool)>,
+    /// Bridges that an earlier agent has said are believed.
+    believed: BTreeSet<u32>,
     /// Interfaces that a gate closes.
     gates: BTreeSet<u32>,
     /// Interfaces whose gates were taken off.
@@ -58,6 +61,10 @@ impl Datapath for Fake {
     fn trust_bridge(&mut self, ifindex: u32, trusted: bool) -> Result<(), String> {
         self.0.borrow_mut().bridges.push((ifindex, trusted));
         Ok(())
+    }
+
+    fn trusted_bridges(&self) -> BTreeSet<u32> {
+        self.0.borrow().believed.clone()
     }
 
     fn open_gate(&mut self, ifindex: u32) -> Result<(), String> {
@@ -122,16 +129,19 @@ impl Given {
     }
 
     fn after(recovered: Recovered) -> Self {
+        Self::over(Fake::default(), recovered, TrustTag::Auto)
+    }
+
+    fn over(kernel: Fake, recovered: Recovered, trust_tag: TrustTag) -> Self {
         let options = Options {
             node: "n1".to_owned(),
             source: String::new(),
             discovery: String::new(),
-            trust_tag: TrustTag::Auto,
+            trust_tag,
             sizes: Sizes::default(),
             alive: None,
             latencies: crate::metrics::latencies(),
         };
-        let kernel = Fake::default();
         let settings = Settings { node: "n1".into(), ..Settings::default() };
         let reconciler = Reconciler::new(options, settings, recovered, kernel.clone());
         Self { kernel, reconciler, now: Duration::from_secs(1) }

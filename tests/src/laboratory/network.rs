@@ -131,8 +131,16 @@ fn add(address: IpAddr, length: u8, interface: &str) -> String {
 pub(super) fn wire_pod(node: &Namespace, pod: &Pod, link: Link) -> Result<()> {
     let (host, v4, v6) = (&pod.host_interface, pod.v4, pod.v6);
     let hardware = pod.hardware_text();
-    let mut lines =
-        format!("link add {host} type veth peer name eth0 address {hardware} netns {}\n", pod.network.name());
+    let mut lines = String::new();
+    if let Some(index) = pod.host_index {
+        pod.network.batch(&format!(
+            "link add {host} index {index} type veth peer name eth0 address {hardware}\nlink set {host} netns {}\n",
+            node.name()
+        ))?;
+    } else {
+        let pod = pod.network.name();
+        writeln!(lines, "link add {host} type veth peer name eth0 address {hardware} netns {pod}")?;
+    }
     match link {
         Link::Bridge => {
             writeln!(lines, "link set {host} master {BRIDGE} up")?;

@@ -73,6 +73,9 @@ pub struct Pod {
     pub hardware: [u8; 6],
     /// The node's end of its pair of interfaces.
     pub host_interface: String,
+    /// The index that this end is to have: then the pair is made within the pod, and the end is moved out with its index, as
+    /// some plugins do it.
+    pub host_index: Option<u32>,
     /// The number of its sandbox, as the container runtime would give it.
     pub container: String,
     pub(super) network: Namespace,

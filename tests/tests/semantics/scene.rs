@@ -82,6 +82,10 @@ impl Datapath for Written {
         Ok(())
     }
 
+    fn trusted_bridges(&self) -> BTreeSet<u32> {
+        BTreeSet::new()
+    }
+
     fn open_gate(&mut self, _: u32) -> Result<(), String> {
         Ok(())
     }

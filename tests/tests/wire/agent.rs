@@ -67,7 +67,7 @@ impl Load {
 }
 
 /// A laboratory whose agent attaches filters of clsact, as it does on kernels before 6.6.
-fn with_filters() -> Setup {
+pub(crate) fn with_filters() -> Setup {
     Setup { agent_flags: ["--attach", "filter"].map(str::to_owned).to_vec(), ..Setup::default() }
 }
 

@@ -16,6 +16,7 @@ mod node_ports;
 mod observing;
 mod pods;
 mod protocols;
+mod replaced;
 mod services;
 mod setup;
 mod start;

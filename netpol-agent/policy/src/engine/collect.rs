@@ -171,7 +171,7 @@ impl Engine {
         let interned = self.mirror.interned.range((INTERNED_SLOT, 0)..=(INTERNED_SLOT, u32::MAX));
         for (&(_, slot), _) in interned.filter(|((_, slot), _)| self.endpoints.get(*slot).is_none()) {
             if let Some((ifindex, _)) = self.mirror.hooks.get(&slot) {
-                work.hook_ops.push(TableOp::Hook { slot, ifindex: *ifindex, level: HookLevel::None });
+                work.late.push(TableOp::Hook { slot, ifindex: *ifindex, level: HookLevel::None });
             }
             for cidr in self.mirror.sources.get(&slot).into_iter().flatten() {
                 work.late.push(TableOp::RemoveSource { slot, cidr: *cidr });

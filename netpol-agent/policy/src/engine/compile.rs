@@ -33,6 +33,8 @@ pub(super) struct Work {
     pub(super) egress_moved: bool,
     /// Some endpoint may need other classifiers.
     pub(super) hooks: bool,
+    /// Endpoints whose interface is another one of the same name and index: it carries nothing yet.
+    pub(super) replaced: BTreeSet<u32>,
     /// Frontends that may lead somewhere else.
     pub(super) touched: BTreeSet<Front>,
     pub(super) changed_backends: BTreeSet<u32>,

@@ -126,8 +126,12 @@ impl Engine {
         self.forget_member(state.pod);
         work.hooks = true;
         work.egress_moved = true;
+        let unhook = TableOp::Hook { slot, ifindex: state.local.ifindex, level: HookLevel::None };
         if self.endpoints.states.contains_key(&slot) {
-            return; // The same interface is back before anything was written.
+            // Another interface has the name and the index before anything was written: it is hooked anew, after this.
+            work.hook_ops.push(unhook);
+            work.replaced.insert(slot);
+            return;
         }
         for direction in Direction::ALL {
             let revision = self.endpoints.next_revision();
@@ -137,7 +141,8 @@ impl Engine {
                 judgement: judgement(SET_CLOSED, revision),
             });
         }
-        work.hook_ops.push(TableOp::Hook { slot, ifindex: state.local.ifindex, level: HookLevel::None });
+        // After the hooks of all others: where one of them has the interface by now, it is never without any.
+        work.late.push(unhook);
         for cidr in self.mirror.sources.get(&slot).into_iter().flatten() {
             work.late.push(TableOp::RemoveSource { slot, cidr: *cidr });
         }

@@ -117,7 +117,8 @@ impl Engine {
                 HookLevel::None
             };
             let found = self.mirror.hook(slot);
-            let before = state.hook.max(found);
+            let kept = if work.replaced.contains(&slot) { HookLevel::None } else { found };
+            let before = state.hook.max(kept);
             if wanted >= before {
                 state.lower_at = None;
                 state.hook = wanted;

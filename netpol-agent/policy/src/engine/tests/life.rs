@@ -10,7 +10,7 @@ use super::{
     lab::{Lab, local, settings},
 };
 use crate::{
-    engine::{HookLevel, Settings, TableOp},
+    engine::{HookLevel, LocalEndpoint, Settings, TableOp},
     model::{Key, Kind, Object, SourceEvent},
 };
 
@@ -92,6 +92,45 @@ fn an_interface_that_went_while_the_agent_was_away_can_come_back() {
     new.settle();
     assert!(!new.lets_in(slot, "192.0.2.1", 80) && new.lets_in(slot, "192.0.2.2", 80));
     assert_eq!(new.kernel.hook(slot), HookLevel::Full);
+}
+
+#[test]
+fn an_interface_that_was_replaced_under_its_name_and_index_is_hooked_anew() {
+    let mut lab = Lab::new();
+    let web = cluster(&mut lab);
+    lab.settle();
+    let endpoint = local(&Key::new("a", "web"));
+    lab.engine.remove_endpoint(&endpoint.ifname);
+    assert_eq!(lab.engine.set_endpoint(endpoint.clone()), Some(web));
+    let hooks: Vec<_> = lab
+        .compile()
+        .into_iter()
+        .filter(|op| matches!(op, TableOp::Hook { slot, .. } if *slot == web))
+        .collect();
+    let hook = |level| TableOp::Hook { slot: web, ifindex: endpoint.ifindex, level };
+    assert_eq!(hooks, [hook(HookLevel::None), hook(HookLevel::Full)]);
+    assert!(!lab.lets_in(web, "192.0.2.1", 80) && lab.lets_in(web, "192.0.2.2", 80));
+    // What is not isolated any more is not hooked only because the interface before was.
+    lab.delete(Kind::NetworkPolicy, "a/in").delete(Kind::NetworkPolicy, "a/out");
+    lab.engine.remove_endpoint(&endpoint.ifname);
+    lab.engine.set_endpoint(endpoint);
+    lab.settle();
+    assert_eq!(lab.kernel.hook(web), HookLevel::None);
+}
+
+#[test]
+fn an_interface_that_got_another_name_while_the_agent_was_away_keeps_its_hooks() {
+    let mut lab = Lab::new();
+    let web = cluster(&mut lab);
+    lab.settle();
+    let mut new = Lab::with(settings(), &dump(&lab.kernel));
+    new.engine.apply(SourceEvent::Reset(lab.engine.store().objects()));
+    let endpoint = LocalEndpoint { ifname: "renamed".into(), ..local(&Key::new("a", "web")) };
+    let slot = new.engine.set_endpoint(endpoint.clone()).unwrap();
+    let ops = new.compile();
+    let place = |wanted: TableOp| ops.iter().position(|op| *op == wanted).unwrap();
+    let hook = |slot, level| TableOp::Hook { slot, ifindex: endpoint.ifindex, level };
+    assert!(place(hook(slot, HookLevel::Full)) < place(hook(web, HookLevel::None)));
 }
 
 #[test]

@@ -9,11 +9,11 @@ use netpol_common::{
 
 use super::{
     build::{block, ingress, ip, pod, pods, rule, tcp},
-    lab::Lab,
+    lab::{Lab, local},
 };
 use crate::{
-    engine::TableOp,
-    model::{Kind, Object},
+    engine::{HookLevel, LocalEndpoint, TableOp},
+    model::{Key, Kind, Object},
 };
 
 fn place(ops: &[TableOp], which: impl Fn(&TableOp) -> bool) -> usize {
@@ -135,4 +135,23 @@ fn a_generation_moves_twice() {
     let ops = lab.settle();
     let bump = TableOp::Generation(ip("10.0.1.1").into());
     assert_eq!(ops.iter().filter(|op| **op == bump).count(), 2);
+}
+
+#[test]
+fn an_interface_with_a_new_name_carries_the_new_hooks_before_the_old_endpoint_goes() {
+    let mut lab = Lab::new();
+    let old = lab.local(pod("a/web", "", &["10.0.0.1"]));
+    lab.put(ingress("a/p", "", vec![])).settle();
+    let before = local(&Key::new("a", "web"));
+    lab.engine.remove_endpoint(&before.ifname);
+    let new = lab.engine.set_endpoint(LocalEndpoint { ifname: "renamed".into(), ..before }).unwrap();
+    assert_ne!(old, new);
+    let ops = lab.compile();
+    let hook = |of: u32, wanted: HookLevel| {
+        place(&ops, |op| matches!(op, TableOp::Hook { slot, level, .. } if (*slot, *level) == (of, wanted)))
+    };
+    let closed = place(&ops, |op| matches!(op, TableOp::Judgement { slot, .. } if *slot == old));
+    let gone = place(&ops, |op| matches!(op, TableOp::RemoveEndpoint { slot } if *slot == old));
+    let (hooked, unhooked) = (hook(new, HookLevel::Full), hook(old, HookLevel::None));
+    assert!(closed < hooked && hooked < unhooked && unhooked < gone, "{ops:?}");
 }
