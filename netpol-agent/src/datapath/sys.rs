@@ -126,6 +126,15 @@ fn bpf_at<T>(command: libc::c_long, attributes: *mut T) -> io::Result<i32> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
 }
 
+/// What the kernel says of a program or a link, up to the end of `T`, which is plain data.
+fn info_of<T: Default>(object: &OwnedFd) -> io::Result<T> {
+    let mut info = T::default();
+    let (fd, length) = (object.as_raw_fd() as u32, size_of::<T>() as u32);
+    let mut question = InfoOf { fd, length, info: (&raw mut info) as u64 };
+    bpf_at(BPF_OBJ_GET_INFO_BY_FD, &raw mut question)?;
+    Ok(info)
+}
+
 /// The ids of the programs that an interface carries by TCX, in the order in which they run; none where the kernel has no
 /// TCX.
 pub(super) fn tcx_programs(ifindex: u32, egress: bool) -> io::Result<Vec<u32>> {
@@ -149,11 +158,8 @@ pub(super) fn program_name(id: u32) -> Option<String> {
     let fd = bpf(BPF_PROG_GET_FD_BY_ID, &ById { id, next: 0, flags: 0 }).ok()?;
     // SAFETY: the call has just given us this descriptor.
     let program = unsafe { OwnedFd::from_raw_fd(fd) };
-    let mut info = ProgramInfo::default();
-    let (fd, length) = (program.as_raw_fd() as u32, size_of::<ProgramInfo>() as u32);
-    let mut question = InfoOf { fd, length, info: (&raw mut info) as u64 };
-    bpf_at(BPF_OBJ_GET_INFO_BY_FD, &raw mut question).ok()?;
-    let name = info.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = info_of::<ProgramInfo>(&program).ok()?.name;
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
@@ -194,12 +200,7 @@ fn pinned(pin: &Path) -> io::Result<OwnedFd> {
 
 /// The interface that a pinned link of TCX is attached to; 0 when that is gone, or somebody has detached it.
 pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
-    let link = pinned(pin)?;
-    let mut info = LinkInfo::default();
-    let (fd, length) = (link.as_raw_fd() as u32, size_of::<LinkInfo>() as u32);
-    let mut question = InfoOf { fd, length, info: (&raw mut info) as u64 };
-    bpf_at(BPF_OBJ_GET_INFO_BY_FD, &raw mut question)?;
-    Ok(info.ifindex)
+    Ok(info_of::<LinkInfo>(&pinned(pin)?)?.ifindex)
 }
 
 /// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until
