@@ -28,7 +28,8 @@ pub struct Relay {
 struct Shared {
     /// Bytes towards the client after which a connection is cut.
     limit: AtomicU64,
-    /// Such bytes after which a connection is held.
+    /// Bytes that have gone to clients, and after how many of them every connection is held.
+    carried: AtomicU64,
     pause: AtomicU64,
     taken: AtomicU64,
     cut: AtomicU64,
@@ -43,8 +44,6 @@ struct Connection {
     server: TcpStream,
     held: AtomicBool,
     ended: AtomicBool,
-    /// Bytes that have gone to the client.
-    carried: AtomicU64,
 }
 
 impl Connection {
@@ -64,6 +63,7 @@ impl Relay {
     pub fn start(namespace: &Namespace, port: u16, target: SocketAddr) -> Result<Self> {
         let shared = Arc::new(Shared {
             limit: AtomicU64::new(u64::MAX),
+            carried: AtomicU64::new(0),
             pause: AtomicU64::new(u64::MAX),
             taken: AtomicU64::new(0),
             cut: AtomicU64::new(0),
@@ -100,16 +100,16 @@ impl Relay {
         }
     }
 
-    /// Holds every connection, from now on, once so many bytes of it have gone to the client; `None`: none is, and those
-    /// that were go on.
+    /// Holds every connection, from now on, once so many bytes have gone to clients over all of them; `None`: none is, and
+    /// those that were go on. Whoever asks again and again may use several in turn.
     pub fn hold_after(&self, bytes: Option<u64>) {
         self.shared.pause.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// How many connections are held by that.
+    /// Whether they are held by that.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.shared.all().iter().filter(|connection| self.shared.is_full(connection)).count()
+    pub fn is_full(&self) -> bool {
+        self.shared.is_full()
     }
 
     /// When how many bytes went to a client since this was asked last; from the first time on it is noted.
@@ -143,9 +143,8 @@ impl Shared {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether as much has gone to the client as may before it is held.
-    fn is_full(&self, connection: &Connection) -> bool {
-        connection.carried.load(Ordering::Relaxed) > self.pause.load(Ordering::Relaxed)
+    fn is_full(&self) -> bool {
+        self.carried.load(Ordering::Relaxed) > self.pause.load(Ordering::Relaxed)
     }
 
     /// Carries bytes both ways until one end closes, or it is cut.
@@ -153,17 +152,18 @@ impl Shared {
         let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
         let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
         let (held, ended) = (AtomicBool::new(false), AtomicBool::new(false));
-        let carried = AtomicU64::new(0);
-        let connection = Arc::new(Connection { client, server, held, ended, carried });
+        let connection = Arc::new(Connection { client, server, held, ended });
         self.all().push(Arc::clone(&connection));
         let (shared, forth) = (Arc::clone(self), Arc::clone(&connection));
         thread::spawn(move || {
             drop(shared.pump(&forth, &mut from_client, &mut to_server, |_| false));
             forth.end();
         });
+        let mut carried = 0;
         let result = self.pump(&connection, &mut from_server, &mut to_client, |bytes| {
-            let bytes_before = connection.carried.fetch_add(bytes as u64, Ordering::Relaxed);
-            let cut = bytes_before + bytes as u64 > self.limit.load(Ordering::Relaxed);
+            self.carried.fetch_add(bytes as u64, Ordering::Relaxed);
+            carried += bytes as u64;
+            let cut = carried > self.limit.load(Ordering::Relaxed);
             self.cut.fetch_add(cut.into(), Ordering::Relaxed);
             if let Some(traced) = self.traced.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                 traced.push((Instant::now(), bytes));
@@ -181,10 +181,10 @@ impl Shared {
         connection: &Connection,
         from: &mut TcpStream,
         to: &mut TcpStream,
-        cut: impl Fn(usize) -> bool,
+        mut cut: impl FnMut(usize) -> bool,
     ) -> std::io::Result<()> {
         let mut buffer = [0; 4096];
-        let is_held = || connection.held.load(Ordering::Relaxed) || self.is_full(connection);
+        let is_held = || connection.held.load(Ordering::Relaxed) || self.is_full();
         loop {
             let length = from.read(&mut buffer)?;
             while is_held() && !connection.ended.load(Ordering::Relaxed) {

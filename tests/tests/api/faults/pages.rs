@@ -28,13 +28,13 @@ fn in_the_middle(flags: &[&str]) -> Result<(Scene, u64)> {
     with_many_pods(&scene)?;
     scene.expect_everything_open().context("without an agent everything arrives")?;
     let page = scene.plane.kubectl(&["get", "--raw", &format!("/api/v1/pods?limit={PAGE}")])?;
-    // After one page, and before the end of the second.
+    // After one page, and before the end of the second; what else is listed is far less than half of one.
     scene.relay.hold_after(Some(page.len() as u64 * 3 / 2));
     scene.lab.launch_agent()?;
     let all = u64::from(PODS) + 5;
     let known = wait_for("a list stands still in its middle", LISTING, || {
         let known = scene.status().map(|status| pods_known(&status)).unwrap_or_default();
-        (scene.relay.held() > 0 && known > 0).then_some(known)
+        (scene.relay.is_full() && known > 0).then_some(known)
     })
     .with_context(|| scene.lab.agent().map(|agent| agent.log()).unwrap_or_default())?;
     ensure!(known < all, "the list of {known} pods was whole already");
