@@ -7,6 +7,7 @@ mod faults;
 mod figures;
 mod foreign;
 mod lives;
+mod metrics;
 mod network;
 mod remains;
 mod scene;

@@ -1,8 +1,7 @@
 //! From the event on the wire to the last map write, as the agent itself counts it, with 100 pods of the node and 1,000
 //! policies.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::local_pods::{LocalPods, pod};
 use crate::faults::NoKubelet;
+use crate::metrics::{METRICS, figure};
 use crate::scene::{PATIENCE, Scene, ingress_of};
 
 /// The node's own pods.
@@ -30,8 +30,6 @@ const ELSEWHERE: u16 = 50;
 const NAMED: u16 = 70;
 /// Between two changes of labels.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Where the agents tell their figures, each on its own node.
-const METRICS: &str = "127.0.0.1:9911";
 /// What the issue gives 99 of 100 changes: a bound of the agent's histogram, in seconds.
 const AIM: &str = "0.05";
 /// Bounds that are told.
@@ -44,29 +42,11 @@ struct Counts {
     all: u64,
 }
 
-fn metrics(node: &Node) -> Result<String> {
-    let at: SocketAddr = METRICS.parse()?;
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(at)?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: agent\r\n\r\n")?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        Ok(text)
-    };
-    node.run(ask)?.context("cannot ask an agent for its figures")
-}
-
 fn counts(node: &Node, bound: &str) -> Result<Counts> {
-    let text = metrics(node)?;
-    let value = |line: &str| -> Result<u64> {
-        let found = text.lines().find_map(|other| other.strip_prefix(line));
-        found.and_then(|rest| rest.trim().parse().ok()).with_context(|| format!("no {line} in {text}"))
-    };
     let name = "netpol_enforcement_latency_seconds";
     Ok(Counts {
-        within: value(&format!("{name}_bucket{{le=\"{bound}\"}}"))?,
-        all: value(&format!("{name}_count"))?,
+        within: figure(node, &format!("{name}_bucket{{le=\"{bound}\"}}"))?,
+        all: figure(node, &format!("{name}_count"))?,
     })
 }
 

@@ -4,9 +4,9 @@ use anyhow::{Result, ensure};
 use netpol_tests::cluster;
 use serde_json::json;
 
-use super::runtime::give_next;
-use super::sender::{sender, sends_as_allowed, sent, was_not_heard};
-use crate::scene::{ALLOWED, OTHER, PATIENCE, Scene, Shape, app, ingress_of, pod, ports};
+use super::runtime::{container, give_next, send};
+use super::sender::{job, sender, sends_as_allowed, sent, was_not_heard};
+use crate::scene::{ALLOWED, OTHER, PATIENCE, Running, Scene, Shape, app, ingress_of, pod, ports};
 
 /// Which servers are called: one beside the callers, one on another node.
 const SERVERS: [&str; 2] = ["near", "far"];
@@ -16,13 +16,12 @@ const SERVERS: [&str; 2] = ["near", "far"];
 enum End {
     /// It is deleted.
     Deleted,
-    /// It ends by itself, and its object stays, with its address.
-    Finished,
+    /// It ends by itself, and its object stays, with its address: by which signal to its first process, in which phase.
+    Finished { signal: &'static str, phase: &'static str },
 }
 
-fn caller(scene: &Scene, name: &'static str) -> Result<Shape> {
-    Ok(sender(name, 0, &[scene.pod(SERVERS[0])?, scene.pod(SERVERS[1])?]))
-}
+/// How a pod is made that calls.
+type Make = fn(&'static str, usize, &[&Running]) -> Shape;
 
 fn let_in(scene: &Scene, who: &str) -> Result<()> {
     for server in SERVERS {
@@ -36,21 +35,20 @@ fn an_address_is_given_again(name: &str, end: End) -> Result<()> {
     let _guard = cluster::exclusive();
     let mut scene = Scene::build(name, &[pod(SERVERS[0], 0), pod(SERVERS[1], 1)])?;
     let_in(&scene, "guest")?;
-    let guest = match end {
-        End::Deleted => caller(&scene, "guest")?,
-        // It ends when its first process does, which is told to be no sender for ever.
-        End::Finished => caller(&scene, "guest")?.spec(json!({"restartPolicy": "Never"})),
+    let caller = |scene: &Scene, name: &'static str, make: Make| -> Result<Shape> {
+        Ok(make(name, 0, &[scene.pod(SERVERS[0])?, scene.pod(SERVERS[1])?]))
     };
+    let guest = caller(&scene, "guest", if end == End::Deleted { sender } else { job })?;
     scene.add(&[guest])?;
     sends_as_allowed(&scene, "guest", &SERVERS)?;
     let had = scene.pod("guest")?.clone();
     match end {
         End::Deleted => drop(scene.kubectl(&["delete", "pod", "guest"])?),
-        End::Finished => {
-            super::runtime::kill(&had.node, &super::runtime::container(&scene, "guest")?)?;
+        End::Finished { signal, phase } => {
+            send(&had.node, &container(&scene, "guest")?, signal)?;
             let timeout = format!("--timeout={}s", PATIENCE.as_secs());
-            let ended = "--for=jsonpath={.status.phase}=Failed";
-            scene.kubectl(&["wait", ended, &timeout, "pod/guest"])?;
+            let ended = format!("--for=jsonpath={{.status.phase}}={phase}");
+            scene.kubectl(&["wait", &ended, &timeout, "pod/guest"])?;
             let still = scene.addresses("pod/guest", "{.status.podIPs[*].ip}")?;
             ensure!(still == had.addresses, "its object names {still:?} and not {:?}", had.addresses);
         }
@@ -62,7 +60,7 @@ fn an_address_is_given_again(name: &str, end: End) -> Result<()> {
     }
 
     give_next(&had.node, &had.addresses)?;
-    let stranger = caller(&scene, "stranger")?;
+    let stranger = caller(&scene, "stranger", sender)?;
     scene.add(&[stranger])?;
     let has = &scene.pod("stranger")?.addresses;
     ensure!(*has == had.addresses, "the stranger has {has:?} and not {:?}", had.addresses);
@@ -85,6 +83,12 @@ fn the_address_of_a_pod_that_was_deleted_is_nothing_to_who_gets_it_next() -> Res
 
 #[test]
 #[ignore = "needs a cluster"]
-fn the_address_of_a_pod_that_has_ended_is_nothing_to_who_gets_it_next() -> Result<()> {
-    an_address_is_given_again("finished", End::Finished)
+fn the_address_of_a_pod_that_has_failed_is_nothing_to_who_gets_it_next() -> Result<()> {
+    an_address_is_given_again("failed", End::Finished { signal: "SIGKILL", phase: "Failed" })
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn the_address_of_a_pod_that_has_done_its_work_is_nothing_to_who_gets_it_next() -> Result<()> {
+    an_address_is_given_again("succeeded", End::Finished { signal: "SIGTERM", phase: "Succeeded" })
 }

@@ -12,6 +12,7 @@ use netpol_tests::not_run;
 use serde_json::{Value, json};
 
 use super::runtime::{cache, cached, forget};
+use crate::metrics::{METRICS, figure};
 use crate::scene::{ALLOWED, OTHER, PATIENCE, Scene, app, both, nothing, pod, ports};
 
 /// The node's end, and its address: of the pods' range, as the node hides whom of that it sends elsewhere.
@@ -156,11 +157,22 @@ fn each_interface_of_a_pod_is_enforced_and_closed_before_it_is_known() -> Result
 #[ignore = "needs a cluster"]
 fn an_interface_that_does_not_end_on_the_node_is_refused_openly_and_the_first_stays_enforced() -> Result<()> {
     let _guard = cluster::exclusive();
-    let scene = Scene::build("blind", &[pod("subject", 0), pod("client", 0)])?;
+    let shapes = [pod("subject", 0), pod("client", 0)];
+    let scene = Scene::with("blind", &shapes, &["--metrics", METRICS])?;
     let mut added = Added::new(&scene, "subject")?;
     let asked = scene.pod("subject")?.clone();
     let key = format!("{}/subject", scene.namespace);
+    let events = || -> Result<String> {
+        let of_it = "--field-selector=involvedObject.kind=Pod,involvedObject.name=subject,reason=NotEnforced";
+        scene.kubectl(&["get", "events", of_it, "-o", "jsonpath={range .items[*]}{.type} {.message}{end}"])
+    };
+    let counted = || -> Result<[u64; 2]> {
+        let of = |state: &str| figure(&asked.node, &format!("netpol_endpoints{{state=\"{state}\"}}"));
+        Ok([of("refused")?, of("enforced")?])
+    };
     ensure!(!said(&scene, "unenforced")?.contains(&key), "{}", said(&scene, "unenforced")?);
+    ensure!(events()?.is_empty(), "{}", events()?);
+    let before = counted()?;
     let ends = json!([{"name": BLIND, "sandbox": added.sandbox}]);
     added.write("blind", BLIND, &ends, Ipv4Addr::new(10, 244, 201, 2))?;
     let line = wait_for("it is refused openly", PATIENCE, || {
@@ -169,7 +181,18 @@ fn an_interface_that_does_not_end_on_the_node_is_refused_openly_and_the_first_st
         lines.find(|line| line["pod"] == *key).cloned()
     })?;
     ensure!(line["cause"] == "no-veth" && line["interface"] == BLIND, "{line}");
+    let after = counted()?;
+    ensure!(after == [before[0] + 1, before[1]], "{before:?} refused and enforced became {after:?}");
+    let event = wait_for("an Event on the pod says it", PATIENCE, || {
+        events().ok().filter(|event| !event.is_empty())
+    })?;
+    let message = line["message"].as_str().context("nothing is said of what it means")?;
+    ensure!(event.starts_with("Warning ") && event.contains(BLIND) && event.contains(message), "{event}");
     scene.reaches("client", "subject", &both(&asked.sockets(ALLOWED)))?;
     scene.policy("subject", &nothing())?;
-    scene.is_dropped("client", &both(&asked.sockets(ALLOWED)))
+    scene.is_dropped("client", &both(&asked.sockets(ALLOWED)))?;
+    drop(added);
+    wait_for("nothing is refused any more", PATIENCE, || {
+        (counted().ok()? == before && !said(&scene, "unenforced").ok()?.contains(&key)).then_some(())
+    })
 }

@@ -64,7 +64,12 @@ pub(super) fn restarts(scene: &Scene, name: &str) -> Result<u32> {
 
 /// Kills the first process of a container or of a sandbox.
 pub(super) fn kill(node: &Node, container: &str) -> Result<()> {
-    let words = ["--namespace", "k8s.io", "task", "kill", "--signal", "SIGKILL", container];
+    send(node, container, "SIGKILL")
+}
+
+/// Sends a signal to the first process of a container or of a sandbox.
+pub(super) fn send(node: &Node, container: &str, signal: &str) -> Result<()> {
+    let words = ["--namespace", "k8s.io", "task", "kill", "--signal", signal, container];
     node.command("ctr", &words).map(drop)
 }
 

@@ -14,6 +14,19 @@ const ENOUGH: u64 = 30;
 
 /// A pod that sends to both ports of these with TCP and UDP, and serves as all do.
 pub(super) fn sender(name: &'static str, node: usize, to: &[&Running]) -> Shape {
+    pod(name, node).container(json!({"command": sends(name, to)}))
+}
+
+/// The same, of a container that ends when it is told to, as a job that is done: with success.
+pub(super) fn job(name: &'static str, node: usize, to: &[&Running]) -> Shape {
+    let script = "trap 'exit 0' TERM; \"$@\" & wait";
+    let mut command = ["/bin/busybox", "sh", "-c", script, "sh"].map(str::to_owned).to_vec();
+    command.extend(sends(name, to));
+    pod(name, node).container(json!({"command": command})).spec(json!({"restartPolicy": "Never"}))
+}
+
+/// What is run in it.
+fn sends(name: &str, to: &[&Running]) -> Vec<String> {
     let ports = format!("{ALLOWED},{OTHER}");
     let mut command: Vec<String> =
         ["/prober", "send", "--name", name, "--tcp", &ports, "--udp", &ports, "--every", EVERY]
@@ -23,7 +36,7 @@ pub(super) fn sender(name: &'static str, node: usize, to: &[&Running]) -> Shape 
     for (protocol, to) in both(&places.collect::<Vec<_>>()) {
         command.push(format!("{protocol}/{to}"));
     }
-    pod(name, node).container(json!({"command": command}))
+    command
 }
 
 /// What a sender has sent by now, once that is enough to judge by.

@@ -7,13 +7,20 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use netpol_prober::{Outcomes, Probe, Protocol};
 use netpol_tests::cluster;
+use netpol_tests::deadline::wait_for;
 use serde_json::{Value, json};
 
-use crate::scene::{ALLOWED, OTHER, Scene, nothing, pod, tcp};
+use crate::scene::{ALLOWED, OTHER, PATIENCE, Scene, nothing, pod, tcp};
 
 /// Long enough for several probes of each kind, which are asked each second.
 const SOME_PROBES: Duration = Duration::from_secs(5);
+
+/// A question to a web server.
+const GET: &[u8] = b"GET /hostname HTTP/1.0\r\n\r\n";
+/// What a client of gRPC begins with: that it speaks HTTP/2, and that it sets nothing.
+const GRPC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// A container with a probe for being ready and one for being alive, of the same kind.
 fn probed(probe: &Value, mut container: Value) -> Value {
@@ -50,16 +57,34 @@ fn probes_of_every_kind_find_their_pods_and_nobody_else_does() -> Result<()> {
                 {.status.containerStatuses[0].ready}{\"\\n\"}{end}";
     let pods = scene.kubectl(&["get", "pods", "-o", path])?;
     ensure!(pods.lines().count() == 5 && pods.lines().all(|line| line.ends_with(" 0 true")), "{pods}");
-    for name in ["http", "tcp", "grpc"] {
-        scene.is_dropped("client", &tcp(&scene.pod(name)?.sockets(ALLOWED)))?;
-    }
-    // The controls: without the policy the client is heard, and a probe that must fail does.
+    // As the kubelet asks them, but for the pod's own program.
+    let ask = |patience: u64| -> Result<Vec<Outcomes>> {
+        let mut probes = Vec::new();
+        let raw = |words: &[u8]| Some(words.to_vec());
+        for (name, port, raw) in
+            [("http", ALLOWED, raw(GET)), ("tcp", ALLOWED, None), ("grpc", OTHER, raw(GRPC))]
+        {
+            let probe = |to| Probe { raw: raw.clone(), ..Probe::new(Protocol::Tcp, to, patience) };
+            probes.extend(scene.pod(name)?.sockets(port).into_iter().map(probe));
+        }
+        scene.pod("client")?.prober.probe(&probes)
+    };
+    let outcomes = ask(1000)?;
+    ensure!(outcomes.len() >= 3 && outcomes.iter().all(Outcomes::all_timed_out), "{outcomes:?}");
+    // The controls: without the policy the client is answered by each, and a probe that must fail does.
     scene.no_policy("nothing")?;
-    scene.reaches("client", "tcp", &tcp(&scene.pod("tcp")?.sockets(ALLOWED)))?;
+    let outcomes = ask(5000)?;
+    ensure!(outcomes.len() >= 3 && outcomes.iter().all(Outcomes::all_reached), "{outcomes:?}");
     let deaf = scene.object(&pod("deaf", 0).container(probed(&json!({"tcpSocket": {"port": 9}}), json!({}))));
     scene.put(&deaf)?;
-    let ready = scene.kubectl(&["wait", "--for=condition=Ready", "--timeout=8s", "pod/deaf"]);
-    ensure!(ready.is_err(), "a pod is ready though nothing answers its probe");
+    let unhealthy = "--field-selector=involvedObject.kind=Pod,involvedObject.name=deaf,reason=Unhealthy";
+    wait_for("the kubelet says that nothing answers its probe", PATIENCE, || {
+        let said = scene.kubectl(&["get", "events", unhealthy, "-o", "jsonpath={.items[*].message}"]).ok()?;
+        said.contains("Readiness probe failed").then_some(())
+    })?;
+    let ready = "jsonpath={.status.conditions[?(@.type==\"Ready\")].status}";
+    let ready = scene.kubectl(&["get", "pod", "deaf", "-o", ready])?;
+    ensure!(ready == "False", "a pod is ready ({ready}) though nothing answers its probe");
     Ok(())
 }
 

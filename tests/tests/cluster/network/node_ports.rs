@@ -52,9 +52,9 @@ fn a_pod_that_asks_its_own_node_is_judged_by_the_backends_and_one_that_asks_anot
     let scene = Scene::build("nodeport", &[pod("client", 0), pod("server", 1)])?;
     let port = start(&scene, &json!({}))?;
     let (first, last) = (&scene.cluster.nodes()[0], scene.cluster.nodes().last().context("no nodes")?);
-    let own = tcp(&sockets(first.addresses(), port));
+    let own = both(&sockets(first.addresses(), port));
     let external = both(&sockets(&externals(&scene)?, FRONT));
-    let elsewhere = tcp(&sockets(last.addresses(), port));
+    let elsewhere = both(&sockets(last.addresses(), port));
     scene.reaches("client", "server", &[own.clone(), external.clone(), elsewhere.clone()].concat())?;
 
     let to_server = json!({"to": app("server"), "ports": ports(ALLOWED)});
@@ -133,7 +133,7 @@ fn a_pod_reaches_itself_by_every_address_of_its_service_and_nobody_else_does() -
     let vips = scene.service("plain", Some("server"), &json!({}))?;
     let node = scene.pod("server")?.node.clone();
     let ways = [sockets(&vips, FRONT), sockets(node.addresses(), port), sockets(&externals(&scene)?, FRONT)];
-    let to = tcp(&ways.concat());
+    let to = both(&ways.concat());
     scene.reaches("server", "server", &to)?;
     scene.reaches("other", "server", &to)?;
     scene.policy("nothing", &nothing())?;
@@ -145,14 +145,15 @@ fn a_pod_reaches_itself_by_every_address_of_its_service_and_nobody_else_does() -
 #[ignore = "needs a cluster"]
 fn a_port_of_the_host_leads_to_its_pod_as_the_policies_say() -> Result<()> {
     let _guard = cluster::shared();
-    let port = json!([{"containerPort": ALLOWED, "hostPort": HOST_PORT}]);
-    let server = pod("server", 0).container(json!({"ports": port}));
+    let port =
+        |protocol: &str| json!({"containerPort": ALLOWED, "hostPort": HOST_PORT, "protocol": protocol});
+    let server = pod("server", 0).container(json!({"ports": [port("TCP"), port("UDP")]}));
     let scene = Scene::build("hostport", &[pod("client", 0), server])?;
     let node = scene.pod("server")?.node.clone();
     let to = sockets(node.addresses(), HOST_PORT);
-    let outside = Probe::all(scene.cluster.network(), Kind::Connect, &to);
-    let own = Probe::all(node.network(), Kind::Connect, &to);
-    let to = tcp(&to);
+    let from = |network| [Kind::Connect, Kind::Udp].map(|kind| Probe::all(network, kind, &to)).concat();
+    let (outside, own) = (from(scene.cluster.network()), from(node.network()));
+    let to = both(&to);
     expect_reached(&[outside.clone(), own.clone()].concat())?;
     for from in ["client", "server"] {
         scene.reaches(from, "server", &to)?;

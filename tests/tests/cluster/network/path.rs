@@ -53,18 +53,18 @@ impl Drop for Narrow<'_> {
     }
 }
 
-/// How often a node has said that a packet is too big, in both families.
-fn said_too_big(node: &Node) -> Result<u64> {
-    let read = || -> Result<u64> {
+/// How often a node had a packet that was too big to go on: of IPv4 those that may not be cut, of IPv6 its messages.
+fn too_big(node: &Node) -> Result<[u64; 2]> {
+    let read = || -> Result<[u64; 2]> {
         // The files of `/proc/net` are those of the thread that leads the process.
         let v4 = fs::read_to_string("/proc/thread-self/net/snmp")?;
         let v6 = fs::read_to_string("/proc/thread-self/net/snmp6").unwrap_or_default();
-        let mut lines = v4.lines().filter(|line| line.starts_with("Icmp:"));
+        let mut lines = v4.lines().filter(|line| line.starts_with("Ip:"));
         let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
-        let place = names.split_whitespace().position(|name| name == "OutDestUnreachs").context("no ICMP")?;
-        let unreachable: u64 = values.split_whitespace().nth(place).unwrap_or("0").parse()?;
-        let too_big = v6.lines().find_map(|line| line.strip_prefix("Icmp6OutPktTooBigs"));
-        Ok(unreachable + too_big.map_or(Ok(0), |count| count.trim().parse())?)
+        let place = names.split_whitespace().position(|name| name == "FragFails").context("no IP")?;
+        let uncut = values.split_whitespace().nth(place).context("no count of IP")?.parse()?;
+        let said = v6.lines().find_map(|line| line.strip_prefix("Icmp6OutPktTooBigs"));
+        Ok([uncut, said.map_or(Ok(0), |count| count.trim().parse())?])
     };
     node.run(read)?
 }
@@ -87,16 +87,32 @@ fn a_narrower_link_between_nodes_is_told_to_isolated_pods() -> Result<()> {
     scene.reaches("client", "server", &both(&to))?;
     scene.is_dropped("client", &both(&server.sockets(OTHER)))?;
 
+    let large: Vec<Probe> =
+        to.iter().map(|to| Probe { size: LARGE, ..Probe::new(Protocol::Tcp, *to, 20_000) }).collect();
+    let transfer = || -> Result<()> {
+        let outcomes = client.prober.probe(&large)?;
+        ensure!(outcomes.iter().all(|one| one.who() == Some("server")), "{outcomes:?}");
+        Ok(())
+    };
+    let on_both = || Ok::<_, anyhow::Error>([too_big(&client.node)?, too_big(&server.node)?]);
+    // The control: as wide as it is, nothing is too big for it.
+    let before = on_both()?;
+    transfer()?;
+    let after = on_both()?;
+    ensure!(after == before, "packets were too big for a path that is wide: {before:?}, then {after:?}");
+
     let there = server.addresses.iter().map(|address| Narrow::new(&client.node, address));
     let back = client.addresses.iter().map(|address| Narrow::new(&server.node, address));
     let _narrow = there.chain(back).collect::<Result<Vec<_>>>()?;
-    let before = said_too_big(&client.node)?;
-    let large: Vec<Probe> =
-        to.iter().map(|to| Probe { size: LARGE, ..Probe::new(Protocol::Tcp, *to, 20_000) }).collect();
-    let outcomes = client.prober.probe(&large)?;
-    ensure!(outcomes.iter().all(|one| one.who() == Some("server")), "{outcomes:?}");
-    let after = said_too_big(&client.node)?;
-    ensure!(after > before, "no node has said that a packet is too big: the path was not narrow");
+    transfer()?;
+    let after = on_both()?;
+    for (family, is_of) in [IpAddr::is_ipv4, IpAddr::is_ipv6].iter().enumerate() {
+        let told = (0..2).all(|node| after[node][family] > before[node][family]);
+        ensure!(
+            told || !server.addresses.iter().any(is_of),
+            "the path was not narrow: {before:?}, then {after:?}"
+        );
+    }
     Ok(())
 }
 

@@ -1,12 +1,18 @@
 //! Services by ClusterIP, as kube-proxy translates them here: what stands behind them is judged.
 
-use anyhow::{Result, ensure};
-use netpol_tests::cluster;
-use serde_json::json;
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use netpol_tests::cluster::{self, Node};
+use netpol_tests::deadline::wait_for;
+use serde_json::{Value, json};
 
 use crate::scene::{
     ALLOWED, FRONT, OTHER, PATIENCE, Scene, app, blocks, both, egress_of, nothing, pod, ports, sockets, tcp,
 };
+
+/// Why a flow is closed whose backends are judged differently.
+const DIFFER: &str = "backends-differ";
 
 #[test]
 #[ignore = "needs a cluster"]
@@ -74,7 +80,7 @@ fn session_affinity_changes_nothing_about_who_may_be_reached() -> Result<()> {
     let vips = scene.service("pool", None, &fields)?;
     for vip in tcp(&sockets(&vips, FRONT)) {
         let mut pinned = None;
-        netpol_tests::deadline::wait_for("the Service answers", PATIENCE, || {
+        wait_for("the Service answers", PATIENCE, || {
             let outcomes = scene.ask("client", &[vip], 3000).ok()?;
             pinned = outcomes.first()?.who().map(str::to_owned);
             pinned.clone()
@@ -107,7 +113,7 @@ fn with_an_internal_policy_of_local_only_the_nodes_own_backends_count() -> Resul
     scene.reaches("client", "near", &vip)?;
     if scene.cluster.nodes().len() > 1 {
         // kube-proxy drops it, without any policy, once it knows the Service.
-        netpol_tests::deadline::wait_for("kube-proxy drops what has no backend here", PATIENCE, || {
+        wait_for("kube-proxy drops what has no backend here", PATIENCE, || {
             scene.is_dropped("client", &far).ok()
         })?;
     }
@@ -118,11 +124,36 @@ fn with_an_internal_policy_of_local_only_the_nodes_own_backends_count() -> Resul
     scene.is_dropped("client", &vip)
 }
 
-/// What only translation decides is left to the destinations where they can recognise the sender, and else closed.
+/// How many packets a node has closed because the backends of their Service are judged differently.
+fn closed(scene: &Scene, node: &Node) -> Result<u64> {
+    let status = scene.agents.status(node)?;
+    let counters = status["counters"].as_array().context("a status without counters")?;
+    let lines = counters.iter().filter(|line| line["reason"] == DIFFER);
+    Ok(lines.filter_map(|line| line["packets"].as_u64()).sum())
+}
+
+/// Why flows of the client to a Service passed or did not, as its agent remembers them.
+fn reasons(scene: &Scene, service: &str) -> Result<BTreeSet<String>> {
+    let namespace = &scene.namespace;
+    let (from, to) = (format!("{namespace}/client"), format!("svc/{namespace}/{service}"));
+    let words = ["observe", "-o", "json", "--from", &from, "--to", &to];
+    let output = scene.agents.client(&scene.pod("client")?.node, &words)?.output()?;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut reasons = BTreeSet::new();
+    for line in String::from_utf8(output.stdout)?.lines() {
+        let verdict: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        reasons.extend(verdict["reason"].as_str().map(str::to_owned));
+    }
+    Ok(reasons)
+}
+
+/// What only translation decides is left to the destinations where they can recognise the sender, and else closed: that is
+/// said of the flow and counted, where it is closed and nowhere else.
 #[test]
 #[ignore = "needs a cluster"]
 fn backends_that_differ_are_told_apart_here_and_closed_elsewhere() -> Result<()> {
-    let _guard = cluster::shared();
+    // Other tests' packets would be counted as well.
+    let _guard = cluster::exclusive();
     let shapes = [
         pod("client", 0),
         pod("good", 0).label("pool", "yes"),
@@ -137,7 +168,7 @@ fn backends_that_differ_are_told_apart_here_and_closed_elsewhere() -> Result<()>
     let many = |to: &[_]| -> Vec<_> { std::iter::repeat_n(to.to_vec(), 12).flatten().collect() };
     // Each is led to both, sooner or later.
     for (to, names) in [(&near, ["bad", "good"]), (&far, ["far-bad", "far-good"])] {
-        netpol_tests::deadline::wait_for("both backends answer", PATIENCE, || {
+        wait_for("both backends answer", PATIENCE, || {
             let outcomes = scene.ask("client", &many(to), 3000).ok()?;
             let seen = |name: &str| outcomes.iter().any(|one| one.who() == Some(name));
             (outcomes.iter().all(|one| one.who().is_some()) && names.iter().all(|name| seen(name)))
@@ -146,19 +177,37 @@ fn backends_that_differ_are_told_apart_here_and_closed_elsewhere() -> Result<()>
     }
     let rules = json!([{"to": app("good")}, {"to": app("far-good")}]);
     scene.policy("client", &egress_of("client", &rules))?;
+    let (here, there) = (scene.node(0), scene.node(1));
+    let before = [closed(&scene, here)?, closed(&scene, there)?];
     let outcomes = scene.ask("client", &many(&near), 1500)?;
     let good = outcomes.iter().filter(|one| one.who() == Some("good")).count();
     let dropped = outcomes.iter().filter(|one| one.all_timed_out()).count();
     ensure!(good > 0 && dropped > 0 && good + dropped == outcomes.len(), "{outcomes:?}");
+    let told = closed(&scene, here)?;
+    ensure!(told == before[0], "{told} packets are said to be closed, not {}: none was", before[0]);
     if scene.cluster.nodes().len() > 1 {
         scene.is_dropped("client", &far)?;
+        wait_for("it is said why the flow is closed", PATIENCE, || {
+            reasons(&scene, "far").ok().filter(|reasons| reasons.contains(DIFFER))
+        })?;
+        let now = [closed(&scene, here)?, closed(&scene, there)?];
+        let least = before[0] + u64::try_from(far.len())?;
+        ensure!(
+            now[0] >= least && now[1] == before[1],
+            "{now:?} packets are said to be closed, and {before:?} were before"
+        );
     }
+    let told = reasons(&scene, "pool")?;
+    ensure!(!told.is_empty() && !told.contains(DIFFER), "of what is told apart it is said: {told:?}");
+    let before = closed(&scene, here)?;
     // Where all agree again, all are reached.
     let rules =
         json!([{"to": app("good")}, {"to": app("far-good")}, {"to": app("far-bad")}, {"to": app("bad")}]);
     scene.policy("client", &egress_of("client", &rules))?;
     let all = scene.ask("client", &many(&[near, far].concat()), 5000)?;
     ensure!(all.iter().all(|one| one.who().is_some()), "{all:?}");
+    let now = closed(&scene, here)?;
+    ensure!(now == before, "{now} packets are said to be closed, not {before}: all agree");
     Ok(())
 }
 
