@@ -36,6 +36,8 @@ pub enum Input {
     Objects(SourceUpdate),
     /// The interfaces have changed.
     Interfaces(Discovered),
+    /// A new interface could not be closed: it is hooked at once.
+    GateFailed,
     /// The kernel has judged.
     Verdicts(Batch),
     /// The command line asks.
@@ -83,6 +85,7 @@ pub fn drive<D: Datapath>(
                     memory.forget();
                     reconciler.take_interfaces(discovered);
                 }
+                Input::GateFailed => reconciler.look_again(),
                 Input::Verdicts(batch) => {
                     if clock.1.elapsed() > CLOCK {
                         clock = (naming::Clock::now(), Instant::now());

@@ -22,6 +22,11 @@ pub trait Datapath {
     fn open_gate(&mut self, ifindex: u32) -> Result<(), String>;
     /// Whether a gate closes an interface.
     fn is_gated(&self, ifindex: u32) -> bool;
+    /// The interfaces that gates close.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn gates(&self) -> Result<BTreeSet<u32>, String>;
     /// What has been counted.
     ///
     /// # Errors
@@ -64,6 +69,10 @@ impl Datapath for crate::datapath::Datapath {
 
     fn is_gated(&self, ifindex: u32) -> bool {
         Self::is_gated(self, ifindex)
+    }
+
+    fn gates(&self) -> Result<BTreeSet<u32>, String> {
+        Self::gates(self).map_err(text)
     }
 
     fn counters(&self) -> Result<Counters, String> {

@@ -90,6 +90,10 @@ impl Datapath for Written {
         false
     }
 
+    fn gates(&self) -> Result<BTreeSet<u32>, String> {
+        Ok(BTreeSet::new())
+    }
+
     fn counters(&self) -> Result<Counters, String> {
         Ok(Counters::default())
     }
