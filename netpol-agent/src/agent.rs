@@ -72,7 +72,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     })
     .context("cannot open the datapath")?;
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;
-    let gate = datapath.gate().context("cannot load what closes new interfaces")?;
+    let (inputs, hears) = mpsc::channel();
+    let to_reconciler = inputs.clone();
+    let gate = datapath
+        .gate(move || drop(to_reconciler.send(Input::GateFailed)))
+        .context("cannot load what closes new interfaces")?;
     let watch =
         Watch { attached: datapath.attached(), by_links: datapath.uses_links(), own_xdp: gate.program_id() };
     let discovery: Box<dyn Discovery> = Box::new(discovery.with_own_xdp(gate.program_id()));
@@ -102,7 +106,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     };
     let mut reconciler = Reconciler::new(options, settings(config), recovered, datapath);
     let log = Arc::new(Log::new(config.history));
-    let (inputs, hears) = mpsc::channel();
 
     spawn("gate", inputs.clone(), move || {
         fresh.run(&mut |change| {

@@ -85,10 +85,14 @@ pub struct Reconciler<D> {
     strangers: BTreeSet<u32>,
     /// Interfaces that were there when it was looked first; what comes later is new.
     old: BTreeSet<u32>,
-    /// Interfaces without a gate, or none any more.
-    open: BTreeSet<u32>,
     /// Interfaces that a gate alone keeps closed, and until when.
     gated: BTreeMap<u32, Duration>,
+    /// Interfaces that gates of an earlier agent close, until it is looked first whose they are.
+    left_gates: BTreeSet<u32>,
+    /// Interfaces whose gates could not be taken off, and why.
+    closed: BTreeMap<String, String>,
+    /// When that is tried again.
+    open_at: Option<Duration>,
     /// Endpoints as the engine knows them, by interface index.
     endpoints: BTreeMap<u32, endpoints::Told>,
     /// The owners of the interfaces that were found, by interface index.
@@ -128,6 +132,10 @@ impl<D: Datapath> Reconciler<D> {
             .filter_map(|op| if let TableOp::Endpoint { slot, .. } = op { Some(*slot) } else { None })
             .collect();
         let trusted = datapath.trusted_bridges();
+        let left_gates = datapath.gates().unwrap_or_else(|error| {
+            warn!("cannot tell which interfaces an earlier agent closed: {error}");
+            BTreeSet::new()
+        });
         let mut usage = usage::Usage::default();
         for operation in &recovered.0 {
             usage.count(operation);
@@ -145,8 +153,10 @@ impl<D: Datapath> Reconciler<D> {
             inherited,
             strangers: BTreeSet::new(),
             old: BTreeSet::new(),
-            open: BTreeSet::new(),
             gated: BTreeMap::new(),
+            left_gates,
+            closed: BTreeMap::new(),
+            open_at: None,
             endpoints: BTreeMap::new(),
             resolved: BTreeMap::new(),
             lives: lives::Lives::default(),
@@ -239,9 +249,18 @@ impl<D: Datapath> Reconciler<D> {
         if !self.may_write() {
             return None;
         }
-        let gated = self.gated.values().min().copied();
-        let deadlines = [self.engine.next_deadline(), Some(self.release_at), self.lives.deadline(), gated];
-        deadlines.into_iter().flatten().min()
+        let deadlines = [self.engine.next_deadline(), Some(self.release_at), self.lives.deadline()];
+        deadlines.into_iter().flatten().chain(self.gates_due()).min()
+    }
+
+    /// When there is something to do about gates.
+    fn gates_due(&self) -> Option<Duration> {
+        self.gated.values().copied().chain(self.open_at).min()
+    }
+
+    /// Looks again what there is to do, although nothing was said.
+    pub const fn look_again(&mut self) {
+        self.dirty = true;
     }
 
     const fn may_write(&self) -> bool {
@@ -257,7 +276,7 @@ impl<D: Datapath> Reconciler<D> {
         for doubt in self.lives.ripe(now) {
             warn!(target: "netpol", "{doubt}");
         }
-        self.dirty |= self.gated.values().any(|until| *until <= now);
+        self.dirty |= self.gates_due().is_some_and(|at| at <= now);
         if !self.dirty && !due(&self.engine) && now < self.release_at {
             return;
         }
@@ -276,7 +295,7 @@ impl<D: Datapath> Reconciler<D> {
                 break;
             }
         }
-        self.open_gates();
+        self.open_gates(now);
         self.tell_bridges();
         let written = Instant::now();
         for read in self.pending.drain(..) {

@@ -8,9 +8,9 @@
 //! carries what it is to carry. Gates are pinned: they outlive the agent like everything that is attached.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fs, io,
-    os::fd::AsFd as _,
+    os::fd::{AsFd as _, BorrowedFd},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
@@ -50,6 +50,8 @@ struct Closer {
     program: ProgramFd,
     folder: PathBuf,
     steps: Steps,
+    /// Says that one could not be closed.
+    failed: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Where an interface is between being new and being judged. One that is closed is in neither of these.
@@ -68,6 +70,49 @@ pub(super) struct Steps(Arc<Mutex<BTreeMap<u32, Step>>>);
 impl Steps {
     fn all(&self) -> MutexGuard<'_, BTreeMap<u32, Step>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an interface is to be closed that was not to be before.
+    fn begin(&self, ifindex: u32) -> bool {
+        match self.all().entry(ifindex) {
+            Entry::Vacant(new) => {
+                new.insert(Step::Closing);
+                true
+            }
+            Entry::Occupied(_) => false,
+        }
+    }
+
+    fn is_closing(&self, ifindex: u32) -> bool {
+        self.all().get(&ifindex) == Some(&Step::Closing)
+    }
+
+    /// Keeps an interface closed, unless it has been judged meanwhile, or is gone. Nobody can judge it in between: `keep`
+    /// must not wait.
+    fn end<T>(&self, ifindex: u32, keep: impl FnOnce() -> T) -> Option<T> {
+        let mut steps = self.all();
+        if steps.get(&ifindex) != Some(&Step::Closing) {
+            return None;
+        }
+        steps.remove(&ifindex);
+        Some(keep())
+    }
+
+    /// Takes in that an interface is judged; whether somebody is closing it, who will let go of it.
+    fn open(&self, ifindex: u32, is_there: impl FnOnce() -> bool) -> bool {
+        let mut steps = self.all();
+        let closing = steps.get(&ifindex) == Some(&Step::Closing);
+        // That it has gone may have been taken in already: nothing is to be left for another one with its index.
+        if closing || is_there() {
+            steps.insert(ifindex, Step::Open);
+        } else {
+            steps.remove(&ifindex);
+        }
+        closing
+    }
+
+    fn forget(&self, ifindex: u32) {
+        self.all().remove(&ifindex);
     }
 }
 
@@ -93,6 +138,11 @@ fn pin(folder: &Path, ifindex: u32) -> PathBuf {
     folder.join(ifindex.to_string())
 }
 
+fn pins(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let listed = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    listed.map_err(|source| Error::Folder { path: folder.to_owned(), source })
+}
+
 impl Gate {
     /// The kernel's id of its program.
     #[must_use]
@@ -103,44 +153,64 @@ impl Gate {
     /// Begins to close an interface, unless somebody has come to judge it meanwhile. It waits its turn among all who change
     /// interfaces, such as the plugins of pods that start together; nobody waits for it.
     pub fn close(&self, ifindex: u32) {
-        if let Entry::Vacant(new) = self.closer.steps.all().entry(ifindex) {
-            new.insert(Step::Closing);
-            let closer = Arc::clone(&self.closer);
-            thread::spawn(move || closer.close(ifindex));
+        if !self.closer.steps.begin(ifindex) {
+            return;
+        }
+        let closer = Arc::clone(&self.closer);
+        if let Err(source) = thread::Builder::new().spawn(move || closer.close(ifindex)) {
+            let _closing = self.closer.steps.end(ifindex, || ());
+            self.closer.fail(ifindex, source);
         }
     }
 
     /// Takes in that an interface is gone.
     pub fn forget(&self, ifindex: u32) {
-        self.closer.steps.all().remove(&ifindex);
-        self.closer.remove_pin(ifindex);
+        // First, so that whoever still closes it pins nothing any more.
+        self.closer.steps.forget(ifindex);
+        if let Err(error) = remove_pin(&pin(&self.closer.folder, ifindex)) {
+            error!("{:#}", anyhow::Error::new(error));
+        }
     }
 }
 
 impl Closer {
     fn close(&self, ifindex: u32) {
-        // One that has gone by now needs none.
-        if let Ok(interface) = Datapath::interface_name(ifindex) {
-            match sys::attach_generic_xdp(self.program.as_fd(), ifindex, &pin(&self.folder, ifindex)) {
-                Ok(()) => info!(interface, "a new interface is closed until its pod is known"),
-                Err(source) if source.raw_os_error() == Some(libc::ENODEV) => {}
-                // It is hooked nevertheless, a little later.
-                Err(source) => error!("{:#}", anyhow::Error::new(Error::Gate { interface, source })),
-            }
+        // What is judged by now is not cut off any more.
+        if !self.steps.is_closing(ifindex) {
+            return;
         }
-        let mut steps = self.steps.all();
-        if steps.get(&ifindex) == Some(&Step::Open) {
-            if let Err(error) = release_link(&pin(&self.folder, ifindex)) {
-                error!("{:#}", anyhow::Error::new(error));
+        let closed = match sys::attach_generic_xdp(self.program.as_fd(), ifindex) {
+            // Not pinned, it goes with the descriptor at the end; that waits for the kernel's lock, and nobody waits for it.
+            Ok(link) => self.steps.end(ifindex, || self.pin(ifindex, link.as_fd())),
+            Err(source) => self.steps.end(ifindex, || Err(source)),
+        };
+        match closed {
+            Some(Ok(())) => {
+                let interface = Datapath::interface_name(ifindex).unwrap_or_default();
+                info!(interface, "a new interface is closed until its pod is known");
             }
-        } else {
-            steps.remove(&ifindex);
+            Some(Err(source)) => self.fail(ifindex, source),
+            None => {}
         }
     }
 
-    fn remove_pin(&self, ifindex: u32) {
-        if let Err(error) = remove_pin(&pin(&self.folder, ifindex)) {
-            error!("{:#}", anyhow::Error::new(error));
+    /// It is hooked nevertheless. One that has gone by now needs no gate.
+    fn fail(&self, ifindex: u32, source: io::Error) {
+        if let Ok(interface) = Datapath::interface_name(ifindex) {
+            error!("{:#}", anyhow::Error::new(Error::Gate { interface, source }));
+            (self.failed)();
+        }
+    }
+
+    fn pin(&self, ifindex: u32, link: BorrowedFd<'_>) -> io::Result<()> {
+        let pin = pin(&self.folder, ifindex);
+        match sys::pin_link(link, &pin) {
+            // An interface carries one gate: what is pinned is that of an earlier one with its index.
+            Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+                fs::remove_file(&pin)?;
+                sys::pin_link(link, &pin)
+            }
+            other => other,
         }
     }
 }
@@ -164,31 +234,39 @@ fn renew(program: &mut Xdp, path: &Path) -> Result<(), Error> {
 }
 
 impl Datapath {
-    /// What closes new interfaces.
+    /// What closes new interfaces. It calls `on_failure` when one could not be closed.
     ///
     /// # Errors
     ///
     /// When the kernel refuses its program, or the folder for its pins.
-    pub fn gate(&self) -> Result<Gate, Error> {
+    pub fn gate(&self, on_failure: impl Fn() + Send + Sync + 'static) -> Result<Gate, Error> {
         let folder = self.folder.join(FOLDER);
         make_folder(&folder)?;
         let mut object = load()?;
         let program = program(&mut object)?;
-        let unreadable = |source: io::Error| Error::Folder { path: folder.clone(), source };
-        for entry in fs::read_dir(&folder).map_err(unreadable)? {
-            renew(program, &entry.map_err(unreadable)?.path())?;
+        for pin in pins(&folder)? {
+            renew(program, &pin)?;
         }
         let id = program.info().map_err(failed)?.id();
         let fd = program.fd().map_err(failed)?.try_clone().map_err(|source| Error::Map { source })?;
-        let closer = Closer { program: fd, folder, steps: self.steps.clone() };
+        let closer = Closer { program: fd, folder, steps: self.steps.clone(), failed: Box::new(on_failure) };
         Ok(Gate { closer: Arc::new(closer), id })
     }
 
     /// Whether a gate closes an interface, or is about to.
     #[must_use]
     pub fn is_gated(&self, ifindex: u32) -> bool {
-        self.steps.all().get(&ifindex) == Some(&Step::Closing)
-            || pin(&self.folder.join(FOLDER), ifindex).exists()
+        self.steps.is_closing(ifindex) || pin(&self.folder.join(FOLDER), ifindex).exists()
+    }
+
+    /// The interfaces that gates close.
+    ///
+    /// # Errors
+    ///
+    /// When their folder cannot be read.
+    pub fn gates(&self) -> Result<BTreeSet<u32>, Error> {
+        let pins = pins(&self.folder.join(FOLDER))?;
+        Ok(pins.iter().filter_map(|pin| pin.file_name()?.to_str()?.parse().ok()).collect())
     }
 
     /// Takes the gate off an interface that carries all that its endpoint is to carry; one that has none is as it should
@@ -198,10 +276,12 @@ impl Datapath {
     ///
     /// When the kernel refuses; the interface stays closed.
     pub fn open_gate(&self, ifindex: u32) -> Result<(), Error> {
-        if self.steps.all().insert(ifindex, Step::Open) == Some(Step::Closing) {
-            // Whoever closes it opens it again.
+        if self.steps.open(ifindex, || Self::interface_name(ifindex).is_ok()) {
             return Ok(());
         }
         release_link(&pin(&self.folder.join(FOLDER), ifindex))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,13 +214,17 @@ pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
     }
 }
 
-/// Attaches an XDP program of the generic kind, and pins its link.
-pub(super) fn attach_generic_xdp(program: BorrowedFd<'_>, ifindex: u32, pin: &Path) -> io::Result<()> {
+/// Attaches an XDP program of the generic kind. It goes with the link's last descriptor, unless that is pinned.
+pub(super) fn attach_generic_xdp(program: BorrowedFd<'_>, ifindex: u32) -> io::Result<OwnedFd> {
     let program_fd = program.as_raw_fd() as u32;
     let link = LinkCreate { program_fd, ifindex, attach_type: BPF_XDP, flags: GENERIC };
     let fd = bpf(BPF_LINK_CREATE, &link)?;
     // SAFETY: the call has just given us this descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Pins a link.
+pub(super) fn pin_link(link: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let object = Object { path: path.as_ptr() as u64, fd: link.as_raw_fd() as u32, flags: 0 };
     bpf(BPF_OBJ_PIN, &object).map(drop)

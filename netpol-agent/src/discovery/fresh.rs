@@ -1,12 +1,15 @@
 //! New interfaces that lead into sandboxes, as soon as the kernel tells of them: whoever closes them waits for no list of
 //! everything, no file of a plugin's, and no search through processes.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use futures::StreamExt as _;
 use globset::GlobSet;
-use rtnetlink::{MulticastGroup, new_connection_with_strict_check};
+use rtnetlink::{Handle, MulticastGroup, new_connection_with_strict_check};
 use tracing::warn;
 
 use super::{
@@ -14,6 +17,9 @@ use super::{
     local::Places,
     sandboxes::Sandboxes,
 };
+
+/// How often everything is looked through.
+const IDLE: Duration = Duration::from_secs(10);
 
 /// What has become of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,19 +68,26 @@ impl Fresh {
             .context("cannot list the interfaces of this host")?
             .into_keys()
             .collect();
+        let mut everything = Instant::now() + IDLE;
         loop {
-            let (message, _) = messages.next().await.context("netlink has closed")?;
-            let events = match links::event(&message) {
-                Event::Lost => {
-                    warn!(
-                        "the kernel had no room for some events: all interfaces are looked through for new ones"
-                    );
-                    let listed =
-                        links::list(&handle).await.context("cannot list the interfaces of this host")?;
-                    listed.into_values().map(Event::There).collect()
+            let mut events = Vec::new();
+            tokio::select! {
+                message = messages.next() => {
+                    let (message, _) = message.context("netlink has closed")?;
+                    match links::event(&message) {
+                        Event::Lost => {
+                            warn!("the kernel had no room for some events: all interfaces are looked through for new ones");
+                            events = links::rest(&mut messages).await;
+                            everything = Instant::now();
+                        }
+                        event => events.push(event),
+                    }
                 }
-                event => vec![event],
-            };
+                () = tokio::time::sleep_until(everything.into()) => {
+                    events = self.everything(&handle).await?;
+                    everything = Instant::now() + IDLE;
+                }
+            }
             for event in events {
                 if self.may_be_new(&event) {
                     self.sandboxes.look(&handle, std::iter::empty()).await;
@@ -86,6 +99,26 @@ impl Fresh {
                 }
             }
         }
+    }
+
+    /// Looks through everything for what no event has told.
+    async fn everything(&mut self, handle: &Handle) -> anyhow::Result<Vec<Event>> {
+        let listed = links::list(handle).await.context("cannot list the interfaces of this host")?;
+        // The ids are given again.
+        self.sandboxes.forget();
+        self.sandboxes.look(handle, std::iter::empty()).await;
+        Ok(self.missed(listed, links::is_there))
+    }
+
+    /// What a list of all interfaces tells that is not known.
+    fn missed(&self, listed: BTreeMap<u32, Link>, is_there: impl Fn(u32) -> bool) -> Vec<Event> {
+        let gone = |ifindex: &&u32| !listed.contains_key(ifindex) && !is_there(**ifindex);
+        let mut events: Vec<Event> =
+            self.known.iter().filter(gone).map(|ifindex| Event::Gone(*ifindex)).collect();
+        let ids = self.sandboxes.ids();
+        let new = |link: &Link| self.leads_away(link) && link.leads_to.is_some_and(|id| ids.contains(&id));
+        events.extend(listed.into_values().filter(new).map(Event::There));
+        events
     }
 
     /// Whether it takes a look at the sandboxes to tell.

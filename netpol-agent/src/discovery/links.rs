@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use futures::{StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
+use nix::{
+    errno::Errno,
+    sys::socket::{setsockopt, sockopt::RcvBufForce},
+};
 use rtnetlink::{
     Handle, MulticastGroup, new_multicast_connection,
     packet_route::{
@@ -133,13 +136,14 @@ pub fn event(message: &NetlinkMessage<RouteNetlinkMessage>) -> Event {
     }
 }
 
+/// Messages of the kernel, in their order.
+pub type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
+
 /// What the kernel says by itself, from now on.
 ///
 /// # Errors
 /// When there is no netlink.
-pub fn listen(
-    groups: &[MulticastGroup],
-) -> anyhow::Result<UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>> {
+pub fn listen(groups: &[MulticastGroup]) -> anyhow::Result<Messages> {
     let (mut connection, _, messages) = new_multicast_connection(groups).context("cannot open netlink")?;
     if let Err(error) = setsockopt(connection.socket_mut().socket_mut(), RcvBufForce, &EVENTS_BYTES) {
         debug!(%error, "the kernel's events find little room");
@@ -148,7 +152,46 @@ pub fn listen(
     Ok(messages)
 }
 
-/// All interfaces, by index.
+/// What is still to be read when the kernel has lost events. It tells of the loss before what it had kept, and keeps nothing
+/// new until all of that is read: only what is listed afterwards is newer, and misses nothing.
+pub async fn rest(messages: &mut Messages) -> Vec<Event> {
+    let mut rest = Vec::new();
+    loop {
+        // Whoever reads the socket does so in turns.
+        tokio::task::yield_now().await;
+        let before = rest.len();
+        while let Some(Some((message, _))) = messages.next().now_or_never() {
+            rest.push(event(&message));
+        }
+        if rest.len() == before {
+            return rest;
+        }
+    }
+}
+
+/// Whether an interface is there. It may be although a list of all does not name it: that is made in parts, and on older
+/// kernels one that goes in between can hide another.
+#[must_use]
+pub fn is_there(ifindex: u32) -> bool {
+    !matches!(nix::net::if_::if_indextoname(ifindex), Err(Errno::ENXIO | Errno::ENODEV))
+}
+
+/// A list of all interfaces with those that it left out of what was there `before`.
+#[must_use]
+pub fn completed(
+    mut listed: BTreeMap<u32, Link>,
+    before: BTreeMap<u32, Link>,
+    is_there: impl Fn(u32) -> bool,
+) -> BTreeMap<u32, Link> {
+    for (ifindex, link) in before {
+        if !listed.contains_key(&ifindex) && is_there(ifindex) {
+            listed.insert(ifindex, link);
+        }
+    }
+    listed
+}
+
+/// All interfaces, by index. Not to be believed of what it does not name: see [`is_there`].
 ///
 /// # Errors
 /// When the kernel refuses to say.

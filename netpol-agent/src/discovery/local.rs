@@ -36,8 +36,8 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long after an interface came, which nothing names, processes are looked through for the first time; then after
 /// twice as long each time.
 const FIRST_SEARCH: Duration = Duration::from_millis(100);
-/// And how long at most until they are again.
-const LAST_SEARCH: Duration = Duration::from_secs(1);
+/// And how long at most until they are again: an interface may be nobody's for ever.
+const LAST_SEARCH: Duration = IDLE;
 
 /// Where to look.
 #[derive(Clone, Debug)]
@@ -130,7 +130,8 @@ impl Seen {
     /// Looks through everything.
     async fn everything(&mut self, folder: &Path) -> anyhow::Result<()> {
         self.cache.read(folder);
-        self.links = links::list(&self.handle).await.context("cannot list the interfaces of this host")?;
+        let listed = links::list(&self.handle).await.context("cannot list the interfaces of this host")?;
+        self.links = links::completed(listed, std::mem::take(&mut self.links), links::is_there);
         self.addresses =
             addresses::list(&self.handle).await.context("cannot list the addresses of this host")?;
         self.sandboxes.forget();
@@ -305,6 +306,9 @@ impl Local {
                 self.take_change(&mut seen, &change);
             }
             if lost {
+                for event in links::rest(&mut messages).await {
+                    seen.take(event);
+                }
                 warn!("the kernel had no room for some events of interfaces: all of them are looked through");
                 everything = Instant::now();
             }

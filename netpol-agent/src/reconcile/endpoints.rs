@@ -23,6 +23,8 @@ use crate::{
 /// For how long an interface is left to its gate alone. Most pods are known by then, and those that nothing isolates are
 /// never hooked in vain.
 const GATE_ALONE: Duration = Duration::from_millis(300);
+/// How long after a gate could not be taken off it is tried again.
+const OPEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// An endpoint as the engine was told of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +34,8 @@ pub(super) struct Told {
     pub(super) homeless: bool,
     /// Which interface it is of those that have had its index.
     incarnation: Option<u64>,
+    /// It has no gate, or none any more.
+    pub(super) open: bool,
 }
 
 /// The name of a pod's interface, known or waiting.
@@ -125,7 +129,6 @@ impl<D: Datapath> Reconciler<D> {
             .map(|(ifindex, _)| *ifindex)
             .collect();
         for ifindex in gone {
-            self.open.remove(&ifindex);
             if let Some(told) = self.endpoints.remove(&ifindex) {
                 info!(interface = %told.local.ifname, "a pod's interface is gone");
                 self.engine.remove_endpoint(&told.local.ifname);
@@ -198,6 +201,7 @@ impl<D: Datapath> Reconciler<D> {
         if known || self.strangers.contains(&local.ifindex) {
             return;
         }
+        let open = self.endpoints.get(&local.ifindex).is_some_and(|told| told.open);
         let homeless = self.engine.set_endpoint(local.clone()).is_none();
         let pod = local.pod.as_ref().map_or_else(|| "not known yet".to_owned(), ToString::to_string);
         if homeless {
@@ -205,7 +209,7 @@ impl<D: Datapath> Reconciler<D> {
         } else {
             info!(pod, interface = %local.ifname, "a local pod");
         }
-        self.endpoints.insert(local.ifindex, Told { local, homeless, incarnation });
+        self.endpoints.insert(local.ifindex, Told { local, homeless, incarnation, open });
     }
 
     /// Why the tag cannot be believed of what comes in by a bridge; `None` when it can.
@@ -227,21 +231,41 @@ impl<D: Datapath> Reconciler<D> {
         }
     }
 
-    /// Takes the gates off the interfaces of endpoints that are judged by now. One that could not be hooked stays closed.
-    pub(super) fn open_gates(&mut self) {
-        self.open.retain(|ifindex| self.endpoints.contains_key(ifindex));
+    /// Takes the gates off the interfaces of endpoints that are judged by now, and those of an earlier agent off what is no
+    /// pod's. One that could not be hooked stays closed.
+    pub(super) fn open_gates(&mut self, now: Duration) {
+        self.closed.clear();
         for endpoint in self.engine.endpoints() {
             let ifindex = endpoint.local.ifindex;
-            if self.open.contains(&ifindex) || self.failed_hooks.contains_key(&endpoint.slot) {
+            let Some(told) = self.endpoints.get_mut(&ifindex).filter(|told| !told.open) else { continue };
+            if self.failed_hooks.contains_key(&endpoint.slot) {
                 continue;
             }
             match self.datapath.open_gate(ifindex) {
-                Ok(()) => drop(self.open.insert(ifindex)),
+                Ok(()) => told.open = true,
                 Err(error) => {
-                    warn!(interface = %endpoint.local.ifname, "cannot open a new interface: {error}");
+                    warn!(interface = %told.local.ifname, "cannot open a new interface: {error}");
+                    self.closed.insert(told.local.ifname.to_string(), error);
                 }
             }
         }
+        let Some(discovered) = &self.discovered else { return };
+        for ifindex in std::mem::take(&mut self.left_gates) {
+            if name_of(discovered, ifindex).is_some() {
+                continue;
+            }
+            match self.datapath.open_gate(ifindex) {
+                Ok(()) => {
+                    info!(ifindex, "an earlier agent closed an interface that is no pod's: it is opened");
+                }
+                Err(error) => {
+                    warn!(ifindex, "cannot open an interface that is no pod's: {error}");
+                    self.closed.insert(format!("with index {ifindex}"), error);
+                    self.left_gates.insert(ifindex);
+                }
+            }
+        }
+        self.open_at = (!self.closed.is_empty()).then_some(now + OPEN_AGAIN);
     }
 
     /// Tells the datapath which bridges are believed, after the hooks are made.

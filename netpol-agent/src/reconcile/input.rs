@@ -39,6 +39,8 @@ pub enum Input {
     Interfaces(Discovered),
     /// The hooks were looked at.
     Hooks(Sighting),
+    /// A new interface could not be closed: it is hooked at once.
+    GateFailed,
     /// The kernel has judged.
     Verdicts(Batch),
     /// The command line asks.
@@ -87,6 +89,7 @@ pub fn drive<D: Datapath>(
                     reconciler.take_interfaces(discovered);
                 }
                 Input::Hooks(sighting) => reconciler.take_sighting(sighting),
+                Input::GateFailed => reconciler.look_again(),
                 Input::Verdicts(batch) => {
                     if clock.1.elapsed() > CLOCK {
                         clock = (naming::Clock::now(), Instant::now());

@@ -26,6 +26,11 @@ pub trait Datapath {
     fn is_gated(&self, ifindex: u32) -> bool;
     /// Attaches entries again that were seen to be off, and says what became of those that are still wanted.
     fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)>;
+    /// The interfaces that gates close.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn gates(&self) -> Result<BTreeSet<u32>, String>;
     /// What has been counted.
     ///
     /// # Errors
@@ -77,6 +82,10 @@ impl Datapath for crate::datapath::Datapath {
     fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)> {
         let mended = Self::mend(self, lost);
         mended.into_iter().map(|(place, result)| (place, result.map_err(text))).collect()
+    }
+
+    fn gates(&self) -> Result<BTreeSet<u32>, String> {
+        Self::gates(self).map_err(text)
     }
 
     fn counters(&self) -> Result<Counters, String> {

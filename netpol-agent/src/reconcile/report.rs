@@ -110,9 +110,18 @@ impl<D: Datapath> Reconciler<D> {
         reasons.extend(
             unwritten.into_iter().map(|(name, count)| format!("the kernel has refused {count} times {name}")),
         );
+        for (interface, reason) in &self.closed {
+            reasons.push(format!(
+                "nothing passes from the interface {interface}, which cannot be opened: {reason}"
+            ));
+        }
         for told in self.endpoints.values().filter(|told| told.homeless) {
-            reasons
-                .push(format!("no slot is left for the interface {}: it is not enforced", told.local.ifname));
+            let outcome = if self.datapath.is_gated(told.local.ifindex) {
+                "nothing passes from its pod, and what it receives is not judged"
+            } else {
+                "it is not enforced"
+            };
+            reasons.push(format!("no slot is left for the interface {}: {outcome}", told.local.ifname));
         }
         reasons
     }

@@ -33,6 +33,8 @@ struct Kernel {
     gates: BTreeSet<u32>,
     /// Interfaces whose gates were taken off.
     opened: Vec<u32>,
+    /// No gate can be taken off.
+    stuck: bool,
     refuses: Option<fn(&TableOp) -> bool>,
     surroundings: BTreeMap<u32, Surroundings>,
     taken_over: BTreeMap<u32, TakenOver>,
@@ -69,6 +71,9 @@ impl Datapath for Fake {
 
     fn open_gate(&mut self, ifindex: u32) -> Result<(), String> {
         let mut kernel = self.0.borrow_mut();
+        if kernel.stuck {
+            return Err("the gate is stuck".to_owned());
+        }
         kernel.gates.remove(&ifindex);
         kernel.opened.push(ifindex);
         Ok(())
@@ -83,6 +88,10 @@ impl Datapath for Fake {
         kernel.mended.extend(lost.keys());
         let result = if kernel.refuses_to_mend { Err("no room".to_owned()) } else { Ok(()) };
         lost.keys().map(|place| (*place, result.clone())).collect()
+    }
+
+    fn gates(&self) -> Result<BTreeSet<u32>, String> {
+        Ok(self.0.borrow().gates.clone())
     }
 
     fn counters(&self) -> Result<Counters, String> {
@@ -454,6 +463,74 @@ fn what_an_earlier_agents_gate_closes_is_no_stranger() {
     assert_eq!(given.kernel.0.borrow().opened, [6]);
     given.says(SourceEvent::Apply(objects(&[pod("a", 5)]).remove(0))).settles();
     assert_eq!(given.kernel.0.borrow().opened, [6, 5]);
+}
+
+#[test]
+fn a_gate_that_an_earlier_agent_left_on_what_is_no_pods_is_opened() {
+    let kernel = Fake::default();
+    kernel.0.borrow_mut().gates.extend([5, 8, 9]);
+    let mut given = Given::over(kernel, Recovered::default(), TrustTag::Auto);
+    given.finds(&[("b", 6)]);
+    given.reconciler.discovered.as_mut().unwrap().waiting.insert(9, "veth9".to_owned());
+    // One that is new, and not found yet.
+    given.kernel.0.borrow_mut().gates.insert(10);
+    given.settles();
+    assert_eq!(
+        given.kernel.0.borrow().gates,
+        BTreeSet::from([5, 8, 9, 10]),
+        "not before everything is listed"
+    );
+    given.lists(objects(&[pod("b", 6)])).settles();
+    assert_eq!(given.kernel.0.borrow().gates, BTreeSet::from([9, 10]));
+}
+
+#[test]
+fn a_gate_that_could_not_be_opened_is_tried_again_soon() {
+    let kernel = Fake::default();
+    kernel.0.borrow_mut().gates.extend([5, 8]);
+    kernel.0.borrow_mut().stuck = true;
+    let mut given = Given::over(kernel, Recovered::default(), TrustTag::Auto);
+    given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5)]).settles();
+    let status = given.reconciler.status(Duration::ZERO);
+    assert!(
+        status.not_ready.iter().any(|reason| reason.contains("veth5") && reason.contains("stuck")),
+        "{status:?}"
+    );
+    assert!(given.reconciler.deadline().unwrap() <= given.now + Duration::from_secs(1));
+    given.kernel.0.borrow_mut().stuck = false;
+    given.passes(Duration::from_secs(1));
+    assert!(given.kernel.0.borrow().gates.is_empty() && given.is_ready());
+    given.passes(Duration::from_secs(1)).passes(Duration::from_secs(1));
+    assert_eq!(given.kernel.0.borrow().opened, [5, 8], "once");
+}
+
+#[test]
+fn what_takes_an_index_over_is_opened_by_itself() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5)]).settles();
+    assert_eq!(given.kernel.0.borrow().opened, [5]);
+    given.finds(&[("a", 5)]);
+    given.reconciler.discovered.as_mut().unwrap().pods.get_mut(&5).unwrap().interface = "other".to_owned();
+    given.kernel.0.borrow_mut().gates.insert(5);
+    given.settles();
+    assert!(given.kernel.0.borrow().gates.is_empty(), "its gate is not that of the one before");
+}
+
+#[test]
+fn what_no_gate_could_close_is_hooked_at_once() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("b", 6)])).finds(&[("b", 6)]).settles();
+    given.applied();
+    given.kernel.0.borrow_mut().gates.insert(7);
+    let mut discovered = given.reconciler.discovered.clone().unwrap();
+    discovered.waiting.insert(7, "veth7".to_owned());
+    given.reconciler.take_interfaces(discovered);
+    given.settles();
+    assert!(given.applied().is_empty(), "its gate is being closed");
+    given.kernel.0.borrow_mut().gates.clear();
+    given.reconciler.look_again();
+    given.settles();
+    assert!(hooks(&given.applied()).contains(&(7, HookLevel::Full)));
 }
 
 #[test]

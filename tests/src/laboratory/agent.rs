@@ -162,6 +162,11 @@ impl Laboratory {
         Agent::new(self, &self.agent_flags)
     }
 
+    /// The agent that is started next has these flags too.
+    pub fn call_agent_with(&mut self, flags: &[&str]) {
+        self.agent_flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
+    }
+
     /// Starts the agent and waits until it is ready.
     ///
     /// # Errors

@@ -98,6 +98,10 @@ impl Datapath for Written {
         Vec::new()
     }
 
+    fn gates(&self) -> Result<BTreeSet<u32>, String> {
+        Ok(BTreeSet::new())
+    }
+
     fn counters(&self) -> Result<Counters, String> {
         Ok(Counters::default())
     }

@@ -9,6 +9,7 @@ mod explain;
 mod forged;
 mod found;
 mod fragments;
+mod gates;
 mod hooks;
 mod laboratory;
 mod node;

@@ -41,3 +41,22 @@ fn what_was_there_or_leads_elsewhere_or_is_excluded_is_not_new() {
     let bridge = Link { kind: LinkKind::Bridge, ..link(5, Some(7)) };
     assert_eq!(fresh.take(&Event::There(bridge)), None);
 }
+
+#[test]
+fn what_no_event_has_told_is_found_in_a_list() {
+    let mut fresh = fresh();
+    assert_eq!(fresh.take(&Event::There(link(3, Some(7)))), Some(Change::New(3)));
+    let listed = [link(4, Some(7)), link(5, Some(8)), link(6, None)];
+    let listed: BTreeMap<u32, Link> = listed.into_iter().map(|link| (link.ifindex, link)).collect();
+    // The list hides one that is there.
+    let missed = fresh.missed(listed.clone(), |ifindex| ifindex == 2);
+    assert_eq!(missed, [Event::Gone(3), Event::There(link(4, Some(7)))]);
+    let changes: Vec<Change> = missed.iter().filter_map(|event| fresh.take(event)).collect();
+    assert_eq!(changes, [Change::Gone(3), Change::New(4)]);
+    assert_eq!(fresh.missed(listed, |_| true), []);
+    assert_eq!(
+        fresh.take(&Event::There(link(3, Some(7)))),
+        Some(Change::New(3)),
+        "another one with its index"
+    );
+}

@@ -63,3 +63,28 @@ fn kinds_that_we_cannot_hook_have_names() {
     assert_eq!(kind(vec![LinkInfo::Kind(InfoKind::MacVlan)]), LinkKind::Other("macvlan".to_owned()));
     assert_eq!(kind(vec![]), LinkKind::Other(String::new()), "a device");
 }
+
+#[test]
+fn one_that_is_hidden_in_a_list_is_not_gone() {
+    let before = BTreeMap::from([(5, link()), (6, Link { ifindex: 6, ..link() })]);
+    let completed = completed(BTreeMap::new(), before, |ifindex| ifindex == 5);
+    assert_eq!(completed, BTreeMap::from([(5, link())]));
+}
+
+#[tokio::test]
+async fn the_rest_is_all_that_whoever_reads_the_socket_still_finds_there() {
+    let (told, mut messages) = futures::channel::mpsc::unbounded();
+    tokio::spawn(async move {
+        // It reads so many at a time, then others have their turn.
+        for _ in 0..3 {
+            for _ in 0..128 {
+                let gone = RouteNetlinkMessage::DelLink(message(AddressFamily::Unspec, of_pod()));
+                told.unbounded_send((NetlinkMessage::from(gone), SocketAddr::new(0, 0))).unwrap();
+            }
+            tokio::task::yield_now().await;
+        }
+        std::future::pending::<()>().await;
+    });
+    assert_eq!(rest(&mut messages).await.len(), 384);
+    assert!(rest(&mut messages).await.is_empty());
+}
