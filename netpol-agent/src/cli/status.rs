@@ -12,7 +12,7 @@ use super::{Ask, Format, output};
 use crate::{
     control::{
         client::{AskError, ask_one},
-        protocol::{EndpointLine, RepairedLine, Request, Response, Status, UnenforcedLine},
+        protocol::{EndpointLine, RepairedLine, Request, Response, Status, UndecidedLine, UnenforcedLine},
     },
     sources::{WatchState, Watched},
     text::{Columns, escape},
@@ -102,6 +102,8 @@ fn render(status: &Status) -> String {
     list(&mut out, "NOT ENFORCED", &unenforced(status));
     list(&mut out, "Taken off by somebody, and attached again", &repaired(status));
 
+    list(&mut out, "Closed, as the backends of the Service are judged differently", &undecided(status));
+
     if let Some(absence) = status.absence.as_ref().filter(|absence| !absence.pods.is_empty()) {
         let _ = writeln!(
             out,
@@ -167,6 +169,18 @@ fn repaired(status: &Status) -> Vec<String> {
         format!("{}: {}, not enforced until {}", name.trim(), one.direction, one.time)
     };
     status.repaired.iter().map(line).collect()
+}
+
+/// Flows to Services that are closed.
+fn undecided(status: &Status) -> Vec<String> {
+    let line = |one: &UndecidedLine| {
+        let port = one.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!(
+            "{} to {}{port}: packets {}, the last one {} (allow all backends of it, or none; `netpol lint` says which differ)",
+            one.pod, one.service, one.packets, one.last
+        )
+    };
+    status.undecided.iter().map(line).collect()
 }
 
 /// Kinds of which not everything is known.

@@ -15,7 +15,7 @@ pub use self::{
     moment::{InvalidMoment, Moment},
     status::{
         Absence, BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, RefusedLine, RepairedLine,
-        Status, TableLine, TakenOverLine, UnenforcedLine,
+        Status, TableLine, TakenOverLine, UndecidedLine, UnenforcedLine,
     },
     verdict::{Cause, End, EndKind, Gap, Nearest, Outcome, PolicyPart, Verdict},
 };

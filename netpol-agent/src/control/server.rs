@@ -143,6 +143,7 @@ async fn answer(stream: UnixStream, inputs: &mpsc::Sender<Input>, log: &Log) -> 
                 response.unwrap_or_else(|| Response::Error { message: "the agent is stopping".to_owned() });
             if let Response::Status(status) = &mut response {
                 (status.verdicts_kept, status.verdicts_room, status.verdicts_since) = log.kept();
+                status.undecided = log.undecided();
             }
             response
         }

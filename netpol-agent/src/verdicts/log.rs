@@ -9,16 +9,18 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use netpol_common::{Addr, event::Event, verdict::FIRST_DROP};
+use netpol_common::{Addr, Reason, event::Event, verdict::FIRST_DROP};
 use tokio::sync::broadcast;
 
-use crate::control::protocol::{Gap, Moment, Outcome, Verdict};
+use crate::control::protocol::{Gap, Moment, Outcome, UndecidedLine, Verdict};
 
 /// Verdicts that wait for a follower before it misses some.
 const WAITING: usize = 4096;
 /// A denial that comes so many milliseconds after the last one of its flow begins anew: longer than a TCP handshake waits
 /// between two tries.
 const APART: i64 = 120_000;
+/// Services that are named because flows to them are closed.
+const UNDECIDED: usize = 16;
 
 /// What makes packets one flow to whoever reads of their denial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +130,36 @@ impl Log {
     pub fn kept(&self) -> (usize, usize, Option<Moment>) {
         let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         (past.records.len(), past.size, past.records.values().next().map(Record::time))
+    }
+
+    /// Flows that are closed since the backends of their Service are judged differently, the latest first, so many at most.
+    #[must_use]
+    pub fn undecided(&self) -> Vec<UndecidedLine> {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines: Vec<UndecidedLine> = Vec::new();
+        for record in past.records.values().rev() {
+            let Record::Verdict(verdict, _) = record else { continue };
+            if verdict.reason != Reason::BackendsDiffer.name() {
+                continue;
+            }
+            let to = &verdict.destination;
+            let service = if to.name.is_empty() { &to.address } else { &to.name };
+            let same = |line: &&mut UndecidedLine| {
+                line.pod == verdict.endpoint && line.service == *service && line.port == to.port
+            };
+            if let Some(line) = lines.iter_mut().find(same) {
+                line.packets += verdict.count;
+            } else if lines.len() < UNDECIDED {
+                lines.push(UndecidedLine {
+                    pod: verdict.endpoint.clone(),
+                    service: service.clone(),
+                    port: to.port,
+                    packets: verdict.count,
+                    last: verdict.time,
+                });
+            }
+        }
+        lines
     }
 }
 

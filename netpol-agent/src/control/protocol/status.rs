@@ -84,6 +84,9 @@ pub struct Status {
     /// How many it can keep.
     #[serde(default)]
     pub verdicts_room: usize,
+    /// Flows among these that are closed since the backends of their Service are judged differently.
+    #[serde(default)]
+    pub undecided: Vec<UndecidedLine>,
     /// Of when the oldest of them is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdicts_since: Option<Moment>,
@@ -91,6 +94,23 @@ pub struct Status {
     pub flows_refused: u64,
     /// Entries of the tables, and how many fit.
     pub tables: BTreeMap<String, TableLine>,
+}
+
+/// Flows from a pod to a Service some of whose backends it may reach and others not, where only translation could tell
+/// which: closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UndecidedLine {
+    /// `NAMESPACE/NAME` of the pod.
+    pub pod: String,
+    /// `NAMESPACE/NAME` of the Service, or its address where it has no name any more.
+    pub service: String,
+    /// The Service's port.
+    pub port: Option<u16>,
+    /// Packets that were told of.
+    pub packets: u64,
+    /// When the last one was.
+    pub last: Moment,
 }
 
 /// A pod that was to be hooked and is not.

@@ -66,6 +66,21 @@ fn denials_of_one_flow_are_one_with_an_exact_count() {
 }
 
 #[test]
+fn services_to_which_flows_are_closed_are_named_with_the_latest_first() {
+    let log = Log::new(10);
+    for (second, service, reason) in
+        [(1, "n/far", "backends-differ"), (2, "n/near", "policy-denied"), (3, "n/other", "backends-differ")]
+    {
+        let mut verdict = Verdict { time: at(second), reason: reason.to_owned(), count: 2, ..denied() };
+        verdict.destination.name = service.to_owned();
+        log.add(verdict.clone(), None);
+        log.add(verdict, None);
+    }
+    let lines: Vec<_> = log.undecided().into_iter().map(|one| (one.service, one.packets, one.last)).collect();
+    assert_eq!(lines, [("n/other".to_owned(), 4, at(3)), ("n/far".to_owned(), 4, at(1))]);
+}
+
+#[test]
 fn an_allowed_packet_is_never_folded() {
     let mut event = drop_from(1);
     event.reason = Reason::Policy as u8;

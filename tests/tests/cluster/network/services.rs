@@ -190,6 +190,14 @@ fn backends_that_differ_are_told_apart_here_and_closed_elsewhere() -> Result<()>
         wait_for("it is said why the flow is closed", PATIENCE, || {
             reasons(&scene, "far").ok().filter(|reasons| reasons.contains(DIFFER))
         })?;
+        let status = scene.agents.status(here)?;
+        let services = status["undecided"].as_array().into_iter().flatten();
+        let named: BTreeSet<&str> = services.filter_map(|line| line["service"].as_str()).collect();
+        let name = |service: &str| format!("{}/{service}", scene.namespace);
+        ensure!(
+            named.contains(&*name("far")) && !named.contains(&*name("pool")),
+            "status names the Service that is closed, and no other: {named:?}"
+        );
         let now = [closed(&scene, here)?, closed(&scene, there)?];
         let least = before[0] + u64::try_from(far.len())?;
         ensure!(
