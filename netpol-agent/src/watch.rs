@@ -171,7 +171,7 @@ impl Watch {
             let filters = programs::filters(handle, place.ifindex, side).await?;
             chain.extend(filters.into_iter().map(|id| (At::Filter(side), id)));
             // One that is gone is said to have no filters.
-            if !is_there(place.ifindex) {
+            if !links::is_there(place.ifindex) {
                 return Ok(None);
             }
         }
@@ -213,10 +213,6 @@ fn of_interface(said: io::Result<Vec<u32>>) -> anyhow::Result<Option<Vec<u32>>> 
         Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
         Err(error) => Err(error).context("the kernel does not say what an interface carries at tc"),
     }
-}
-
-fn is_there(ifindex: u32) -> bool {
-    nix::net::if_::if_indextoname(ifindex).is_ok()
 }
 
 /// Which of our entries are gone, and what runs before those that are there.

@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, channel::mpsc::UnboundedReceiver};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use nix::{
-    errno::Errno,
-    sys::socket::{setsockopt, sockopt::RcvBufForce},
-};
+use nix::sys::socket::{setsockopt, sockopt::RcvBufForce};
 use rtnetlink::{
     Handle, MulticastGroup, new_multicast_connection,
     packet_route::{
@@ -173,7 +170,8 @@ pub async fn rest(messages: &mut Messages) -> Vec<Event> {
 /// kernels one that goes in between can hide another.
 #[must_use]
 pub fn is_there(ifindex: u32) -> bool {
-    !matches!(nix::net::if_::if_indextoname(ifindex), Err(Errno::ENXIO | Errno::ENODEV))
+    // What is not there has an empty name with some C libraries.
+    nix::net::if_::if_indextoname(ifindex).is_ok_and(|name| !name.is_empty())
 }
 
 /// A list of all interfaces with those that it left out of what was there `before`.

@@ -12,7 +12,7 @@ use super::{Datapath, FAULTS, Reconciler, lives::Doubt};
 use crate::{
     control::protocol::{Moment, RepairedLine},
     datapath::Attachment,
-    discovery::{Cause, Unenforced},
+    discovery::{Cause, Unenforced, links},
     watch::{At, Foreign, Program, Sighting},
 };
 
@@ -49,7 +49,7 @@ impl<D: Datapath> Reconciler<D> {
                 match result {
                     Ok(()) => self.tell_repaired(place),
                     // A pod that goes takes its interface along before anything else is known of it.
-                    Err(reason) if nix::net::if_::if_indextoname(place.ifindex).is_err() => {
+                    Err(reason) if !links::is_there(place.ifindex) => {
                         debug!(?place, "an interface went before its hook was attached again: {reason}");
                     }
                     Err(reason) => {

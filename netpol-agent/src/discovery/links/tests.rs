@@ -65,6 +65,12 @@ fn kinds_that_we_cannot_hook_have_names() {
 }
 
 #[test]
+fn the_kernel_says_what_is_there() {
+    assert!(is_there(1), "the loopback");
+    assert!(!is_there(i32::MAX.cast_unsigned()));
+}
+
+#[test]
 fn one_that_is_hidden_in_a_list_is_not_gone() {
     let before = BTreeMap::from([(5, link()), (6, Link { ifindex: 6, ..link() })]);
     let completed = completed(BTreeMap::new(), before, |ifindex| ifindex == 5);
