@@ -54,7 +54,7 @@ fn by_links(lab: &Laboratory, pod: &Pod) -> Result<[usize; 2]> {
 fn by_filters(lab: &Laboratory, pod: &Pod) -> Result<[usize; 2]> {
     let count = |side: &str| -> Result<usize> {
         let said = tc(&lab.node, &["filter", "show", "dev", &pod.host_interface, side])?;
-        Ok(said.matches("netpol_entry").count())
+        Ok(said.lines().filter(|line| line.contains("netpol_entry")).count())
     };
     Ok([count("egress")?, count("ingress")?])
 }
@@ -106,6 +106,15 @@ fn attached_again(
     assert!(said["hooksRepaired"].as_u64() >= Some(1) && said["ready"] == true, "{said:#}");
     let log = three.lab.agent()?.log();
     assert!(log.contains("somebody had taken the classifier off a pod's interface"), "{log}");
+    // As long as it takes while the agent runs.
+    let count = || status(&three.lab).unwrap_or_default()["hooksRepaired"].as_u64();
+    let before = count();
+    off(&three.lab, &three.server)?;
+    let took = eventually("it is attached once more", REPAIRED, &true, || {
+        count() > before && carried(&three.lab, &three.server).unwrap_or_default() == [1, 1]
+    })?;
+    println!("attached once more after {took:?}");
+    expect_dropped(&denied)?;
     let text = three.lab.agent()?.client(&["status"]).output()?;
     let text = String::from_utf8_lossy(&text.stdout).into_owned();
     assert!(text.contains("Taken off by somebody, and attached again:\n  shop/server "), "{text}");
