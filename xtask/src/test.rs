@@ -16,7 +16,8 @@ use totals::Totals;
 /// Run every test: on this kernel, privileged ones too, and the eBPF programs on each supported kernel
 ///
 /// With --cluster those on a real Kubernetes instead: all of them on the cluster that `cargo xtask cluster up` makes (taken when it
-/// runs, made otherwise), and a sample on each other combination of kube-proxy's mode, CNI and address family. Finds or installs what is missing first. The last line is the total, as `N passed, N failed, N skipped`. Exits with
+/// runs, made otherwise), and a part of them on each other combination of kube-proxy's mode, CNI and address family. Finds or
+/// installs what is missing first. The last line is the total, as `N passed, N failed, N skipped`. Exits with
 /// 0 only when something ran, nothing failed and nothing was skipped. Needs root.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -27,6 +28,9 @@ pub(crate) struct Arguments {
     /// The tests on a real Kubernetes
     #[arg(long, conflicts_with = "kernel")]
     cluster: bool,
+    /// Of the tests on a cluster only those that take a quarter of an hour together; what is left out is said at the end
+    #[arg(long, requires = "cluster", conflicts_with_all = ["long", "filter"])]
+    brief: bool,
     /// Also the long variants of tests (sets NETPOL_LONG=1 for them)
     #[arg(long)]
     long: bool,

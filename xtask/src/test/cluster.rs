@@ -31,6 +31,10 @@ const OTHERS: &[Combination] = &[
     Combination { proxy: "nftables", cni: "bridge", family: "ipv6", tests: &[SAMPLE] },
 ];
 
+/// What the paths of tests say that `--brief` leaves out: they start many pods, wait long or measure.
+const LONG: &[&str] =
+    &["conformance::published", "faults::server", "figures::", "lives::many", "remains::", "start::"];
+
 /// The cluster that `cargo xtask cluster up` makes; taken as it is when it runs.
 const USUAL: &str = "default";
 /// The clusters that are made here, one after the other.
@@ -58,8 +62,13 @@ pub(super) fn run(arguments: &Arguments, totals: &mut Totals) -> Result<()> {
     } else {
         on_own(arguments, &ready, &programs, &FULL, totals)?;
     }
+    if arguments.brief {
+        let others: Vec<String> = OTHERS.iter().map(Combination::name).collect();
+        totals.take_line(&format!("not run: on a cluster {} (--brief)", LONG.join(", ")));
+        totals.take_line(&format!("not run: all on the other clusters: {} (--brief)", others.join("; ")));
+    }
     // A filter asks for certain tests, not for all of them everywhere.
-    if arguments.filter.is_none() {
+    if arguments.filter.is_none() && !arguments.brief {
         for combination in OTHERS {
             on_own(arguments, &ready, &programs, combination, totals)?;
         }
@@ -108,6 +117,9 @@ fn tests(
         cargo.env("NETPOL_LONG", "1");
     }
     cargo.arg("--").args(&arguments.filter).args(combination.tests).arg("--include-ignored");
+    if arguments.brief {
+        cargo.args(LONG.iter().flat_map(|test| ["--skip", test]));
+    }
     totals.on(&format!(", {}", combination.name()));
     let outcome = passed_on(&mut cargo, totals);
     totals.on("");
