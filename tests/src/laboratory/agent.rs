@@ -252,6 +252,19 @@ impl Laboratory {
         Ok(())
     }
 
+    /// Ends the agent in good order, and takes down what it pinned.
+    ///
+    /// # Errors
+    /// When one of the two fails.
+    pub fn uninstall_agent(&mut self) -> Result<()> {
+        self.stop_agent()?;
+        let output = self.agent()?.uninstall().output().context("cannot start netpol")?;
+        if !output.status.success() {
+            bail!("cannot take the engine down: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
     /// Whether an agent was started and not ended.
     #[must_use]
     pub const fn has_agent(&self) -> bool {

@@ -28,7 +28,7 @@ pub(super) fn metrics(node: &Node) -> Result<String> {
 }
 
 /// One of them, which is a whole number, by its name and labels.
-pub(super) fn figure(node: &Node, name: &str) -> Result<u64> {
+pub(super) fn metric(node: &Node, name: &str) -> Result<u64> {
     let text = metrics(node)?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     value.and_then(|value| value.trim().parse().ok()).with_context(|| format!("no {name} in {text}"))

@@ -209,13 +209,10 @@ fn uninstall(setup: Setup) -> Result<()> {
     three.lab.stop_agent()?;
     expect_dropped(&denied)?;
 
-    let output = three.lab.agent()?.uninstall().output().context("cannot start netpol")?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    three.lab.uninstall_agent()?;
     // At once: no packet meets an entry whose classifier is gone.
     expect_reached(&denied)?;
     assert!(!three.lab.pins().exists(), "the folder of pins is gone");
     // A second time there is nothing to do.
-    let output = three.lab.agent()?.uninstall().output().context("cannot start netpol")?;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
+    three.lab.uninstall_agent()
 }

@@ -5,7 +5,7 @@ mod services;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use netpol_tests::cluster::ControlPlane;
 use netpol_tests::deadline::wait_for;
 use netpol_tests::etcd::Etcd;
@@ -113,11 +113,7 @@ impl ApiNode {
 
     /// Ends the agent and all that it enforces.
     pub(crate) fn take_down(&mut self) -> Result<()> {
-        self.lab.stop_agent()?;
-        let output = self.lab.agent()?.uninstall().output().context("cannot start netpol")?;
-        if !output.status.success() {
-            bail!("cannot take the engine down: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
+        self.lab.uninstall_agent()?;
         let log = self.lab.folder().join("agent.log");
         if log.exists() {
             fs::remove_file(log).context("cannot remove a log")?;

@@ -157,12 +157,7 @@ impl Side {
     }
 
     fn switch_off(&mut self) -> Result<()> {
-        self.lab.stop_agent()?;
-        let output = self.lab.agent()?.uninstall().output().context("cannot start netpol")?;
-        if !output.status.success() {
-            bail!("cannot take the engine down: {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
-        Ok(())
+        self.lab.uninstall_agent()
     }
 
     fn set_standing_still(&self, still: bool) -> Result<()> {

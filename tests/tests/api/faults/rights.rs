@@ -64,9 +64,7 @@ fn nothing_is_written_before_every_kind_is_listed() -> Result<()> {
         })
         .with_context(|| format!("{kind}, {:?} after the right was given", given.elapsed()))?;
         scene.expect_before().context("the control: then it is written")?;
-        scene.lab.stop_agent()?;
-        let output = scene.lab.agent()?.uninstall().output().context("cannot start netpol")?;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        scene.lab.uninstall_agent()?;
         std::fs::remove_file(scene.lab.folder().join("agent.log")).context("cannot remove a log")?;
     }
     Ok(())

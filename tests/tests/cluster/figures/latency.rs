@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::local_pods::{LocalPods, pod};
 use crate::faults::NoKubelet;
-use crate::metrics::{METRICS, figure};
+use crate::metrics::{METRICS, metric};
 use crate::scene::{PATIENCE, Scene, ingress_of};
 
 /// The node's own pods.
@@ -45,8 +45,8 @@ struct Counts {
 fn counts(node: &Node, bound: &str) -> Result<Counts> {
     let name = "netpol_enforcement_latency_seconds";
     Ok(Counts {
-        within: figure(node, &format!("{name}_bucket{{le=\"{bound}\"}}"))?,
-        all: figure(node, &format!("{name}_count"))?,
+        within: metric(node, &format!("{name}_bucket{{le=\"{bound}\"}}"))?,
+        all: metric(node, &format!("{name}_count"))?,
     })
 }
 

@@ -12,7 +12,7 @@ use netpol_tests::not_run;
 use serde_json::{Value, json};
 
 use super::runtime::{cache, cached, forget};
-use crate::metrics::{METRICS, figure};
+use crate::metrics::{METRICS, metric};
 use crate::scene::{ALLOWED, OTHER, PATIENCE, Scene, app, both, nothing, pod, ports};
 
 /// The node's end, and its address: of the pods' range, as the node hides whom of that it sends elsewhere.
@@ -167,7 +167,7 @@ fn an_interface_that_does_not_end_on_the_node_is_refused_openly_and_the_first_st
         scene.kubectl(&["get", "events", of_it, "-o", "jsonpath={range .items[*]}{.type} {.message}{end}"])
     };
     let counted = || -> Result<[u64; 2]> {
-        let of = |state: &str| figure(&asked.node, &format!("netpol_endpoints{{state=\"{state}\"}}"));
+        let of = |state: &str| metric(&asked.node, &format!("netpol_endpoints{{state=\"{state}\"}}"));
         Ok([of("refused")?, of("enforced")?])
     };
     ensure!(!said(&scene, "unenforced")?.contains(&key), "{}", said(&scene, "unenforced")?);
