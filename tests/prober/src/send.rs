@@ -13,6 +13,9 @@ use crate::{line, probe};
 /// How long an attempt at a connection may take before the next one begins.
 const ATTEMPT: Duration = Duration::from_millis(50);
 
+/// What the interval between two packets has grown to in the end, in times of the first.
+const RARER: u64 = 10;
+
 /// Everything that sends.
 #[derive(Debug)]
 pub(crate) struct Senders {
@@ -21,7 +24,8 @@ pub(crate) struct Senders {
 }
 
 impl Senders {
-    /// Starts one for each place. They end after `limit`, if there is one.
+    /// Starts one for each place, with a packet `every` so often in the first second and less often by and by: many that start
+    /// together leave the machine to those that come next. They end after `limit`, if there is one.
     pub(crate) fn start(
         places: &[(Protocol, SocketAddr)],
         every: Duration,
@@ -66,7 +70,8 @@ impl Sender {
         let mut socket = None;
         let mut number = 0;
         while limit.is_none_or(|limit| self.start.elapsed() < limit) {
-            let turn = Instant::now() + every;
+            let seconds = self.start.elapsed().as_secs().clamp(1, RARER);
+            let turn = Instant::now() + every.mul_f64(seconds as f64);
             let tried = match protocol {
                 Protocol::Udp => self.datagram(&mut socket, to, number, turn),
                 Protocol::Tcp => self.connection(to, number),
