@@ -114,6 +114,14 @@ impl Scene {
             scene.cluster.kubectl(&["get", "serviceaccount", "-n", &scene.namespace, "default"]).ok()
         })?;
         scene.add(shapes)?;
+        // What a runtime still tears down of another test's pods carries no classifier; beside it no tag is believed.
+        wait_for("the tag is believed behind every bridge", PATIENCE, || {
+            let believed = |node: &Node| {
+                let status = scene.agents.status(node).ok()?;
+                status["bridges"].as_array()?.iter().all(|bridge| bridge["trusted"] == true).then_some(())
+            };
+            scene.cluster.nodes().iter().all(|node| believed(node).is_some()).then_some(())
+        })?;
         Ok(scene)
     }
 
