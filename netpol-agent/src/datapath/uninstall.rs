@@ -8,7 +8,7 @@ use netpol_common::{
     tables::{INTERFACE_ENDPOINT, Interface},
 };
 
-use super::{Error, flow_tables, gate, hooks, raw::Raw};
+use super::{Datapath, Error, flow_tables, gate, hooks, raw::Raw};
 
 /// What was taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,8 +47,7 @@ fn detach_filters(bpffs: &Path) -> usize {
     let Ok(data) = MapData::from_pin(bpffs.join("maps/INTERFACES")) else { return 0 };
     let Ok(interfaces) = HashMap::<_, u32, Raw<Interface>>::try_from(Map::HashMap(data)) else { return 0 };
     for interface in interfaces.iter().flatten().map(|(_, interface)| interface.0) {
-        let name =
-            nix::net::if_::if_indextoname(interface.ifindex).ok().and_then(|name| name.into_string().ok());
+        let name = Datapath::interface_name(interface.ifindex).ok();
         let Some(name) = name.filter(|_| interface.kind == INTERFACE_ENDPOINT) else { continue };
         for direction in Direction::ALL {
             count += usize::from(matches!(hooks::detach_filter(&name, direction), Ok(true)));
