@@ -85,6 +85,8 @@ pub struct Datapath {
     sizes: Sizes,
     attach: Attach,
     tables: Tables,
+    /// What the tables of flows are hashed with.
+    secret: netpol_common::flow::table::Secret,
     /// The loaded object: its programs live as long as it, and beyond it in the pinned array of programs.
     object: Ebpf,
     /// The classifiers by name.
@@ -117,6 +119,7 @@ impl Datapath {
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
         make_folder(&bpffs.join(flow_tables::FOLDER))?;
+        object::forget_others(&bpffs)?;
         let mut object = object::load(Some(&maps), &sizes, timeouts)?;
         #[cfg(feature = "bpf-log")]
         log::follow(&mut object);
@@ -130,12 +133,14 @@ impl Datapath {
         }
         let clock = object::program(&mut object, object::CLOCK)?;
         clock.load().map_err(|source| Error::Program { name: object::CLOCK.to_owned(), source })?;
-        let tables = Tables::new(&mut object)?;
+        let mut tables = Tables::new(&mut object)?;
+        let secret = tables.secret()?;
         let mut datapath = Self {
             folder: bpffs,
             sizes,
             attach,
             tables,
+            secret,
             object,
             programs,
             entries: Entries::new(&maps),

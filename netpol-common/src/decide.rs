@@ -31,7 +31,7 @@ mod memory;
 mod tests;
 
 use crate::{
-    flow::{Flow, FlowKey, Origin, REFRESH, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
+    flow::{Flow, FlowKey, Origin, REFRESH, STATE_CLOSING, STATE_OPENING, table::age},
     packet::{ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_LATER_FRAGMENT, LINK_CONTROL_SERVES, Packet},
     tables::{BACKENDS_NONE, TAG_DEFERRED, revision_of, set_of},
     verdict::{Direction, Reason},
@@ -40,7 +40,7 @@ use crate::{
 #[cfg(any(test, feature = "std"))]
 pub use self::memory::Memory;
 pub use self::{
-    access::{Flows, Table, Tables},
+    access::{Flows, Tables},
     arrival::{Arrival, source_check},
     judge::{Judged, judge, judge_backends, permits},
 };
@@ -96,6 +96,13 @@ impl Decision {
     }
 }
 
+/// What a decision works with: too large for the stack of a program.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Work {
+    key: FlowKey,
+    flow: Flow,
+}
+
 /// The flow that a packet belongs to, as the endpoint sees it.
 #[inline(always)]
 const fn own_key(packet: &Packet, egress: bool) -> FlowKey {
@@ -122,7 +129,7 @@ const fn own_key(packet: &Packet, egress: bool) -> FlowKey {
     }
 }
 
-/// Decides one packet; `out` is always filled in whole.
+/// Decides one packet; `out` is always filled in whole, and what `work` holds is of no meaning.
 #[inline(always)]
 pub fn decide<T: Tables, F: Flows>(
     tables: &T,
@@ -130,8 +137,10 @@ pub fn decide<T: Tables, F: Flows>(
     packet: &Packet,
     arrival: &Arrival,
     direction: Direction,
+    work: &mut Work,
     out: &mut Decision,
 ) {
+    let Work { key, flow } = work;
     *out = Decision::default();
     let slot = arrival.slot;
     let egress = matches!(direction, Direction::Egress);
@@ -139,7 +148,7 @@ pub fn decide<T: Tables, F: Flows>(
         return out.drop_as(Reason::UnknownEndpoint); // 1
     };
 
-    let mut key = own_key(packet, egress);
+    *key = own_key(packet, egress);
     // A pod asks for an address; it does not give them to others.
     let link_control =
         if egress && packet.link_control == LINK_CONTROL_SERVES { 0 } else { packet.link_control };
@@ -172,7 +181,7 @@ pub fn decide<T: Tables, F: Flows>(
         if !egress && sender_of(tables, arrival).slot == slot {
             return out.pass_as(Reason::Itself);
         }
-        return later_fragment(tables, flows, packet, arrival, direction, &key, out);
+        return later_fragment(tables, flows, packet, arrival, direction, key, out);
     }
 
     // 6. ICMP errors speak of another flow.
@@ -197,32 +206,14 @@ pub fn decide<T: Tables, F: Flows>(
 
     // 7. Known flows.
     let syn = packet.is_pure_syn();
-    let mut flow = Flow {
-        check: 0,
-        revision: 0,
-        generation: 0,
-        backends: 0,
-        last_seen: 0,
-        sender_revision: 0,
-        sender: 0,
-        origin: 0,
-        state: 0,
-        denied: 0,
-        fins: 0,
-        reserved: [0; 2],
-    };
-    let mut table = Table::Established;
-    let mut known = living(flows, arrival, table, &key, &mut flow);
-    if !known && !syn {
-        table = Table::Opening;
-        known = living(flows, arrival, table, &key, &mut flow);
-    }
+    *flow = Flow::default();
+    let mut known = living(flows, arrival, key, flow);
     let old_syn_flow = known && syn;
     if old_syn_flow {
         known = false;
     }
     if error && !known {
-        key = own_key(packet, egress);
+        *key = own_key(packet, egress);
     }
 
     // Revisions and the generation are read before any class is.
@@ -273,9 +264,9 @@ pub fn decide<T: Tables, F: Flows>(
     } else {
         // 8. New, or to be judged again.
         let stored = if known { flow.backends } else { BACKENDS_NONE };
-        judge(tables, slot, original, set_of(word), &key, stored, judged);
+        judge(tables, slot, original, set_of(word), key, stored, judged);
         if sender != 0 && judged.passes() {
-            judge::judge_sender(tables, set_of(sender_word), &key, judged);
+            judge::judge_sender(tables, set_of(sender_word), key, judged);
         }
     }
     let allowed = judged.passes();
@@ -298,15 +289,16 @@ pub fn decide<T: Tables, F: Flows>(
             if backends != BACKENDS_NONE {
                 flow.backends = backends;
             }
-            flows.put(slot, table, &key, &flow);
+            flows.put(slot, key, flow);
         }
         if !allowed {
             if was_denied || !current {
                 out.reason = Reason::FlowDenied as u8;
             }
             // As long as an end speaks, the entry stays: forgotten, it would be opened anew by the other end.
-            if !error && arrival.now.wrapping_sub(flow.last_seen) >= REFRESH {
-                flows.touch(slot, table, &key, arrival.now);
+            if !error && age(arrival.now, flow.last_seen) >= REFRESH {
+                flow.last_seen = arrival.now;
+                flows.touch(slot, key, flow);
             }
             out.report = 1;
             // The node's own packets always reach its pod, whatever became of a flow that the pod opened.
@@ -319,7 +311,7 @@ pub fn decide<T: Tables, F: Flows>(
         }
         out.reason = if error { Reason::IcmpError as u8 } else { Reason::Flow as u8 };
         if !error {
-            keep_up(flows, packet, arrival, egress, table, &key, &mut flow, out.reply != 0);
+            keep_up(flows, packet, arrival, egress, key, flow, out.reply != 0);
         }
     } else {
         out.report = 1;
@@ -337,27 +329,22 @@ pub fn decide<T: Tables, F: Flows>(
             } else {
                 Origin::Peer
             };
-            // A SYN on a living flow of the same origin renews it where it is; otherwise the tuple starts anew.
+            // A SYN on a living flow of the same origin renews it as it is; otherwise the tuple starts anew.
             let lives = flow.denied == 0 && flow.state != STATE_CLOSING;
             let renewed = old_syn_flow && flow.origin == origin as u8 && lives;
-            if old_syn_flow && !renewed {
-                flows.remove(slot, Table::Established, &key);
+            if !renewed {
+                flow.state = STATE_OPENING;
             }
-            let opened = Flow {
-                check: key.check(),
-                revision: revision_of(word),
-                generation,
-                backends,
-                last_seen: arrival.now,
-                sender_revision: revision_of(sender_word),
-                sender: sender as u16,
-                origin: origin as u8,
-                state: if renewed { STATE_ESTABLISHED } else { STATE_OPENING },
-                denied: 0,
-                fins: 0,
-                reserved: [0; 2],
-            };
-            flows.put(slot, if renewed { Table::Established } else { Table::Opening }, &key, &opened);
+            flow.fins = 0;
+            flow.denied = 0;
+            flow.origin = origin as u8;
+            flow.sender = sender as u16;
+            flow.sender_revision = revision_of(sender_word);
+            flow.revision = revision_of(word);
+            flow.generation = generation;
+            flow.backends = backends;
+            flow.last_seen = arrival.now;
+            flows.put(slot, key, flow);
         }
     }
     remember_first_fragment(flows, packet, arrival, direction, out);

@@ -1,10 +1,13 @@
 //! Conntrack: flows of one endpoint, found with one lookup from either direction.
 
+pub mod table;
+
 use crate::addr::Addr;
 
 pod! {
     /// A flow as the endpoint sees it, whichever direction a packet has. The slot is not part of it: every endpoint
     /// has tables of its own.
+    #[derive(Default)]
     pub struct FlowKey {
         /// The pod's end.
         pub pod: Addr,
@@ -18,17 +21,6 @@ pod! {
         pub proto: u8,
         /// Zero.
         pub reserved: [u8; 3],
-    }
-}
-
-impl FlowKey {
-    /// A check of the key that the value repeats, as an element of an LRU can be recycled under its reader.
-    #[inline(always)]
-    #[must_use]
-    pub const fn check(&self) -> u32 {
-        let mut h = self.peer.hash().rotate_left(5) ^ self.pod.0[3] ^ self.pod.0[2].rotate_left(9);
-        h ^= ((self.pod_port as u32) << 16 | self.peer_port as u32).wrapping_mul(0x9e37_79b1);
-        h ^ (self.proto as u32).wrapping_mul(0x85eb_ca77)
     }
 }
 
@@ -58,35 +50,31 @@ pub const FIN_POD: u8 = 1;
 /// [`Flow::fins`]: the peer has closed its end.
 pub const FIN_PEER: u8 = 2;
 
-pod! {
-    /// A flow, and what it was judged under. When the endpoint's revision or the generation of the peer's address has
-    /// moved on, it is judged again, in its original direction.
-    pub struct Flow {
-        /// [`FlowKey::check`] of its key.
-        pub check: u32,
-        /// The endpoint's revision in the direction of the origin.
-        pub revision: u32,
-        /// The generation of the peer's address.
-        pub generation: u32,
-        /// The set of backends that it was judged by; 0 when it does not go to a Service.
-        pub backends: u32,
-        /// When it was last seen, in [`ticks`]; refreshed coarsely.
-        pub last_seen: u32,
-        /// The revision of the sender's egress, where that was judged here; 0 otherwise.
-        pub sender_revision: u32,
-        /// The slot of the sender whose egress was judged here; 0 otherwise.
-        pub sender: u16,
-        /// [`Origin`] as a number.
-        pub origin: u8,
-        /// `STATE_*`.
-        pub state: u8,
-        /// 1 when the flow is denied now.
-        pub denied: u8,
-        /// `FIN_*`.
-        pub fins: u8,
-        /// Zero.
-        pub reserved: [u8; 2],
-    }
+/// A flow, and what it was judged under. When the endpoint's revision or the generation of the peer's address has moved
+/// on, it is judged again, in its original direction. In a table it is an [`Entry`](table::Entry) and a
+/// [`Life`](table::Life).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The endpoint's revision in the direction of the origin.
+    pub revision: u32,
+    /// The generation of the peer's address.
+    pub generation: u32,
+    /// The set of backends that it was judged by; 0 when it does not go to a Service.
+    pub backends: u32,
+    /// When it was last seen, in [`ticks`], of which a table keeps [`TICK_MASK`](table::TICK_MASK); refreshed coarsely.
+    pub last_seen: u32,
+    /// The revision of the sender's egress, where that was judged here; 0 otherwise.
+    pub sender_revision: u32,
+    /// The slot of the sender whose egress was judged here; 0 otherwise.
+    pub sender: u16,
+    /// [`Origin`] as a number.
+    pub origin: u8,
+    /// `STATE_*`.
+    pub state: u8,
+    /// 1 when the flow is denied now.
+    pub denied: u8,
+    /// `FIN_*`.
+    pub fins: u8,
 }
 
 /// Nanoseconds to ticks of 2^30 ns (1.07 s): no division in the packet path.

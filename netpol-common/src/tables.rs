@@ -15,7 +15,8 @@
 //! | `members` | hash | [`MemberKey`] → `u32` (1) |
 //! | `sources` | LPM trie | slot and prefix → `u32` (1) |
 //! | `interfaces` | hash | ifindex → [`Interface`] |
-//! | `flows`, `openings` | array of LRU hashes | slot → ([`FlowKey`] → [`Flow`]) |
+//! | `flows` | array of arrays, mapped | slot → (hash of a [`FlowKey`] → [`Bucket`]) |
+//! | `secret` | array | 0 → [`Secret`] |
 //! | `fragments` | LRU hash | [`FragmentKey`] → [`Fragment`] |
 //! | `rings` | array of ring buffers | CPU → [`Event`](crate::event::Event) |
 //! | `counters` | per-CPU array | direction and reason → packets |
@@ -23,7 +24,8 @@
 //! | `interned` | hash, user space only | [`InternedKey`] → digest |
 //!
 //! [`FlowKey`]: crate::flow::FlowKey
-//! [`Flow`]: crate::flow::Flow
+//! [`Bucket`]: crate::flow::table::Bucket
+//! [`Secret`]: crate::flow::table::Secret
 //! [`FragmentKey`]: crate::flow::FragmentKey
 //! [`Fragment`]: crate::flow::Fragment
 
@@ -146,8 +148,10 @@ pod! {
         pub flags: u32,
         /// The pod's hardware address.
         pub hardware: [u8; 6],
+        /// Its table of flows has 2^this buckets. Only the agent's datapath knows; 0 elsewhere.
+        pub flow_bits: u8,
         /// Zero.
-        pub reserved: [u8; 2],
+        pub reserved: u8,
     }
 }
 

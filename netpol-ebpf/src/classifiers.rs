@@ -20,13 +20,14 @@ use netpol_common::{
     decide::{Arrival, Decision, Tables, decide, source_check as check_source},
     flow::ticks_of_jiffies,
     packet::{ICMPV6, Packet},
-    tables::{ENDPOINT_HARDWARE_KNOWN, ENDPOINT_TAGS_ALLOWED, Endpoint},
+    tables::ENDPOINT_TAGS_ALLOWED,
 };
 use netpol_ebpf::{
     flows::Tracked,
     maps::{self, Scratch},
-    parse::{ARP, Arp, DROP, Ethernet, Frame, IP, IPV4, IPV6, SHORT, parse_scratch},
+    parse::{ARP, Arp, DROP, Ethernet, Frame, IP, IPV4, IPV6, SHORT, hardware_fits, parse_scratch},
     report::report,
+    settled::settled,
     skb::Skb,
     tables::Maps,
 };
@@ -119,23 +120,30 @@ fn now() -> u32 {
     unsafe { ticks_of_jiffies(bpf_jiffies64(), read_volatile(&raw const JIFFY)) }
 }
 
-/// Parses, decides, reports.
+/// Lets a packet of a settled flow pass; parses, decides and reports any other.
 #[inline(always)]
 fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     let skb = Skb::new(ctx);
     let slot = skb.slot();
+    let now = now();
+    if let Some(tag) = settled(skb, slot, direction, now) {
+        if matches!(direction, Direction::Egress) {
+            skb.set_tc_index(tag);
+        }
+        return TC_ACT_UNSPEC;
+    }
     let outcome = parse_scratch(skb);
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) else {
         return TC_ACT_SHOT;
     };
     // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
-    let Scratch { packet, arrival, decision, frame } = unsafe { &mut *scratch };
+    let Scratch { packet, arrival, decision, frame, work, way } = unsafe { &mut *scratch };
     // Who sent it is asked at the pod's ingress only.
     let (ingress_ifindex, tag) = if matches!(direction, Direction::Ingress) { skb.origin() } else { (0, 0) };
-    *arrival = Arrival { slot, now: now(), ingress_ifindex, tag, has_socket: u32::from(skb.has_socket()) };
+    *arrival = Arrival { slot, now, ingress_ifindex, tag, has_socket: u32::from(skb.has_socket()) };
     let reason = unreadable(skb, slot, direction, outcome, packet, frame);
     if reason == READABLE {
-        decide(&Maps, &mut Tracked, packet, arrival, direction, decision);
+        decide(&Maps, &mut Tracked::new(arrival.now, way), packet, arrival, direction, work, decision);
     } else {
         *decision = Decision::default();
         decision.reason = reason as u8;
@@ -185,7 +193,7 @@ fn unreadable(
         return Reason::Tagged as u32;
     }
     let egress = matches!(direction, Direction::Egress);
-    if egress && !hardware_fits(skb, endpoint) {
+    if egress && !skb.read::<Ethernet>(0).is_some_and(|ethernet| hardware_fits(&ethernet, endpoint)) {
         return Reason::SpoofedHardware as u32;
     }
     if outcome == ARP {
@@ -208,26 +216,6 @@ fn unreadable(
         return Reason::RouterFromPod as u32;
     }
     READABLE
-}
-
-/// Whether the frame's source is the pod's hardware address, where that is known.
-#[inline(always)]
-fn hardware_fits(skb: Skb, endpoint: &Endpoint) -> bool {
-    if endpoint.flags & ENDPOINT_HARDWARE_KNOWN == 0 {
-        return true;
-    }
-    match skb.read::<Ethernet>(0) {
-        Some(ethernet) => fits(&ethernet.source, &endpoint.hardware),
-        None => false,
-    }
-}
-
-#[inline(always)]
-fn fits(seen: &[u16; 3], known: &[u8; 6]) -> bool {
-    let a = u16::from_ne_bytes([known[0], known[1]]);
-    let b = u16::from_ne_bytes([known[2], known[3]]);
-    let c = u16::from_ne_bytes([known[4], known[5]]);
-    ((seen[0] ^ a) | (seen[1] ^ b) | (seen[2] ^ c)) == 0
 }
 
 /// A pod's ARP speaks for its own address (or, probing, for none), with the hardware address of its frame.

@@ -1,86 +1,148 @@
-//! The decision function's flows and fragments, as LRU hashes.
+//! The decision function's flows and fragments.
 //!
-//! Every endpoint has tables of its own, so no flood of one pod's packets pushes out another pod's flows, and the
-//! kernel expires them while no agent runs.
+//! Every endpoint has a table of flows of its own, so no flood of one pod's packets pushes out another pod's flows, and
+//! they are forgotten in time while no agent runs.
 
-use core::ptr::{addr_of_mut, read_volatile, write_volatile};
+use core::ptr::read_volatile;
 
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_smp_processor_id};
 use netpol_common::{
-    decide::{Flows, Table},
-    flow::{FRAGMENT_TIMEOUT, Flow, FlowKey, Fragment, FragmentKey, Timeouts},
+    decide::Flows,
+    flow::{
+        FRAGMENT_TIMEOUT, Flow, FlowKey, Fragment, FragmentKey, Timeouts,
+        table::{Bucket, Life, Place, WAYS, read, way_for, way_of, write, write_life},
+    },
     tables::COUNTER_FLOW_FULL,
 };
 
-use crate::{
-    maps::{self, FlowTable, FlowWords},
-    report::count,
-};
+use crate::{maps, report::count};
 
-/// The maps.
-pub struct Tracked;
+/// The maps, and where the flow is that was asked for last.
+pub struct Tracked<'scratch> {
+    /// The time, in ticks.
+    pub now: u32,
+    /// Its way through the bucket, in the working memory: what is read back from there is nothing but a number to the
+    /// verifier, which would otherwise walk what follows once for each way.
+    pub way: &'scratch mut u32,
+    place: Place,
+}
 
 /// When idle flows are forgotten: a constant of the programs, which the agent sets before loading.
 #[unsafe(no_mangle)]
 pub static TIMEOUTS: Timeouts = Timeouts::DEFAULT;
 
+/// The idle time after which a flow is forgotten, in ticks.
 #[inline(always)]
-fn table_of(slot: u32, table: Table) -> Option<&'static FlowTable> {
-    match table {
-        Table::Established => maps::FLOWS.get(slot),
-        Table::Opening => maps::OPENINGS.get(slot),
+#[must_use]
+pub fn timeout_of(proto: u8, state: u8) -> u32 {
+    // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
+    unsafe { read_volatile(&raw const TIMEOUTS) }.of(proto, state)
+}
+
+/// The size of an endpoint's table, as a power of two.
+#[inline(always)]
+#[must_use]
+pub fn bits_of(slot: u32) -> u8 {
+    maps::ENDPOINTS.get(slot).map_or(0, |endpoint| endpoint.flow_bits)
+}
+
+/// A bucket of an endpoint's table.
+#[inline(always)]
+#[must_use]
+pub fn bucket(slot: u32, place: u32) -> Option<*mut Bucket> {
+    maps::FLOW_TABLES.get(slot)?.get_ptr_mut(place).map(|words| words.cast::<Bucket>())
+}
+
+/// Where a new flow goes in a bucket; counts when an established connection has to give way to it. Of numbers only: so
+/// the verifier walks it once for itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn netpol_way_for(slot: u64, place: u64, now: u64) -> u64 {
+    let Some(bucket) = bucket(slot as u32, place as u32) else {
+        return 0;
+    };
+    // SAFETY: a bucket of the map, and a helper without arguments.
+    unsafe {
+        let way = way_for(bucket, now as u32, bpf_get_smp_processor_id()) & (WAYS - 1);
+        if Life(read_volatile(&raw const (*bucket).lives[way])).lasts() != 0 {
+            count(COUNTER_FLOW_FULL);
+        }
+        way as u64
     }
 }
 
-impl Flows for Tracked {
+impl<'scratch> Tracked<'scratch> {
+    /// With a word of the working memory.
     #[inline(always)]
-    fn get(&mut self, slot: u32, table: Table, key: &FlowKey, out: &mut Flow) -> bool {
-        let Some(flows) = table_of(slot, table) else {
-            return false;
-        };
-        // SAFETY: the element can be recycled while it is copied; its check tells.
-        let Some(flow) = (unsafe { flows.get(key) }) else {
-            return false;
-        };
-        // SAFETY: a flow is plain words, and this is as many as it has.
-        *out = unsafe { (&raw const *flow).cast::<Flow>().read() };
-        out.check == key.check()
+    #[must_use]
+    pub fn new(now: u32, way: &'scratch mut u32) -> Self {
+        Self { now, way, place: Place::default() }
+    }
+
+    /// The bucket of the flow that was asked for last.
+    #[inline(always)]
+    fn bucket(&self, slot: u32) -> Option<*mut Bucket> {
+        bucket(slot, self.place.bucket(bits_of(slot)))
     }
 
     #[inline(always)]
-    fn put(&mut self, slot: u32, table: Table, key: &FlowKey, flow: &Flow) {
+    fn way(&self) -> usize {
+        // SAFETY: a word of the working memory.
+        unsafe { read_volatile(&raw const *self.way) as usize }
+    }
+
+    #[inline(always)]
+    fn set_way(&mut self, way: usize) {
+        // SAFETY: as above.
+        unsafe { (&raw mut *self.way).write_volatile(way as u32) };
+    }
+}
+
+impl Flows for Tracked<'_> {
+    #[inline(always)]
+    fn get(&mut self, slot: u32, key: &FlowKey, out: &mut Flow) -> bool {
+        self.set_way(WAYS);
+        let Some(secret) = maps::SECRET.get(0) else {
+            return false;
+        };
+        self.place = secret.place(key);
+        let Some(bucket) = self.bucket(slot) else {
+            return false;
+        };
+        // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
+        unsafe {
+            self.set_way(way_of(bucket, self.place.tag()));
+            let way = self.way();
+            way < WAYS && read(bucket, way, self.place, key, out)
+        }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, slot: u32, key: &FlowKey, flow: &Flow) {
+        let Some(bucket) = self.bucket(slot) else {
+            return count(COUNTER_FLOW_FULL);
+        };
         // SAFETY: as in `get`.
-        let words = unsafe { &*(&raw const *flow).cast::<FlowWords>() };
-        let failed =
-            table_of(slot, table).is_none_or(|flows| flows.insert(key, words, BPF_ANY.into()).is_err());
-        if failed {
-            count(COUNTER_FLOW_FULL);
+        unsafe {
+            if self.way() >= WAYS {
+                let place = self.place.bucket(bits_of(slot));
+                self.set_way(netpol_way_for(slot.into(), place.into(), self.now.into()) as usize);
+            }
+            write(bucket, self.way(), self.place, key, flow);
         }
     }
 
     #[inline(always)]
-    fn touch(&mut self, slot: u32, table: Table, key: &FlowKey, now: u32) {
-        if let Some(flows) = table_of(slot, table)
-            && let Some(flow) = flows.get_ptr_mut(key)
-        {
-            // SAFETY: an aligned word inside the map's value. In a recycled element it makes a flow look younger by
-            // less than its timeout, once.
-            unsafe { write_volatile(addr_of_mut!((*flow.cast::<Flow>()).last_seen), now) };
-        }
-    }
-
-    #[inline(always)]
-    fn remove(&mut self, slot: u32, table: Table, key: &FlowKey) {
-        if let Some(flows) = table_of(slot, table) {
-            // What is not there any more is what was wanted.
-            let _gone = flows.remove(key);
+    fn touch(&mut self, slot: u32, key: &FlowKey, flow: &Flow) {
+        if let Some(bucket) = self.bucket(slot) {
+            // SAFETY: as in `get`. Where another flow has taken the place meanwhile, it lives as this one would.
+            unsafe { write_life(bucket, self.way(), Life::of(key.proto, flow)) };
         }
     }
 
     #[inline(always)]
     fn timeout(&self, proto: u8, state: u8) -> u32 {
-        // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
-        unsafe { read_volatile(&raw const TIMEOUTS) }.of(proto, state)
+        timeout_of(proto, state)
     }
 
     #[inline(always)]

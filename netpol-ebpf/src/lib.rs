@@ -9,6 +9,7 @@ pub mod flows;
 pub mod maps;
 pub mod parse;
 pub mod report;
+pub mod settled;
 pub mod skb;
 pub mod tables;
 

@@ -2,15 +2,18 @@
 //! and may give it another size.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
 use netpol_common::{
     Addr,
-    decide::{Arrival, Decision},
+    decide::{Arrival, Decision, Work},
     event::Event,
-    flow::{Flow, FlowKey, Fragment, FragmentKey},
+    flow::{
+        Fragment, FragmentKey,
+        table::{Bucket, Secret},
+    },
     packet::Packet,
     tables::{
         BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey,
@@ -23,6 +26,8 @@ use crate::parse::Frame;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+/// Mapped, and of the size that the agent chooses for each.
+const FLOW_TABLE: usize = (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize;
 
 /// How often an endpoint reported within the current tick, on one CPU.
 #[repr(C)]
@@ -47,15 +52,19 @@ pub struct Scratch {
     pub decision: Decision,
     /// What else the parser saw.
     pub frame: Frame,
+    /// What the decision works with.
+    pub work: Work,
+    /// Where the flow is in its bucket.
+    pub way: u32,
 }
 
-/// A [`Flow`] as its words. To the kernel the value must not be a struct: from 5.15 to 6.1 it takes a table into an
+/// A [`Bucket`] as its words. To the kernel the value must not be a struct: from 5.15 to 6.1 it takes a table into an
 /// array of tables only if both say the same of timers in their values, and it distinguishes a struct without one from
 /// no type at all, which is what the tables have that the agent makes.
-pub type FlowWords = [u32; size_of::<Flow>() / 4];
+pub type BucketWords = [u64; size_of::<Bucket>() / 8];
 
-/// The two tables of flows of an endpoint. Both have the shape of this one; the agent chooses each one's size.
-pub type FlowTable = LruHashMap<FlowKey, FlowWords, 8192>;
+/// The table of flows of an endpoint: its buckets, a power of two of them.
+pub type FlowTable = Array<BucketWords, 1024, FLOW_TABLE>;
 
 /// Slot → endpoint.
 #[btf_map]
@@ -96,12 +105,12 @@ pub static SOURCES: LpmTrie<SourceKey, u32, 16_384> = LpmTrie::new();
 /// Interface index → what a packet from there says of its sender.
 #[btf_map]
 pub static INTERFACES: HashMap<u32, Interface, 16_384, NO_PREALLOC> = HashMap::new();
-/// Slot → flows of which both directions were seen.
+/// Slot → flows.
 #[btf_map]
-pub static FLOWS: ArrayOfMaps<FlowTable, { SLOTS as usize }> = ArrayOfMaps::new();
-/// Slot → flows of which one direction was seen.
+pub static FLOW_TABLES: ArrayOfMaps<FlowTable, { SLOTS as usize }> = ArrayOfMaps::new();
+/// What the tables of flows are hashed with.
 #[btf_map]
-pub static OPENINGS: ArrayOfMaps<FlowTable, { SLOTS as usize }> = ArrayOfMaps::new();
+pub static SECRET: Array<Secret, 1> = Array::new();
 /// First fragments.
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 8192> = LruHashMap::new();

@@ -6,10 +6,13 @@
 mod icmp;
 mod ip;
 
+pub(crate) use self::ip::{V4, V6};
+
 use netpol_common::{
     packet::{
         KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT, LINK_CONTROL, LINK_CONTROL_SERVES, Packet, SCTP, TCP, UDP,
     },
+    tables::{ENDPOINT_HARDWARE_KNOWN, Endpoint},
     verdict::Reason,
 };
 
@@ -54,6 +57,18 @@ pub struct Ethernet {
     pub source: [u16; 3],
     /// Network order.
     pub ethertype: u16,
+}
+
+/// Whether a frame's source is the pod's hardware address, where that is known.
+#[inline(always)]
+#[must_use]
+pub fn hardware_fits(ethernet: &Ethernet, endpoint: &Endpoint) -> bool {
+    let (seen, known) = (&ethernet.source, &endpoint.hardware);
+    let a = u16::from_ne_bytes([known[0], known[1]]);
+    let b = u16::from_ne_bytes([known[2], known[3]]);
+    let c = u16::from_ne_bytes([known[4], known[5]]);
+    let fits = ((seen[0] ^ a) | (seen[1] ^ b) | (seen[2] ^ c)) == 0;
+    endpoint.flags & ENDPOINT_HARDWARE_KNOWN == 0 || fits
 }
 
 /// What else was seen on the way.

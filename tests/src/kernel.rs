@@ -20,9 +20,8 @@ use std::sync::{Mutex, MutexGuard};
 use netpol_agent::datapath::{Datapath, Events, Options, Sizes, TestRun};
 use netpol_common::{
     Addr, Direction, Reason,
-    decide::Table,
     event::Event,
-    flow::FlowKey,
+    flow::{Flow, FlowKey},
     tables::{Endpoint, INTERFACE_ENDPOINT, Interface},
 };
 use netpol_policy::engine::{HookLevel, Mirror, TableOp};
@@ -117,13 +116,7 @@ impl std::ops::DerefMut for Held {
 /// Large enough for every test, and small enough for a virtual machine.
 #[must_use]
 pub fn sizes() -> Sizes {
-    Sizes {
-        flows_per_pod: 1024,
-        openings_per_pod: 256,
-        fragments: 1024,
-        ring_bytes: 65_536,
-        ..Sizes::default()
-    }
+    Sizes { flows_per_pod: 1024, fragments: 1024, ring_bytes: 65_536, ..Sizes::default() }
 }
 
 /// Whether this is one of the virtual machines that other kernels are tried in, where everything takes longer.
@@ -166,7 +159,7 @@ impl Kernel {
                 });
             }
             if *level == HookLevel::Full {
-                self.datapath.make_flow_tables(*slot).expect("tables of flows");
+                self.datapath.make_flow_table(*slot).expect("tables of flows");
             }
         }
     }
@@ -188,22 +181,25 @@ impl Kernel {
 
     /// Forgets every flow of a slot.
     pub fn forget_flows(&self, slot: u32) {
-        for table in [Table::Established, Table::Opening] {
-            self.pins.remove_flows(slot, table);
+        let Some(table) = self.datapath.flow_table(slot) else { return };
+        for (key, _) in table.flows() {
+            table.forget(&key);
         }
     }
 
     /// Forgets one flow of a slot.
     pub fn forget_flow(&self, slot: u32, key: &FlowKey) {
-        for table in [Table::Established, Table::Opening] {
-            self.pins.remove_flow(slot, table, key);
+        if let Some(table) = self.datapath.flow_table(slot) {
+            table.forget(key);
         }
     }
 
     /// Makes every flow of a slot so many ticks older.
     pub fn age_flows(&self, slot: u32, ticks: u32) {
-        for table in [Table::Established, Table::Opening] {
-            self.pins.age_flows(slot, table, ticks);
+        let Some(table) = self.datapath.flow_table(slot) else { return };
+        for (key, flow) in table.flows() {
+            let last_seen = flow.last_seen.wrapping_sub(ticks);
+            table.put(&key, &Flow { last_seen, ..flow });
         }
     }
 
@@ -272,7 +268,8 @@ fn without_hooks(operation: &TableOp) -> Option<TableOp> {
                 v4: 0,
                 flags: 0,
                 hardware: [0; 6],
-                reserved: [0; 2],
+                flow_bits: 0,
+                reserved: 0,
             };
             Some(TableOp::Endpoint { slot: *slot, value })
         }

@@ -36,12 +36,9 @@ pub struct Tables {
     /// Sets of backends [default: 65536]
     #[arg(long = "table-backends", value_name = "ENTRIES")]
     pub backends: Option<u32>,
-    /// Established flows of one pod [default: 8192]
+    /// Flows of one pod, half-open ones too; rounded up to a power of two [default: 8192]
     #[arg(long = "table-flows-per-pod", value_name = "ENTRIES")]
     pub flows_per_pod: Option<u32>,
-    /// Half-open flows of one pod [default: 2048]
-    #[arg(long = "table-openings-per-pod", value_name = "ENTRIES")]
-    pub openings_per_pod: Option<u32>,
     /// Fragmented packets of the node that are under way [default: 8192]
     #[arg(long = "table-fragments", value_name = "ENTRIES")]
     pub fragments: Option<u32>,
@@ -62,7 +59,6 @@ impl Tables {
             frontends: self.frontends.or(other.frontends),
             backends: self.backends.or(other.backends),
             flows_per_pod: self.flows_per_pod.or(other.flows_per_pod),
-            openings_per_pod: self.openings_per_pod.or(other.openings_per_pod),
             fragments: self.fragments.or(other.fragments),
             ring_bytes: self.ring_bytes.or(other.ring_bytes),
         }
@@ -80,7 +76,6 @@ impl Tables {
             frontends: self.frontends.unwrap_or(default.frontends),
             backends: self.backends.unwrap_or(default.backends),
             flows_per_pod: self.flows_per_pod.unwrap_or(default.flows_per_pod),
-            openings_per_pod: self.openings_per_pod.unwrap_or(default.openings_per_pod),
             fragments: self.fragments.unwrap_or(default.fragments),
             ring_bytes: self.ring_bytes.unwrap_or(default.ring_bytes),
         }

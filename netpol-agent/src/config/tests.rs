@@ -48,7 +48,6 @@ fn the_help_states_the_defaults_that_are_used() {
         sizes.port_chunks.to_string(),
         sizes.frontends.to_string(),
         sizes.flows_per_pod.to_string(),
-        sizes.openings_per_pod.to_string(),
         sizes.ring_bytes.to_string(),
     ] {
         assert!(help.contains(&format!("[default: {default}]")), "{default} is not in the help");

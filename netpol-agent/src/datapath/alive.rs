@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::{Datapath, Error};
 
 /// The map's name, and its pin's.
-const NAME: &str = "ALIVE";
+pub(super) const NAME: &str = "ALIVE";
 
 /// Says that the agent is alive.
 pub struct Alive {

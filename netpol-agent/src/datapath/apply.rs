@@ -61,7 +61,7 @@ impl Datapath {
         let mut first = BTreeMap::new();
         for operation in operations {
             if let TableOp::Hook { slot, ifindex, level: HookLevel::Full } = operation
-                && !self.has_flow_tables(*slot)
+                && !self.has_flow_table(*slot)
             {
                 if first.is_empty() {
                     let slots = self.read_open(operations);

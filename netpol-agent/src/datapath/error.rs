@@ -55,6 +55,13 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// There are no random numbers.
+    #[error("reading /dev/urandom, for what the tables of flows are hashed with")]
+    Random {
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// Mapping an array into memory failed.
     #[error("mapping an array into memory")]
     Map {

@@ -80,7 +80,7 @@ impl Datapath {
             return self.unhook(slot, ifindex);
         }
         if level == HookLevel::Full {
-            self.make_flow_tables(slot)?;
+            self.make_flow_table(slot)?;
         }
         self.say(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot })?;
         for direction in Direction::ALL {
@@ -99,7 +99,7 @@ impl Datapath {
             // It carries what it is to carry, whatever else is still to be hooked.
             self.open_gate(ifindex)?;
         } else {
-            self.drop_flow_tables(slot)?;
+            self.drop_flow_table(slot)?;
         }
         self.hooks.insert(slot, (ifindex, level));
         Ok(())
@@ -113,7 +113,7 @@ impl Datapath {
         }
         self.forget_interface(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot })?;
         self.hooks.remove(&slot);
-        self.drop_flow_tables(slot)
+        self.drop_flow_table(slot)
     }
 
     /// What an interface carries, by slot.

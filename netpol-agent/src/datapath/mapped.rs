@@ -36,7 +36,8 @@ impl<T: Pod> Mapped<T> {
         Ok(Self { memory, len: len as usize, _of: PhantomData })
     }
 
-    fn at(&self, index: u32) -> Option<*mut T> {
+    /// Where an element is; others may write to it at any time.
+    pub(super) fn at(&self, index: u32) -> Option<*mut T> {
         let index = index as usize;
         // SAFETY: the index was compared with the length that was mapped.
         (index < self.len).then(|| unsafe {
@@ -46,10 +47,18 @@ impl<T: Pod> Mapped<T> {
 }
 
 impl Mapped<Endpoint> {
-    /// A copy of an entry.
+    /// A copy of an entry, as it was given: without the size of its table of flows.
     pub(super) fn get(&self, slot: u32) -> Option<Endpoint> {
         // SAFETY: valid for reads; only this process writes.
-        self.at(slot).map(|entry| unsafe { entry.read_volatile() })
+        self.at(slot).map(|entry| Endpoint { flow_bits: 0, ..unsafe { entry.read_volatile() } })
+    }
+
+    /// Says how many buckets the endpoint's table of flows has, as a power of two.
+    pub(super) fn set_flow_bits(&self, slot: u32, bits: u8) {
+        if let Some(entry) = self.at(slot) {
+            // SAFETY: valid for writes.
+            unsafe { (&raw mut (*entry).flow_bits).write_volatile(bits) };
+        }
     }
 
     /// Writes everything of an entry but what it is judged by. Not at once: only while the slot carries no program, or

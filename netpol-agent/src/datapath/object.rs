@@ -1,6 +1,6 @@
 //! The embedded eBPF objects, loaded with every map pinned.
 
-use std::path::Path;
+use std::{fs, path::Path};
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::SchedClassifier};
 
@@ -10,7 +10,7 @@ use nix::{
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Sizes, raw::Raw};
+use super::{Error, Sizes, alive, flow_tables, hooks::remove_pin, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -45,8 +45,8 @@ pub(super) const PINNED: &[&str] = &[
     "MEMBERS",
     "SOURCES",
     "INTERFACES",
-    "FLOWS",
-    "OPENINGS",
+    "FLOW_TABLES",
+    "SECRET",
     "FRAGMENTS",
     "RINGS",
     "COUNTS",
@@ -83,6 +83,25 @@ fn jiffy() -> Result<u32, Error> {
     let resolution =
         clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).map_err(|source| Error::Clock { source })?;
     u32::try_from(resolution.tv_nsec()).map_err(|_| Error::Clock { source: Errno::ERANGE })
+}
+
+/// Takes away the pins of maps that this version does not have: those that another one has left would keep their memory.
+/// What still runs with them keeps them until it goes.
+pub(super) fn forget_others(bpffs: &Path) -> Result<(), Error> {
+    let is_ours = |name: &str| PINNED.contains(&name) || name == alive::NAME;
+    forget_unless(&bpffs.join("maps"), &is_ours)?;
+    forget_unless(&bpffs.join(flow_tables::FOLDER), &|name| name.parse::<u32>().is_ok())
+}
+
+fn forget_unless(folder: &Path, is_ours: &dyn Fn(&str) -> bool) -> Result<(), Error> {
+    let failed = |source| Error::Folder { path: folder.to_owned(), source };
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !is_ours(&entry.file_name().to_string_lossy()) {
+            remove_pin(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// aya takes a pinned map as it is, whatever its shape: a larger key or another kind would pass silently. So compare

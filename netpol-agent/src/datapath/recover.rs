@@ -126,7 +126,7 @@ impl Datapath {
 
     /// What an interface carries: flows are kept by the full classifiers only.
     fn level(&self, slot: u32) -> HookLevel {
-        if self.has_flow_tables(slot) { HookLevel::Full } else { HookLevel::SourceCheck }
+        if self.has_flow_table(slot) { HookLevel::Full } else { HookLevel::SourceCheck }
     }
 }
 

@@ -1,7 +1,11 @@
 //! How many entries each table holds. A table that is full refuses the new entry, which is then closed and reported;
 //! nobody else is touched.
 
+use netpol_common::flow::table::WAYS;
 use serde::{Deserialize, Serialize};
+
+/// More of them in one array (a gigabyte and more) the kernel would not take.
+const MOST_BUCKETS: u32 = 1 << 21;
 
 /// Sizes of the tables, in entries. They are taken when a map is made; a pinned one keeps its size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,10 +27,8 @@ pub struct Sizes {
     pub frontends: u32,
     /// Sets of backends.
     pub backends: u32,
-    /// Established flows of one pod.
+    /// Flows of one pod, half-open ones too; rounded up to a power of two.
     pub flows_per_pod: u32,
-    /// Half-open flows of one pod.
-    pub openings_per_pod: u32,
     /// Fragmented packets of the node that are under way.
     pub fragments: u32,
     /// Bytes of the ring of events of one CPU; a power of two.
@@ -45,7 +47,6 @@ impl Default for Sizes {
             frontends: 65_536,
             backends: 65_536,
             flows_per_pod: 8192,
-            openings_per_pod: 2048,
             fragments: 8192,
             ring_bytes: 262_144,
         }
@@ -67,6 +68,17 @@ impl Sizes {
             fragments: 16,
             ..Self::default()
         }
+    }
+
+    /// Buckets of each table of flows, a power of two.
+    pub(super) fn flow_buckets(&self) -> u32 {
+        1 << self.flow_bits()
+    }
+
+    /// That power.
+    pub(super) fn flow_bits(&self) -> u8 {
+        let buckets = self.flows_per_pod.div_ceil(WAYS as u32).clamp(1, MOST_BUCKETS);
+        buckets.next_power_of_two().ilog2() as u8
     }
 
     /// The maps whose size can be chosen when the object is loaded.

@@ -28,7 +28,7 @@ use netpol_policy::engine::{Cidr, HookLevel, TableOp};
 
 pub(super) use self::connection::OpenFlow;
 use self::connection::Places;
-use super::{Datapath, Error, flow_tables::FlowTables, object};
+use super::{Datapath, Error, object};
 
 /// Where a pod hangs, as far as its open connections have to do with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Datapath {
     /// Reads the open connections of every pod that a batch hooks first, at once; returns their slots.
     pub(super) fn read_open(&mut self, operations: &[TableOp]) -> Vec<u32> {
         let mut hooks = full_hooks(operations);
-        hooks.retain(|slot, _| !self.has_flow_tables(*slot));
+        hooks.retain(|slot, _| !self.has_flow_table(*slot));
         self.takeover.found = self.find_open(&hooks, operations);
         hooks.into_keys().collect()
     }
@@ -190,10 +190,10 @@ impl Datapath {
     pub(super) fn finish_takeover(&mut self, hooked: &BTreeMap<u32, u32>, operations: &[TableOp]) {
         self.takeover.found.clear();
         for (slot, found) in self.find_open(hooked, operations) {
-            let Ok(mut tables) = FlowTables::open(&self.folder, &self.sizes, slot) else { continue };
+            let Some(mut table) = self.takeover_of(slot) else { continue };
             let mut taken = TakenOver { unknown: found.unknown.clone(), ..TakenOver::default() };
             for (open, source) in found.by_worth() {
-                if !tables.take_over(&open) {
+                if !table.take_over(&open) {
                     taken.refused += 1;
                 } else if source == Source::Conntrack {
                     taken.conntrack += 1;

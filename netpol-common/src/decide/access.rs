@@ -60,26 +60,16 @@ pub trait Tables {
     }
 }
 
-/// Which of an endpoint's two tables a flow is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Table {
-    /// Both directions were seen.
-    Established,
-    /// One direction was seen; a flood of these cannot push out the others.
-    Opening,
-}
-
-/// The flows and fragments that a decision keeps. All calls may fail silently (a full table): what is not kept is
-/// judged anew.
+/// The flows and fragments that a decision keeps. All calls may fail silently (no room): what is not kept is judged
+/// anew.
 pub trait Flows {
-    /// Copies a flow whose check fits into `out`.
-    fn get(&mut self, slot: u32, table: Table, key: &FlowKey, out: &mut Flow) -> bool;
-    /// Replaces or adds a flow, in one step for readers.
-    fn put(&mut self, slot: u32, table: Table, key: &FlowKey, flow: &Flow);
-    /// Writes only the time at which a flow was last seen.
-    fn touch(&mut self, slot: u32, table: Table, key: &FlowKey, now: u32);
-    /// Removes a flow.
-    fn remove(&mut self, slot: u32, table: Table, key: &FlowKey);
+    /// Copies a flow into `out`, and remembers where it is, or is not, for the calls that follow.
+    fn get(&mut self, slot: u32, key: &FlowKey, out: &mut Flow) -> bool;
+    /// Replaces or adds the flow that was asked for last.
+    fn put(&mut self, slot: u32, key: &FlowKey, flow: &Flow);
+    /// Writes only what decides how long the flow that was found last is remembered: when it was seen, its state, its
+    /// ends.
+    fn touch(&mut self, slot: u32, key: &FlowKey, flow: &Flow);
     /// The idle time after which a flow is forgotten, in [`ticks`](crate::flow::ticks).
     #[inline(always)]
     fn timeout(&self, proto: u8, state: u8) -> u32 {

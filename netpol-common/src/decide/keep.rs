@@ -2,38 +2,28 @@
 
 use super::{
     Decision,
-    access::{Flows, Table, Tables},
+    access::{Flows, Tables},
     arrival::Arrival,
     judge,
 };
 use crate::{
     flow::{
         FIN_PEER, FIN_POD, Flow, FlowKey, FragmentKey, REFRESH, STATE_CLOSING, STATE_ESTABLISHED,
-        STATE_OPENING,
+        STATE_OPENING, table::age,
     },
     packet::{KIND_FIRST_FRAGMENT, Packet, TCP, TCP_FIN, TCP_RST},
     tables::{revision_of, set_of},
     verdict::{Direction, Reason},
 };
 
-/// Copies a flow of one table into `out` if it is there and has not been silent for too long.
+/// Copies a flow into `out` if it is known and has not been silent for too long.
 #[inline(always)]
-pub(super) fn living<F: Flows>(
-    flows: &mut F,
-    arrival: &Arrival,
-    table: Table,
-    key: &FlowKey,
-    out: &mut Flow,
-) -> bool {
-    if !flows.get(arrival.slot, table, key, out) {
-        return false;
-    }
-    // A time in the future (another CPU was ahead of us) wraps to a huge age; that is no age at all.
-    arrival.now.wrapping_sub(out.last_seen) <= flows.timeout(key.proto, out.state)
-        || out.last_seen.wrapping_sub(arrival.now) <= REFRESH
+pub(super) fn living<F: Flows>(flows: &mut F, arrival: &Arrival, key: &FlowKey, out: &mut Flow) -> bool {
+    flows.get(arrival.slot, key, out)
+        && age(arrival.now, out.last_seen) <= flows.timeout(key.proto, out.state)
 }
 
-/// Keeps an allowed flow up to date with a packet of it: its time, its state, its table.
+/// Keeps an allowed flow up to date with a packet of it: its time, its state.
 #[inline(always)]
 #[expect(
     clippy::too_many_arguments,
@@ -44,7 +34,6 @@ pub(super) fn keep_up<F: Flows>(
     packet: &Packet,
     arrival: &Arrival,
     egress: bool,
-    table: Table,
     key: &FlowKey,
     flow: &mut Flow,
     reply: bool,
@@ -61,19 +50,13 @@ pub(super) fn keep_up<F: Flows>(
             changed = true;
         }
     }
-    let promote = reply && matches!(table, Table::Opening);
-    if promote && flow.state == STATE_OPENING {
+    if reply && flow.state == STATE_OPENING {
         flow.state = STATE_ESTABLISHED;
+        changed = true;
     }
-    if promote {
+    if changed || age(arrival.now, flow.last_seen) >= REFRESH {
         flow.last_seen = arrival.now;
-        flows.put(arrival.slot, Table::Established, key, flow);
-        flows.remove(arrival.slot, Table::Opening, key);
-    } else if changed {
-        flow.last_seen = arrival.now;
-        flows.put(arrival.slot, table, key, flow);
-    } else if arrival.now.wrapping_sub(flow.last_seen) >= REFRESH {
-        flows.touch(arrival.slot, table, key, arrival.now);
+        flows.touch(arrival.slot, key, flow);
     }
 }
 

@@ -2,73 +2,62 @@
 
 use std::collections::HashMap;
 
-use super::{Flows, Table};
+use super::Flows;
 use crate::flow::{FRAGMENT_TIMEOUT, Flow, FlowKey, FragmentKey};
 
 /// The flows and first fragments of every slot. An empty one makes each packet a new flow.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Flows of which both directions were seen.
-    pub established: HashMap<(u32, FlowKey), Flow>,
-    /// Flows of which one direction was seen.
-    pub openings: HashMap<(u32, FlowKey), Flow>,
+    /// By slot and key.
+    pub flows: HashMap<(u32, FlowKey), Flow>,
     fragments: HashMap<FragmentKey, (u32, bool)>,
-    /// How often the time of a flow was written alone.
+    /// What was asked for last.
+    asked: Option<(u32, FlowKey)>,
+    /// How often the life of a flow was written alone.
     pub touched: u32,
 }
 
 impl Memory {
-    fn table(&mut self, table: Table) -> &mut HashMap<(u32, FlowKey), Flow> {
-        match table {
-            Table::Established => &mut self.established,
-            Table::Opening => &mut self.openings,
-        }
-    }
-
     /// Every flow.
     pub fn all(&self) -> impl Iterator<Item = &Flow> {
-        self.established.values().chain(self.openings.values())
+        self.flows.values()
     }
 
-    /// A flow, whichever table it is in.
+    /// A flow.
     #[must_use]
     pub fn flow(&self, slot: u32, key: &FlowKey) -> Option<&Flow> {
-        let at = (slot, *key);
-        self.established.get(&at).or_else(|| self.openings.get(&at))
+        self.flows.get(&(slot, *key))
     }
 
     /// Forgets a flow; says whether there was one.
     pub fn forget(&mut self, slot: u32, key: &FlowKey) -> bool {
-        let at = (slot, *key);
-        self.established.remove(&at).is_some() | self.openings.remove(&at).is_some()
+        self.flows.remove(&(slot, *key)).is_some()
     }
 
     /// Forgets every flow of a slot.
     pub fn forget_all(&mut self, slot: u32) {
-        for table in [&mut self.established, &mut self.openings] {
-            table.retain(|(of, _), _| *of != slot);
-        }
+        self.flows.retain(|(of, _), _| *of != slot);
     }
 }
 
 impl Flows for Memory {
-    fn get(&mut self, slot: u32, table: Table, key: &FlowKey, out: &mut Flow) -> bool {
-        let Some(flow) = self.table(table).get(&(slot, *key)) else { return false };
-        *out = *flow;
-        debug_assert_eq!(flow.check, key.check(), "every flow carries the check of its key");
+    fn get(&mut self, slot: u32, key: &FlowKey, out: &mut Flow) -> bool {
+        self.asked = Some((slot, *key));
+        let Some(flow) = self.flow(slot, key).copied() else { return false };
+        *out = flow;
         true
     }
-    fn put(&mut self, slot: u32, table: Table, key: &FlowKey, flow: &Flow) {
-        self.table(table).insert((slot, *key), *flow);
+    fn put(&mut self, slot: u32, key: &FlowKey, flow: &Flow) {
+        assert_eq!(self.asked, Some((slot, *key)), "it was not asked for");
+        self.flows.insert((slot, *key), *flow);
     }
-    fn touch(&mut self, slot: u32, table: Table, key: &FlowKey, now: u32) {
+    fn touch(&mut self, slot: u32, key: &FlowKey, flow: &Flow) {
+        assert_eq!(self.asked, Some((slot, *key)), "it was not asked for");
         self.touched += 1;
-        if let Some(flow) = self.table(table).get_mut(&(slot, *key)) {
-            flow.last_seen = now;
+        if let Some(known) = self.flows.get_mut(&(slot, *key)) {
+            let Flow { last_seen, state, fins, .. } = *flow;
+            *known = Flow { last_seen, state, fins, ..*known };
         }
-    }
-    fn remove(&mut self, slot: u32, table: Table, key: &FlowKey) {
-        self.table(table).remove(&(slot, *key));
     }
     fn fragment(&mut self, key: &FragmentKey, now: u32) -> u32 {
         match self.fragments.get(key) {

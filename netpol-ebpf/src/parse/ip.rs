@@ -16,29 +16,29 @@ const STRICT_SOURCE_ROUTE: u8 = 137;
 /// IPv4, all fields in network order.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct V4 {
-    pub(super) version_and_length: u8,
+pub(crate) struct V4 {
+    pub(crate) version_and_length: u8,
     service: u8,
-    total: u16,
+    pub(crate) total: u16,
     id: u16,
-    pub(super) fragment: u16,
+    pub(crate) fragment: u16,
     hops: u8,
-    pub(super) proto: u8,
+    pub(crate) proto: u8,
     checksum: u16,
-    pub(super) src: u32,
-    pub(super) dst: u32,
+    pub(crate) src: u32,
+    pub(crate) dst: u32,
 }
 
 /// IPv6, all fields in network order.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub(super) struct V6 {
-    version: u32,
-    payload: u16,
-    pub(super) next: u8,
+pub(crate) struct V6 {
+    pub(crate) version: u32,
+    pub(crate) payload: u16,
+    pub(crate) next: u8,
     hops: u8,
-    pub(super) src: [u32; 4],
-    pub(super) dst: [u32; 4],
+    pub(crate) src: [u32; 4],
+    pub(crate) dst: [u32; 4],
 }
 
 const MORE_FRAGMENTS: u16 = 0x2000;

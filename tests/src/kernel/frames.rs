@@ -1,7 +1,6 @@
 //! Frames from and to the pods of [`Tables`], and what became of them.
 
 use netpol_common::{
-    decide::Table,
     event::Event,
     flow::{Flow, FlowKey},
 };
@@ -68,14 +67,10 @@ impl Tables {
         self.kernel.age_flows(pod.slot, ticks);
     }
 
-    /// The pod's flows, with the table that each is in.
+    /// The pod's flows.
     #[must_use]
-    pub fn flows(&self, pod: &Pod) -> Vec<(Table, FlowKey, Flow)> {
-        let of = |table| {
-            let flows = self.kernel.pins.flows(pod.slot, table);
-            flows.into_iter().map(move |(key, flow)| (table, key, flow))
-        };
-        of(Table::Established).chain(of(Table::Opening)).collect()
+    pub fn flows(&self, pod: &Pod) -> Vec<(FlowKey, Flow)> {
+        self.kernel.datapath.flow_table(pod.slot).map(|table| table.flows()).unwrap_or_default()
     }
 
     /// What the kernel has counted.

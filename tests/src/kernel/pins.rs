@@ -9,13 +9,9 @@ use std::{
     },
 };
 
-use aya::maps::{ArrayOfMaps, HashMap, Map, MapData};
+use aya::maps::{HashMap, Map, MapData};
 use netpol_agent::datapath::uninstall;
-use netpol_common::{
-    decide::Table,
-    flow::{Flow, FlowKey},
-    tables::Interface,
-};
+use netpol_common::tables::Interface;
 
 const BPFFS: &str = "/sys/fs/bpf";
 const PREFIX: &str = "npk-";
@@ -53,8 +49,6 @@ pub(super) struct Plain<T: netpol_common::Pod>(pub(super) T);
 
 // SAFETY: netpol_common::Pod promises that every bit pattern is valid and that there is no padding.
 unsafe impl<T: netpol_common::Pod> aya::Pod for Plain<T> {}
-
-type FlowTable = HashMap<MapData, Plain<FlowKey>, Plain<Flow>>;
 
 /// The folder.
 pub(crate) struct Pins {
@@ -95,44 +89,6 @@ impl Pins {
     pub(super) fn remove_interface(&self, ifindex: u32) {
         // One that is not there is what was wanted.
         let _gone = self.interfaces().remove(&ifindex);
-    }
-
-    /// The flows of a slot in one of its tables; none when it has no tables.
-    pub(super) fn flows(&self, slot: u32, table: Table) -> Vec<(FlowKey, Flow)> {
-        let Some(flows) = self.table(slot, table) else { return Vec::new() };
-        flows.iter().map(|entry| entry.expect("an entry")).map(|(key, flow)| (key.0, flow.0)).collect()
-    }
-
-    pub(super) fn remove_flows(&self, slot: u32, table: Table) {
-        let Some(mut flows) = self.table(slot, table) else { return };
-        for (key, _) in self.flows(slot, table) {
-            flows.remove(&Plain(key)).expect("an entry");
-        }
-    }
-
-    pub(super) fn remove_flow(&self, slot: u32, table: Table, key: &FlowKey) {
-        // One that is not there is what was wanted.
-        let _gone = self.table(slot, table).map(|mut flows| flows.remove(&Plain(*key)));
-    }
-
-    /// Makes every flow of a slot so many ticks older.
-    pub(super) fn age_flows(&self, slot: u32, table: Table, ticks: u32) {
-        let Some(mut flows) = self.table(slot, table) else { return };
-        for (key, flow) in self.flows(slot, table) {
-            let older = Flow { last_seen: flow.last_seen.wrapping_sub(ticks), ..flow };
-            flows.insert(Plain(key), Plain(older), 0).expect("an entry");
-        }
-    }
-
-    fn table(&self, slot: u32, table: Table) -> Option<FlowTable> {
-        let name = match table {
-            Table::Established => "FLOWS",
-            Table::Opening => "OPENINGS",
-        };
-        let outer: ArrayOfMaps<MapData> =
-            ArrayOfMaps::try_from(Map::ArrayOfMaps(self.map(name))).expect("an array of maps");
-        let inner = outer.get(&slot, 0).ok()?;
-        Some(HashMap::try_from(Map::LruHashMap(inner)).expect("a hash"))
     }
 }
 

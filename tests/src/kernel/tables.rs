@@ -108,9 +108,10 @@ impl Tables {
             v4: Addr::from(pod.v4).0[3],
             flags: flags | ENDPOINT_LIVE,
             hardware,
-            reserved: [0; 2],
+            flow_bits: 0,
+            reserved: 0,
         };
-        self.kernel.datapath.make_flow_tables(slot).expect("tables of flows");
+        self.kernel.datapath.make_flow_table(slot).expect("tables of flows");
         self.write_with(&TableOp::Endpoint { slot, value }, TableOp::RemoveEndpoint { slot });
         for direction in Direction::ALL {
             self.judge_by(&pod, direction, SET_NONE);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netpol_common::Direction;
-use netpol_common::decide::{Arrival, Decision, Memory, decide, source_check};
+use netpol_common::decide::{Arrival, Decision, Memory, Work, decide, source_check};
 use netpol_common::packet::{Packet, SCTP, TCP, TCP_SYN};
 use netpol_policy::engine::{Engine, HookLevel, LocalEndpoint, Recovered, Settings};
 use netpol_policy::model::{Key, Object, Pod, SourceEvent};
@@ -172,7 +172,15 @@ impl Node {
                 };
                 let mut decision = Decision::default();
                 // Every packet is a new flow.
-                decide(mirror, &mut Memory::default(), packet, &arrival, side.direction, &mut decision);
+                decide(
+                    mirror,
+                    &mut Memory::default(),
+                    packet,
+                    &arrival,
+                    side.direction,
+                    &mut Work::default(),
+                    &mut decision,
+                );
                 decision.passes()
             }
         }

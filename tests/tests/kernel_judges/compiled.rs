@@ -8,7 +8,7 @@ use std::{
 
 use netpol_common::{
     Direction, Reason,
-    decide::{Arrival, Decision, Memory, decide},
+    decide::{Arrival, Decision, Memory, Work, decide},
     event::Event,
     tables::TAG_DEFERRED,
 };
@@ -273,7 +273,7 @@ impl Compiled {
         }
         let mut decision = Decision::default();
         let (tables, memory) = (&self.tables, &mut self.memory);
-        decide(tables, memory, &sent.packet, &arrival, way.direction(), &mut decision);
+        decide(tables, memory, &sent.packet, &arrival, way.direction(), &mut Work::default(), &mut decision);
         let by = By {
             reason: Reason::from_number(decision.reason).expect("a reason"),
             set: decision.set,

@@ -1,6 +1,6 @@
 //! ICMP: queries by their identifier, errors by the flow that they quote.
 
-use netpol_common::{Direction, decide::Table};
+use netpol_common::{Direction, flow::STATE_OPENING};
 use netpol_tests::kernel::craft::{at, echo, echo_reply, framed, icmp, tcp, too_big};
 use netpol_tests::packet::{self, ACK, SYN};
 
@@ -154,6 +154,6 @@ fn an_error_opens_no_flow_and_keeps_none_alive() {
         assert_eq!(scene.to(&too_big(stranger(v4), own, &quoted)), UNREPORTED);
         // It has not answered: the flow is still half open.
         let flows = scene.tables.flows(&scene.pod);
-        assert!(flows.iter().all(|(table, ..)| *table == Table::Opening), "{flows:?}");
+        assert!(flows.iter().all(|(_, flow)| flow.state == STATE_OPENING), "{flows:?}");
     }
 }

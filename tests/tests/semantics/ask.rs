@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use netpol_common::{
     Direction, Reason,
-    decide::{Arrival, Decision, decide, source_check},
+    decide::{Arrival, Decision, Work, decide, source_check},
 };
 use netpol_policy::{
     engine::HookLevel,
@@ -124,7 +124,15 @@ impl Scene {
             decision.reason =
                 source_check(&tables, slot, &sent.packet.src, sent.packet.link_control != 0) as u8;
         } else {
-            decide(&tables, &mut memory, &sent.packet, &arrival, direction, &mut decision);
+            decide(
+                &tables,
+                &mut memory,
+                &sent.packet,
+                &arrival,
+                direction,
+                &mut Work::default(),
+                &mut decision,
+            );
         }
         self.memory = memory;
         let why = Reason::from_number(decision.reason).unwrap();

@@ -50,7 +50,8 @@ const NO_ENDPOINT: Endpoint = Endpoint {
     v4: 0,
     flags: 0,
     hardware: [0; 6],
-    reserved: [0; 2],
+    flow_bits: 0,
+    reserved: 0,
 };
 
 impl Mirror {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use netpol_common::{
     Addr, Direction,
-    decide::{Decision, Memory, Tables, decide},
+    decide::{Decision, Memory, Tables, Work, decide},
     tables::{BackendSet, Endpoint, FrontendKey, Interface, Judgement, PortSet, Prefix, set_of},
 };
 
@@ -124,6 +124,7 @@ pub fn first_packet<T: Tables>(tables: &T, meeting: &Meeting) -> (Decision, Vec<
         &meeting.packet,
         &meeting.arrival,
         meeting.direction,
+        &mut Work::default(),
         &mut decision,
     );
     (decision, trail.entries.into_inner())

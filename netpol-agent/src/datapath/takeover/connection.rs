@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use netpol_common::{
     Addr,
-    decide::Table,
     flow::{Flow, FlowKey, Origin, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
     packet::{SCTP, TCP},
 };
@@ -54,10 +53,9 @@ impl Places {
     }
 }
 
-/// A flow that belongs into an endpoint's tables.
+/// A flow that belongs into an endpoint's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::datapath) struct OpenFlow {
-    pub(in crate::datapath) table: Table,
     pub(in crate::datapath) key: FlowKey,
     pub(in crate::datapath) flow: Flow,
 }
@@ -98,14 +96,12 @@ impl Connection {
     }
 
     fn flow(&self, key: FlowKey, origin: Origin, sender: u16, now: u32) -> OpenFlow {
-        let (table, state) = match (self.answered, self.closing) {
-            (true, false) => (Table::Established, STATE_ESTABLISHED),
-            (true, true) => (Table::Established, STATE_CLOSING),
-            (false, false) => (Table::Opening, STATE_OPENING),
-            (false, true) => (Table::Opening, STATE_CLOSING),
+        let state = match (self.answered, self.closing) {
+            (_, true) => STATE_CLOSING,
+            (true, false) => STATE_ESTABLISHED,
+            (false, false) => STATE_OPENING,
         };
         let flow = Flow {
-            check: key.check(),
             // No endpoint has this revision.
             revision: 0,
             generation: 0,
@@ -117,9 +113,8 @@ impl Connection {
             state,
             denied: 0,
             fins: 0,
-            reserved: [0; 2],
         };
-        OpenFlow { table, key, flow }
+        OpenFlow { key, flow }
     }
 }
 

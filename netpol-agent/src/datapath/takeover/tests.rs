@@ -8,7 +8,6 @@ use netlink_packet_netfilter::conntrack::{
 };
 use netpol_common::{
     Addr,
-    decide::Table,
     flow::{Origin, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
     packet::{ICMP, ICMPV6, SCTP, TCP, UDP},
 };
@@ -93,7 +92,7 @@ fn it_is_judged_with_its_next_packet_and_dated_now() {
     let (_, open) = flows(&plain(TCP, (A, 4000), (FAR, 80)))[0];
     let flow = open.flow;
     assert_eq!((flow.revision, flow.generation, flow.backends, flow.denied), (0, 0, 0, 0));
-    assert_eq!((flow.last_seen, flow.check), (NOW, open.key.check()));
+    assert_eq!(flow.last_seen, NOW);
 }
 
 #[test]
@@ -142,16 +141,16 @@ fn addresses_beyond_a_pods_own_count_by_the_longest_prefix() {
 }
 
 #[test]
-fn states_choose_the_table() {
-    for (answered, closing, table, state) in [
-        (true, false, Table::Established, STATE_ESTABLISHED),
-        (true, true, Table::Established, STATE_CLOSING),
-        (false, false, Table::Opening, STATE_OPENING),
-        (false, true, Table::Opening, STATE_CLOSING),
+fn a_connections_state_becomes_its_flows() {
+    for (answered, closing, state) in [
+        (true, false, STATE_ESTABLISHED),
+        (true, true, STATE_CLOSING),
+        (false, false, STATE_OPENING),
+        (false, true, STATE_CLOSING),
     ] {
         let connection = Connection { answered, closing, ..plain(TCP, (A, 1), (FAR, 2)) };
         let (_, open) = flows(&connection)[0];
-        assert_eq!((open.table, open.flow.state), (table, state));
+        assert_eq!(open.flow.state, state);
     }
 }
 

@@ -89,7 +89,7 @@ fn an_error_neither_opens_nor_promotes_nor_renews_a_flow() {
     world.from(&sent);
     world.now += 50;
     assert_eq!(world.to(&error("10.9.9.9", &sent)).why(), Reason::IcmpError);
-    let flow = world.memory.openings.values().next().unwrap();
+    let flow = world.memory.all().next().unwrap();
     assert_eq!((flow.state, flow.last_seen), (STATE_OPENING, world.now - 50));
 }
 

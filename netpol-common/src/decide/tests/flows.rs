@@ -22,6 +22,10 @@ fn opened() -> World {
     world
 }
 
+fn states(world: &World) -> Vec<u8> {
+    world.memory.all().map(|flow| flow.state).collect()
+}
+
 #[test]
 fn only_allowed_packets_are_remembered() {
     let mut world = World::isolated(SET_CLOSED);
@@ -31,15 +35,15 @@ fn only_allowed_packets_are_remembered() {
 }
 
 #[test]
-fn a_reply_passes_and_moves_the_flow_to_the_established_ones() {
+fn a_reply_passes_and_makes_the_flow_an_established_one() {
     let mut world = World::isolated(TO_FRIENDS);
     world.judge_by(POD, Direction::Ingress, SET_CLOSED);
     assert_eq!(world.to(&tcp(B, A, SYN | ACK)).why(), Reason::PolicyDenied);
     assert_eq!(world.from(&tcp(A, B, SYN)).why(), Reason::Policy);
-    assert_eq!((world.memory.openings.len(), world.memory.established.len()), (1, 0));
+    assert_eq!(states(&world), [STATE_OPENING]);
     let reply = world.to(&tcp(B, A, SYN | ACK));
     assert_eq!((reply.why(), reply.reply, reply.report), (Reason::Flow, 1, 0));
-    assert_eq!((world.memory.openings.len(), world.memory.established.len()), (0, 1));
+    assert_eq!(states(&world), [STATE_ESTABLISHED]);
     let more = world.from(&tcp(A, B, ACK));
     assert_eq!((more.why(), more.reply), (Reason::Flow, 0));
 }
@@ -66,7 +70,7 @@ fn a_syn_is_judged_anew_in_its_own_direction() {
     assert_eq!(world.to(&tcp(B, A, ACK)).why(), Reason::Flow);
     // The same one again by the pod renews the flow where it is.
     assert_eq!(world.from(&tcp(A, B, SYN)).why(), Reason::Policy);
-    assert_eq!((world.memory.openings.len(), world.memory.established.len()), (0, 1));
+    assert_eq!(states(&world), [STATE_ESTABLISHED]);
     assert_eq!(world.memory.all().next().unwrap().state, STATE_ESTABLISHED);
     world.judge_by(POD, Direction::Egress, SET_CLOSED);
     assert_eq!(world.from(&tcp(A, B, SYN)).why(), Reason::PolicyDenied);

@@ -16,12 +16,11 @@ const A: &str = "10.1.0.16:4000";
 const B: &str = "10.2.0.1:80";
 const CLOSING: u32 = Timeouts::DEFAULT.tcp_closing;
 
-/// The only flow there is, and whether it is among the established ones.
+/// The only flow there is, and whether both ends have spoken on it.
 fn only(world: &World) -> (bool, Flow) {
-    let established = world.memory.established.values().map(|flow| (true, *flow));
-    let all: Vec<_> = established.chain(world.memory.openings.values().map(|flow| (false, *flow))).collect();
+    let all: Vec<_> = world.memory.all().collect();
     let [one] = *all else { panic!("not one flow: {all:?}") };
-    one
+    (one.state != STATE_OPENING, *one)
 }
 
 /// The pod has opened a connection to a friend, and was answered.

@@ -30,7 +30,6 @@ impl World {
             reserved: [0; 3],
         };
         let flow = Flow {
-            check: key.check(),
             revision: 0,
             generation: 0,
             backends: 0,
@@ -41,9 +40,8 @@ impl World {
             state: STATE_ESTABLISHED,
             denied: 0,
             fins: 0,
-            reserved: [0; 2],
         };
-        self.memory.established.insert((POD, key), flow);
+        self.memory.flows.insert((POD, key), flow);
     }
 
     /// One end speaks, then the other.

@@ -63,6 +63,7 @@ fn a_flow_that_is_used_is_not_forgotten_and_its_time_is_written_coarsely() {
     let mut world = world();
     world.from(&packet(UDP, A, B));
     world.to(&packet(UDP, B, A));
+    world.memory.touched = 0;
     for _ in 0..1000 {
         world.now += 1;
         assert_eq!(world.to(&packet(UDP, B, A)).why(), Reason::Flow);

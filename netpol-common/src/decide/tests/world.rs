@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Addr, Direction, Reason,
-    decide::{Arrival, Decision, Memory, Tables, decide},
+    decide::{Arrival, Decision, Memory, Tables, Work, decide},
     packet::{Packet, TCP},
     tables::{
         BACKENDS_NONE, Backend, BackendSet, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
@@ -125,7 +125,8 @@ impl World {
                 v4: addr(&format!("10.1.0.{slot}")).0[3],
                 flags: ENDPOINT_LIVE,
                 hardware: [0; 6],
-                reserved: [0; 2],
+                flow_bits: 0,
+                reserved: 0,
             };
             world.tables.endpoints.insert(slot, endpoint);
         }
@@ -212,7 +213,7 @@ impl World {
     pub(super) fn arrive(&mut self, direction: Direction, packet: &Packet, arrival: Arrival) -> Decision {
         let arrival = Arrival { now: self.now, ..arrival };
         let mut out = Decision { reason: 255, ..Decision::default() };
-        decide(&self.tables, &mut self.memory, packet, &arrival, direction, &mut out);
+        decide(&self.tables, &mut self.memory, packet, &arrival, direction, &mut Work::default(), &mut out);
         out
     }
 }

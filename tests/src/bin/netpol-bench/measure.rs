@@ -123,7 +123,7 @@ impl Bench {
             };
             for slot in (case.ends.slot..).take(slots as usize).filter(|slot| *slot != EMPTY) {
                 if tables.insert((world, slot)) {
-                    worlds[world].datapath.make_flow_tables(slot)?;
+                    worlds[world].datapath.make_flow_table(slot)?;
                 }
             }
             ready.push(Ready::new(case, world, &mut worlds[world])?);

@@ -1,0 +1,155 @@
+//! The short way of nearly every packet: one of the commonest shape, of a flow on which both ends have spoken, which was
+//! allowed under what is still in force. It passes, and nothing is written or reported.
+//!
+//! It says yes only where the decision function would, and no wherever a look more is needed: then the packet goes the
+//! long way. What it leaves out is what such a flow has proven by being there: only what was allowed is kept.
+
+use netpol_common::{
+    Addr, Direction,
+    decide::Tables as _,
+    flow::{
+        Flow, FlowKey, Origin, REFRESH, STATE_ESTABLISHED,
+        table::{WAYS, age, read, way_of},
+    },
+    packet::{TCP, TCP_FIN, TCP_RST, TCP_SYN, UDP},
+    tables::{TAG_DEFERRED, revision_of},
+};
+
+use crate::{
+    flows::{bits_of, bucket, timeout_of},
+    maps,
+    parse::{Ethernet, IPV4, IPV6, V4, V6, hardware_fits},
+    skb::Skb,
+    tables::Maps,
+};
+
+/// A network header, and as much of the transport header as TCP's flags need.
+#[repr(C)]
+struct Headers<Ip> {
+    ip: Ip,
+    /// Network order.
+    ports: [u16; 2],
+    sequence: [u32; 2],
+    /// The header's length, and TCP's flags.
+    flags: [u8; 2],
+}
+
+/// Where the network header is, in a frame without a VLAN tag in its bytes.
+const NETWORK: usize = 14;
+/// IPv4 without options.
+const PLAIN_V4: u8 = 0x45;
+/// More fragments, or a place that is not the first.
+const FRAGMENTED: u16 = 0x3fff_u16.to_be();
+/// Whether the packet passes on the short way; with the tag that it carries away from its sender.
+#[inline(always)]
+#[must_use]
+pub fn settled(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u32> {
+    let egress = matches!(direction, Direction::Egress);
+    let endpoint = Maps.endpoint(slot)?;
+    let ethernet = skb.read::<Ethernet>(0)?;
+    if skb.vlan_present() != 0 || egress && !hardware_fits(&ethernet, endpoint) {
+        return None;
+    }
+    let mut key = FlowKey::default();
+    let flags;
+    if ethernet.ethertype == IPV4 {
+        // SAFETY: the bounds were checked; plain integers, and the kernel aligns IP headers.
+        let headers = unsafe { &*skb.at::<Headers<V4>>(NETWORK)? };
+        let ip = &headers.ip;
+        let own = if egress { ip.src } else { ip.dst };
+        if ip.version_and_length != PLAIN_V4
+            || ip.fragment & FRAGMENTED != 0
+            || own != endpoint.v4
+            || own == 0
+        {
+            return None;
+        }
+        let (src, dst) = (Addr::from_v4_word(ip.src), Addr::from_v4_word(ip.dst));
+        ends(&mut key, src, dst, egress);
+        flags = transport(headers, ip.proto, ip.total, 20, &mut key, egress)?;
+    } else if ethernet.ethertype == IPV6 {
+        // SAFETY: as above.
+        let headers = unsafe { &*skb.at::<Headers<V6>>(NETWORK)? };
+        let ip = &headers.ip;
+        let (src, dst) = (Addr(ip.src), Addr(ip.dst));
+        let own = if egress { src } else { dst };
+        if ip.version.to_ne_bytes()[0] >> 4 != 6 || !own.same(&endpoint.v6) || own.is_unspecified() {
+            return None;
+        }
+        ends(&mut key, src, dst, egress);
+        flags = transport(headers, ip.next, ip.payload, 0, &mut key, egress)?;
+    } else {
+        return None;
+    }
+    if flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 {
+        return None;
+    }
+    let place = maps::SECRET.get(0)?.place(&key);
+    let bucket = bucket(slot, place.bucket(bits_of(slot)))?;
+    let mut flow = Flow::default();
+    // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
+    let known = unsafe {
+        let way = way_of(bucket, place.tag());
+        way < WAYS && read(bucket, way, place, &key, &mut flow)
+    };
+    let silent = age(now, flow.last_seen);
+    if !known
+        || flow.state != STATE_ESTABLISHED
+        || flow.denied != 0
+        || flow.sender != 0
+        || silent >= REFRESH
+        || silent > timeout_of(key.proto, STATE_ESTABLISHED)
+    {
+        return None;
+    }
+    let original = if flow.origin == Origin::Pod as u8 {
+        Direction::Egress
+    } else if flow.origin == Origin::Peer as u8 {
+        Direction::Ingress
+    } else {
+        return None;
+    };
+    if flow.revision != revision_of(Maps.judgement(slot, original))
+        || flow.generation != Maps.generation(&key.peer)
+    {
+        return None;
+    }
+    Some(if flow.backends == 0 { slot } else { slot | TAG_DEFERRED })
+}
+
+/// Writes whose addresses are which into a key.
+#[inline(always)]
+const fn ends(key: &mut FlowKey, src: Addr, dst: Addr, egress: bool) {
+    (key.pod, key.peer) = if egress { (src, dst) } else { (dst, src) };
+}
+
+/// Writes the protocol and its ports into a key; TCP's flags, or nothing where the header has no room (`length` is what the
+/// network header says, in network order, and `before` what it counts of itself) or where more than the flow decides.
+#[inline(always)]
+fn transport<Ip>(
+    headers: &Headers<Ip>,
+    proto: u8,
+    length: u16,
+    before: u16,
+    key: &mut FlowKey,
+    egress: bool,
+) -> Option<u8> {
+    let (src, dst) = (u16::from_be(headers.ports[0]), u16::from_be(headers.ports[1]));
+    let (header, flags) = match proto {
+        TCP => (20, headers.flags[1]),
+        UDP if !is_dhcp(src) && !is_dhcp(dst) => (8, 0),
+        _ => return None,
+    };
+    // Large segments that the kernel has not cut yet say 0.
+    if length != 0 && u16::from_be(length) < before + header {
+        return None;
+    }
+    key.proto = proto;
+    (key.pod_port, key.peer_port) = if egress { (src, dst) } else { (dst, src) };
+    Some(flags)
+}
+
+#[inline(always)]
+const fn is_dhcp(port: u16) -> bool {
+    port.wrapping_sub(67) < 2 || port.wrapping_sub(546) < 2
+}
