@@ -30,7 +30,7 @@ use crate::{
         fresh::{Change, Fresh},
         local::{Local, Places},
     },
-    metrics,
+    memory, metrics,
     reconcile::{Input, Options, Reconciler, drive},
     sources::{
         Source,
@@ -50,6 +50,7 @@ const ALIVE: Duration = Duration::from_secs(1);
 /// When a part cannot start, or fails later.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     end_by_any_panic();
+    memory::return_large_blocks();
     let source: Box<dyn Source> = match &config.objects {
         Objects::Manifests(folder) => Box::new(Manifests::new(folder)?),
         Objects::Api(access) => Box::new(Api::new(access, &config.node)?),

@@ -15,6 +15,7 @@ pub mod datapath;
 pub mod discovery;
 pub mod explain;
 pub mod lint;
+mod memory;
 pub mod metrics;
 pub use netpol_policy::policy_text;
 pub mod reconcile;

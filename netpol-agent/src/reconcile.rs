@@ -33,6 +33,7 @@ use crate::{
     control::protocol::{Absence, Moment},
     datapath::Sizes,
     discovery::Discovered,
+    memory,
     sources::{Located, SourceUpdate, appeared},
 };
 
@@ -198,6 +199,8 @@ impl<D: Datapath> Reconciler<D> {
         }
         if update.synced && !self.report.synced {
             info!(source = %self.options.source, "all objects are listed");
+            // What listing took is free now, and the first compile takes most.
+            memory::give_back();
             self.dirty = true;
         }
         let unreadable =

@@ -29,9 +29,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Builds the agent and returns the path of `netpol`.
-pub(crate) fn netpol(ebpf: &Ebpf, release: bool) -> Result<PathBuf> {
-    binary(ebpf, release, "netpol-agent", "netpol")
+/// Builds the agent, as it is shipped or for development, and returns the path of `netpol`.
+pub(crate) fn netpol(ebpf: &Ebpf, shipped: bool) -> Result<PathBuf> {
+    binary(ebpf, if shipped { "shipped" } else { "dev" }, "netpol-agent", "netpol")
 }
 
 /// Builds what the test pods of a cluster run, and returns its path.
@@ -40,14 +40,11 @@ pub(crate) fn prober() -> Result<PathBuf> {
         .context("cannot build a static netpol-prober for the test pods")
 }
 
-/// Builds one binary of a package and returns its path.
-pub(crate) fn binary(ebpf: &Ebpf, release: bool, package: &str, name: &str) -> Result<PathBuf> {
+/// Builds one binary of a package by one of cargo's profiles, and returns its path.
+pub(crate) fn binary(ebpf: &Ebpf, profile: &str, package: &str, name: &str) -> Result<PathBuf> {
     let mut cargo = project::cargo();
     ebpf.prepare(&mut cargo);
-    cargo.arg("build");
-    if release {
-        cargo.arg("--release");
-    }
+    cargo.args(["build", "--profile", profile]);
     project::executable(&mut cargo, package, name)
 }
 
@@ -62,7 +59,7 @@ pub(crate) fn become_program(
     prepare: impl FnOnce(&mut Command),
 ) -> Result<()> {
     let netpol = netpol(ebpf, true)?;
-    let program = binary(ebpf, true, "netpol-tests", name)?;
+    let program = binary(ebpf, "release", "netpol-tests", name)?;
     let mut command = Command::new(program);
     command.args(arguments).env("NETPOL_BIN", netpol).current_dir(project::root());
     prepare(&mut command);

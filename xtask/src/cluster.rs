@@ -43,7 +43,7 @@ impl Programs {
     /// Builds them.
     pub(crate) fn build(ready: &Ready) -> Result<Self> {
         Ok(Self {
-            cluster: build::binary(&ready.ebpf, false, "netpol-tests", "netpol-cluster")?,
+            cluster: build::binary(&ready.ebpf, "dev", "netpol-tests", "netpol-cluster")?,
             prober: build::prober()?,
         })
     }

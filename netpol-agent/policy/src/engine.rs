@@ -41,6 +41,7 @@ mod collect;
 mod compile;
 mod endpoints;
 mod features;
+mod few;
 mod interner;
 mod mirror;
 mod ops;
@@ -155,7 +156,7 @@ impl Engine {
                 _ => {}
             },
             TableOp::Backends(set) => {
-                self.backends.frozen.insert(set.id, *set);
+                self.backends.frozen.insert(set.id, **set);
             }
             TableOp::Judgement { judgement, .. } => {
                 self.endpoints.revision = self.endpoints.revision.max(revision_of(*judgement));

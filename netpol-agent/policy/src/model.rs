@@ -177,14 +177,14 @@ pub struct Pod {
     /// Of the mirror of a static pod: what the kubelet, its container runtime and its CNI plugins know the pod by,
     /// instead of the UID, from the annotation `kubernetes.io/config.mirror`.
     pub mirror_of: Option<Arc<str>>,
-    /// Its labels.
-    pub labels: Labels,
+    /// Its labels. Replicas can share them, and the named ports.
+    pub labels: Arc<Labels>,
     /// `spec.nodeName`; empty when it is not scheduled.
     pub node: Arc<str>,
     /// `status.podIPs` (and `status.podIP`), in order, without duplicates.
     pub addresses: Vec<IpAddr>,
     /// Ports declared by name, of containers and restartable init containers; sorted, without duplicates.
-    pub named_ports: Vec<NamedPort>,
+    pub named_ports: Arc<[NamedPort]>,
     /// `hostPort` of its containers; none where it is on the host's network itself. Sorted, without duplicates.
     pub host_ports: Vec<HostPort>,
     /// `spec.hostNetwork`: never selected, neither as target nor as peer.

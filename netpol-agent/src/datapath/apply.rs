@@ -92,7 +92,7 @@ impl Datapath {
                 for chunk in chunks {
                     insert(&mut tables.port_chunks, "PORT_CHUNKS", chunk.key, *chunk)?;
                 }
-                tables.port_sets.set(*id, Raw(*value), 0).map_err(named("PORT_SETS"))
+                tables.port_sets.set(*id, Raw(**value), 0).map_err(named("PORT_SETS"))
             }
             TableOp::RemovePortSet { id, chunks } => {
                 tables.port_sets.set(*id, Raw(PortSet::NONE), 0).map_err(named("PORT_SETS"))?;
@@ -118,7 +118,7 @@ impl Datapath {
             TableOp::RemovePrefix(cidr) => {
                 gone(tables.prefixes.remove(&prefix_key(cidr))).map_err(named("PREFIXES"))
             }
-            TableOp::Backends(set) => insert(&mut tables.backends, "BACKENDS", set.id, *set),
+            TableOp::Backends(set) => insert(&mut tables.backends, "BACKENDS", set.id, **set),
             TableOp::RemoveBackends(id) => remove(&mut tables.backends, "BACKENDS", *id),
             TableOp::Member(key) => insert(&mut tables.members, "MEMBERS", *key, 1),
             TableOp::RemoveMember(key) => remove(&mut tables.members, "MEMBERS", *key),

@@ -43,7 +43,7 @@ impl Datapath {
                 && let Ok(value) = tables.port_sets.get(&id, 0)
             {
                 let chunks = chunks.remove(&id).unwrap_or_default();
-                found.push(TableOp::PortSet { id, value: value.0, chunks });
+                found.push(TableOp::PortSet { id, value: Box::new(value.0), chunks });
             }
             if kind == INTERNED_SET
                 && let Ok(value) = tables.policy_sets.get(&id, 0)
@@ -58,7 +58,7 @@ impl Datapath {
             value: prefix.0,
         }));
         found.extend(tables.frontends.iter().flatten().map(|(_, frontend)| TableOp::Frontend(frontend.0)));
-        found.extend(tables.backends.iter().flatten().map(|(_, set)| TableOp::Backends(set.0)));
+        found.extend(tables.backends.iter().flatten().map(|(_, set)| TableOp::Backends(Box::new(set.0))));
         found.extend(tables.members.iter().flatten().map(|(key, _)| TableOp::Member(key.0)));
         found.extend(tables.sources.iter().flatten().map(|(key, _)| source(&key)));
         found

@@ -3,7 +3,7 @@
 //! [`connect`] makes the way to the server, [`served`] says where a kind is found and which of its fields are kept while an
 //! answer is parsed, [`watch`] follows one kind and survives what happens to the server, [`gathered`] keeps what must be known
 //! of all kinds together: which objects there are, what is wrong with them, and how far each watch has got. Objects
-//! themselves are handed on at once and kept by the engine only.
+//! themselves are handed on at once and kept by the engine only; what many have alike is held once ([`shared`]).
 
 mod connect;
 mod failure;
@@ -11,6 +11,7 @@ mod gathered;
 mod kept;
 mod pause;
 mod served;
+mod shared;
 mod watch;
 
 use anyhow::Context as _;

@@ -4,7 +4,6 @@
 mod attribution;
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -16,7 +15,7 @@ use netpol_common::{
     tables::{BACKENDS_NONE, FrontendKey},
     verdict::FIRST_DROP,
 };
-use netpol_policy::engine::Engine;
+use netpol_policy::{engine::Engine, model::Labels};
 
 pub use self::attribution::Memory;
 use self::attribution::{Question, is_by_policy};
@@ -110,10 +109,10 @@ pub fn name(engine: &Engine, memory: &mut Memory, node: &str, clock: Clock, even
 pub fn end(engine: &Engine, addr: Addr, port: u16, proto: u8) -> End {
     let address = IpAddr::from(addr);
     let (kind, name, labels) = match engine.pod_at(address) {
-        Some(pod) => (EndKind::Pod, pod.key.to_string(), pod.labels.clone()),
+        Some(pod) => (EndKind::Pod, pod.key.to_string(), Labels::clone(&pod.labels)),
         None => {
             let (kind, name) = no_pod(engine, addr, address, port, proto);
-            (kind, name, BTreeMap::new())
+            (kind, name, Labels::new())
         }
     };
     let port = matches!(proto, TCP | UDP | SCTP).then_some(port);

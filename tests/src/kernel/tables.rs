@@ -151,7 +151,7 @@ impl Tables {
             chunks = in_chunks(id, ranges);
         }
         let undo = TableOp::RemovePortSet { id, chunks: chunks.clone() };
-        self.write_with(&TableOp::PortSet { id, value, chunks }, undo);
+        self.write_with(&TableOp::PortSet { id, value: Box::new(value), chunks }, undo);
         id
     }
 
@@ -213,7 +213,7 @@ impl Tables {
             *place = Backend { class, port, flags };
             set.count += 1;
         }
-        self.write_with(&TableOp::Backends(set), TableOp::RemoveBackends(id));
+        self.write_with(&TableOp::Backends(Box::new(set)), TableOp::RemoveBackends(id));
         id
     }
 

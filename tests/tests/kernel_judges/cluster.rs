@@ -103,10 +103,10 @@ fn pod(rng: &mut Rng, n: u8) -> Pod {
         key: Key::new(NAMESPACES[usize::from(n) % 3], &format!("p{n}")),
         uid: format!("uid-{n}").into(),
         mirror_of: None,
-        labels: labels(rng),
+        labels: labels(rng).into(),
         node: if local { NODE } else { "there" }.into(),
         addresses: vec![IpAddr::from([10, 1, 0, n]), ip(&format!("fd01::{n:x}"))],
-        named_ports: Vec::new(),
+        named_ports: [].into(),
         host_ports: Vec::new(),
         host_network: false,
         finished: !local && chance(rng, 10),
@@ -129,13 +129,15 @@ fn pod(rng: &mut Rng, n: u8) -> Pod {
         pod.host_network = true;
         pod.addresses = vec![ip(if local { "172.16.0.1" } else { "172.16.0.2" })];
     }
+    let mut ports = Vec::new();
     for name in NAMES {
         if !chance(rng, 3) {
             let port = PORTS[rng.usize(..PORTS.len())];
-            pod.named_ports.push(NamedPort { name: name.into(), protocol: protocol(rng), port });
+            ports.push(NamedPort { name: name.into(), protocol: protocol(rng), port });
         }
     }
-    pod.named_ports.sort();
+    ports.sort();
+    pod.named_ports = ports.into();
     if !pod.host_network && chance(rng, 6) {
         let address = chance(rng, 3).then(|| ip(BRIDGE));
         let (protocol, port) = (protocol(rng), 30_090 + u16::from(n) % 4);

@@ -2,6 +2,8 @@
 
 pub(crate) mod history;
 
+use std::sync::Arc;
+
 use netpol_policy::model::Object;
 use netpol_tests::kernel::{Kernel, sizes};
 
@@ -75,12 +77,14 @@ pub(crate) fn smaller(cluster: &Cluster) -> Vec<Cluster> {
             Object::Pod(pod) => {
                 for n in 0..pod.named_ports.len() {
                     let mut pod = pod.clone();
-                    pod.named_ports.remove(n);
+                    let mut ports = pod.named_ports.to_vec();
+                    ports.remove(n);
+                    pod.named_ports = ports.into();
                     with(at, Some(Object::Pod(pod)));
                 }
                 for key in pod.labels.keys() {
                     let mut pod = pod.clone();
-                    pod.labels.remove(key);
+                    Arc::make_mut(&mut pod.labels).remove(key);
                     with(at, Some(Object::Pod(pod)));
                 }
             }

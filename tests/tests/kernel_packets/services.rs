@@ -262,7 +262,7 @@ fn a_flow_stops_when_its_backends_become_others() {
         backends: [netpol_common::tables::Backend::UNUSED; netpol_common::tables::MAX_BACKENDS],
     };
     set.backends[0] = netpol_common::tables::Backend { class: bad, port: 8080, flags: 0 };
-    service.tables.write(&netpol_policy::engine::TableOp::Backends(set));
+    service.tables.write(&netpol_policy::engine::TableOp::Backends(Box::new(set)));
     service.tables.bump(to.ip());
     assert_eq!(service.tables.from(&client, &tcp(own, to, ACK)), FLOW_DENIED);
 }

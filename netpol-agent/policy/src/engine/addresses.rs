@@ -10,7 +10,7 @@ use netpol_common::{
     tables::{CLASS_NONE, PEER_FRONTEND, PEER_SERVICE_ONLY, Peer, Prefix},
 };
 
-use super::{Engine, cidr::Cidr, compile::Work, ops::TableOp};
+use super::{Engine, cidr::Cidr, compile::Work, few::Few};
 
 /// An address in the order of its bytes, so that those of a CIDR stand together.
 pub(super) type Bytes = [u8; 16];
@@ -32,7 +32,7 @@ pub(super) struct State {
     /// How many of them are ClusterIPs.
     cluster: u32,
     /// Sets of backends that hold it.
-    pub(super) sets: BTreeSet<u32>,
+    pub(super) sets: Few<u32>,
 }
 
 impl State {
@@ -208,9 +208,9 @@ impl Engine {
         }
 
         if (owner.is_some() || frontends != 0) && new != around {
-            work.peers.push(TableOp::Peer(Peer { addr, class, flags }));
+            work.peers.push(Peer { addr, class, flags });
         } else {
-            work.peers_gone.push(TableOp::RemovePeer(addr));
+            work.peers_gone.push(addr);
         }
         if old != new {
             work.moved.insert(bytes);

@@ -15,7 +15,7 @@ use netpol_common::{
     tables::{BACKENDS_OVERFLOW, BackendSet, Digest, FIRST_BACKENDS, INTERNED_BACKENDS, MemberKey},
 };
 
-use super::{Engine, addresses::Bytes, compile::Work, interner::Ids, ops::TableOp};
+use super::{Engine, addresses::Bytes, compile::Work, few::Few, interner::Ids, ops::TableOp};
 use crate::model::Key;
 
 /// Address and port of a backend.
@@ -32,10 +32,10 @@ pub(super) struct State {
     /// Frontends that lead to it now.
     users: u32,
     /// Addresses of frontends that lead to it, or did: their generations move with its content.
-    fronts: BTreeSet<Bytes>,
+    fronts: Few<Bytes>,
     /// Protocols of these frontends.
-    protos: BTreeSet<u8>,
-    pub(super) services: BTreeSet<Key>,
+    protos: Few<u8>,
+    pub(super) services: Few<Key>,
     entries: Vec<Entry>,
     /// Endpoints that have to judge senders.
     pub(super) wants_full: BTreeSet<u32>,
@@ -101,7 +101,7 @@ impl Backends {
                 && set.backends.iter().take(set.count as usize).any(|b| b.class == class)
             {
                 set.flags |= BACKENDS_OVERFLOW;
-                work.changed.push(TableOp::Backends(*set));
+                work.changed.push(TableOp::Backends(Box::new(*set)));
                 work.all_moved = true;
             }
         }
@@ -149,9 +149,9 @@ impl Engine {
                     members: members.clone(),
                     digest,
                     users: 0,
-                    fronts: BTreeSet::new(),
-                    protos: BTreeSet::new(),
-                    services: BTreeSet::new(),
+                    fronts: Few::default(),
+                    protos: Few::default(),
+                    services: Few::default(),
                     entries: Vec::new(),
                     wants_full: BTreeSet::new(),
                     dead_since: 0,
@@ -169,9 +169,7 @@ impl Engine {
             state.users += 1;
             state.fronts.insert(user.front);
             state.protos.insert(user.proto);
-            if !state.services.contains(user.service) {
-                state.services.insert(user.service.clone());
-            }
+            state.services.insert(user.service.clone());
         }
         self.backends.dirty.insert(id);
         Some(id)

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use netpol_common::{Addr, tables::Digest};
+use netpol_common::{
+    Addr,
+    tables::{Digest, Peer},
+};
 
 use super::{
     Engine,
@@ -58,9 +61,9 @@ pub(super) struct Work {
     pub(super) changed: Vec<TableOp>,
     /// What each frontend leads to; `None`: it goes.
     pub(super) fronts: BTreeMap<Front, Option<u32>>,
-    pub(super) peers: Vec<TableOp>,
+    pub(super) peers: Vec<Peer>,
     pub(super) prefixes: PrefixMoves,
-    pub(super) peers_gone: Vec<TableOp>,
+    pub(super) peers_gone: Vec<Addr>,
     /// Generations that move a second time.
     pub(super) again: Vec<TableOp>,
     pub(super) entries: Vec<TableOp>,
@@ -205,7 +208,7 @@ impl Engine {
             }
             let Some(profile) = self.profiles.get(id) else { continue };
             for pod in profile.pods.iter().filter_map(|p| self.pods.get(*p)) {
-                for addr in &pod.addresses {
+                for addr in &*pod.addresses {
                     self.addresses.mark(addr);
                 }
             }
@@ -245,9 +248,9 @@ impl Engine {
             .chain(work.members)
             .chain(frontends.map(TableOp::Frontend))
             .chain(work.changed)
-            .chain(work.peers)
+            .chain(work.peers.into_iter().map(TableOp::Peer))
             .chain(work.prefixes.ops())
-            .chain(work.peers_gone)
+            .chain(work.peers_gone.into_iter().map(TableOp::RemovePeer))
             .chain(gone)
             .chain(generations)
             .chain(work.entries)

@@ -64,7 +64,7 @@ impl Mirror {
             }
             TableOp::Forget { kind, id } => self.interned.remove(&(*kind, *id)).is_some(),
             TableOp::PortSet { id, value, chunks } => {
-                let mut changed = self.port_sets.insert(*id, *value) != Some(*value);
+                let mut changed = self.port_sets.insert(*id, **value) != Some(**value);
                 for chunk in chunks {
                     changed |= self.port_chunks.insert(chunk.key, *chunk) != Some(*chunk);
                 }
@@ -100,7 +100,7 @@ impl Mirror {
                 }
                 there
             }
-            TableOp::Backends(set) => self.backends.insert(set.id, *set) != Some(*set),
+            TableOp::Backends(set) => self.backends.insert(set.id, **set) != Some(**set),
             TableOp::RemoveBackends(id) => self.backends.remove(id).is_some(),
             TableOp::Member(key) => self.members.insert(*key),
             TableOp::RemoveMember(key) => self.members.remove(key),

@@ -39,7 +39,7 @@ pub enum TableOp {
         /// Its id.
         id: u32,
         /// The entry of `port_sets`.
-        value: PortSet,
+        value: Box<PortSet>,
         /// The entries of `port_chunks`.
         chunks: Vec<PortChunk>,
     },
@@ -80,7 +80,7 @@ pub enum TableOp {
     /// A CIDR goes.
     RemovePrefix(Cidr),
     /// A set of backends.
-    Backends(BackendSet),
+    Backends(Box<BackendSet>),
     /// A set of backends that no frontend and no flow refers to goes.
     RemoveBackends(u32),
     /// A local pod is one of the backends.
@@ -140,6 +140,9 @@ pub enum TableOp {
         level: HookLevel,
     },
 }
+
+// A start makes one for each address that is known: what is long stands apart.
+const _: () = assert!(size_of::<TableOp>() <= 64);
 
 /// Which classifiers an endpoint's interface carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -19,7 +19,7 @@ pub(super) struct State {
     /// `None` when no policy knows it: it is on the host's network, or finished.
     pub(super) profile: Option<u32>,
     /// The addresses that it claims.
-    pub(super) addresses: Vec<Addr>,
+    pub(super) addresses: Box<[Addr]>,
     /// They are what interfaces of this node were given, not only what its status says.
     seen_here: bool,
     /// Services that derive their endpoints from pods and select this one.
@@ -68,7 +68,7 @@ impl Pods {
             State {
                 object,
                 profile: None,
-                addresses: Vec::new(),
+                addresses: Box::default(),
                 seen_here: false,
                 services: BTreeSet::new(),
             },
@@ -146,9 +146,9 @@ impl Engine {
         }
 
         if let Some(pod) = id.or(old) {
-            let (old_profile, old_addresses) =
-                self.pods.get(pod).map_or((None, Vec::new()), |s| (s.profile, s.addresses.clone()));
-            for addr in &old_addresses {
+            let old = self.pods.get_mut(pod).map(|s| (s.profile, std::mem::take(&mut s.addresses)));
+            let (old_profile, old_addresses) = old.unwrap_or_default();
+            for addr in &*old_addresses {
                 if !addresses.contains(addr) {
                     self.addresses.unclaim(addr, pod);
                 }
@@ -176,7 +176,7 @@ impl Engine {
             }
             if let Some(state) = self.pods.get_mut(pod) {
                 state.profile = profile;
-                state.addresses = addresses;
+                state.addresses = addresses.into();
                 state.seen_here = seen_here;
             }
             self.pod_of_services(pod, object.as_ref());

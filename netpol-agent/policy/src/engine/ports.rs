@@ -178,7 +178,7 @@ impl PortSets {
         self.states.insert(id, State { content, digest, refs: 1, dead_since: 0 });
         let (value, chunks) = ports.entries(id);
         ops.push(TableOp::Intern { kind: INTERNED_PORT_SET, id, digest });
-        ops.push(TableOp::PortSet { id, value, chunks });
+        ops.push(TableOp::PortSet { id, value: Box::new(value), chunks });
         id
     }
 

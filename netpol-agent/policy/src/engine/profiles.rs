@@ -16,8 +16,8 @@ use crate::model::{Key, Labels, NamedPort, Pod};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Content {
     pub(super) namespace: Arc<str>,
-    pub(super) labels: Labels,
-    pub(super) ports: Vec<NamedPort>,
+    pub(super) labels: Arc<Labels>,
+    pub(super) ports: Arc<[NamedPort]>,
 }
 
 /// A profile in use.
@@ -80,7 +80,7 @@ impl Profiles {
         let content = Arc::new(content);
         self.by_content.insert(content.clone(), id);
         self.by_namespace.entry(content.namespace.clone()).or_default().insert(id);
-        for port in &content.ports {
+        for port in content.ports.iter() {
             self.by_port_name.entry((port.protocol, port.name.clone())).or_default().insert(id);
         }
         let mut profile = Profile {
@@ -113,7 +113,7 @@ impl Profiles {
             self.dirty.remove(&id);
             self.by_content.remove(&profile.content);
             remove_from(&mut self.by_namespace, &profile.content.namespace, id);
-            for port in &profile.content.ports {
+            for port in profile.content.ports.iter() {
                 remove_from(&mut self.by_port_name, &(port.protocol, port.name.clone()), id);
             }
             for port in profile.ports {
@@ -182,7 +182,7 @@ impl Profiles {
         let Some(profile) = self.states.get_mut(&id) else { return false };
         let content = profile.content.clone();
         let mut ports = Vec::new();
-        for port in &content.ports {
+        for port in content.ports.iter() {
             let name = (port.protocol, port.name.clone());
             if features.is_live(&name) {
                 ports.push(features.acquire(&Feature::Port { name, port: port.port }));

@@ -107,7 +107,7 @@ impl Engine {
             }
             TableOp::PortSet { id, .. } => self.ports.knows(id).then(|| {
                 let (value, chunks) = self.ports.content(id).entries(id);
-                TableOp::PortSet { id, value, chunks }
+                TableOp::PortSet { id, value: Box::new(value), chunks }
             }),
             TableOp::PolicySet { id, .. } => {
                 m.policy_sets.get(&id).map(|v| TableOp::PolicySet { id, value: *v })
@@ -117,7 +117,7 @@ impl Engine {
             TableOp::Prefix { cidr, .. } => {
                 m.prefixes.get(&cidr).map(|v| TableOp::Prefix { cidr, value: *v })
             }
-            TableOp::Backends(set) => m.backends.get(&set.id).map(|s| TableOp::Backends(*s)),
+            TableOp::Backends(set) => m.backends.get(&set.id).map(|s| TableOp::Backends(Box::new(*s))),
             TableOp::Frontend(f) => m.frontends.get(&f.key).map(|b| TableOp::Frontend(frontend(f.key, *b))),
             TableOp::Member(key) => m.members.contains(&key).then_some(op),
             TableOp::Endpoint { slot, .. } => m

@@ -20,6 +20,7 @@ use super::{
     addresses::Bytes,
     backends::{Member, Use, digest_of_members},
     compile::Work,
+    few::Few,
 };
 use crate::model::Key;
 
@@ -33,9 +34,10 @@ pub(super) type GroupKey = (u8, u16, bool, bool);
 /// Backends of one port of a Service.
 #[derive(Debug)]
 struct Group {
-    /// By when they are forgotten, for those that are gone.
-    members: BTreeMap<Member, Option<Duration>>,
+    /// With those that are gone for less than the grace period.
     list: Arc<[Member]>,
+    /// By when these are forgotten.
+    leaving: BTreeMap<Member, Duration>,
     digest: Digest,
 }
 
@@ -77,7 +79,7 @@ struct State {
 /// A frontend, as all Services have it.
 #[derive(Debug, Default)]
 struct Claims {
-    by: BTreeSet<(Key, GroupKey)>,
+    by: Few<(Key, GroupKey)>,
     /// The set of backends that it leads to.
     set: Option<u32>,
 }
@@ -149,31 +151,23 @@ impl Engine {
         let Some(state) = self.services.states.get_mut(key) else { return };
         let (now, grace) = (work.now, self.settings.frontend_grace);
 
-        for (group, members) in &chosen {
-            state.groups.entry(*group).or_insert_with(|| Group {
-                members: BTreeMap::new(),
+        let mut next: Option<Duration> = None;
+        // The backends of a frontend that is gone stay as they were.
+        for (group, members) in chosen {
+            let group = state.groups.entry(group).or_insert_with(|| Group {
                 list: Arc::new([]),
+                leaving: BTreeMap::new(),
                 digest: digest_of_members(&[]),
             });
-            if let Some(group) = state.groups.get_mut(group) {
-                group.members.extend(members.iter().map(|m| (*m, None)));
+            for member in group.list.iter().filter(|member| !members.contains(member)) {
+                group.leaving.entry(*member).or_insert(now + grace);
             }
-        }
-        let mut next: Option<Duration> = None;
-        for (group_key, group) in &mut state.groups {
-            // The backends of a frontend that is gone stay as they were.
-            if let Some(chosen) = chosen.get(group_key) {
-                group.members.retain(|member, until| {
-                    if !chosen.contains(member) {
-                        let until = *until.get_or_insert(now + grace);
-                        next = Some(next.map_or(until, |n| n.min(until)));
-                        return until > now;
-                    }
-                    true
-                });
-            }
-            if !group.members.keys().eq(group.list.iter()) {
-                group.list = group.members.keys().copied().collect();
+            group.leaving.retain(|member, until| *until > now && !members.contains(member));
+            next = next.into_iter().chain(group.leaving.values().copied()).min();
+            let mut all = members;
+            all.extend(group.leaving.keys());
+            if !all.iter().eq(group.list.iter()) {
+                group.list = all.into_iter().collect();
                 group.digest = digest_of_members(&group.list);
             }
         }

@@ -68,7 +68,7 @@ fn receivers<'s, 'a>(scene: &'s Scene<'a>, rule: &RuleAt<'_>) -> Option<Vec<&'s 
 fn undeclared(scene: &Scene<'_>, report: &mut Report) {
     for (rule, index, protocol, name) in named(scene) {
         let Some(receivers) = receivers(scene, &rule) else { continue };
-        let declared = receivers.iter().flat_map(|group| &group.pod.named_ports);
+        let declared = receivers.iter().flat_map(|group| group.pod.named_ports.iter());
         if receivers.is_empty() || declared.clone().any(|one| *one.name == *name && one.protocol == protocol)
         {
             continue;

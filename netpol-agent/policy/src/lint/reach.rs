@@ -21,7 +21,7 @@ pub(super) fn spans(ports: Option<&[PolicyPort]>, receiver: Option<&Pod>) -> Spa
             PolicyPort::All(protocol) => spans.push((*protocol, 1, u16::MAX)),
             PolicyPort::Range(protocol, low, high) => spans.push((*protocol, *low, *high)),
             PolicyPort::Named(protocol, name) => {
-                let declared = receiver.map_or(&[][..], |pod| pod.named_ports.as_slice());
+                let declared = receiver.map_or(&[][..], |pod| &*pod.named_ports);
                 let meant = |one: &&NamedPort| one.name == *name && one.protocol == *protocol;
                 spans.extend(declared.iter().filter(meant).map(|one| (*protocol, one.port, one.port)));
             }

@@ -114,7 +114,7 @@ fn own_selector(scene: &Scene<'_>, policy: &Policy, report: &mut Report) {
 }
 
 fn labels_of<'s>(scene: &'s Scene<'_>, wanted: impl Fn(&Pod) -> bool) -> Vec<&'s Labels> {
-    scene.groups.iter().filter(|group| wanted(group.pod)).map(|group| &group.pod.labels).collect()
+    scene.groups.iter().filter(|group| wanted(group.pod)).map(|group| &*group.pod.labels).collect()
 }
 
 fn peer(

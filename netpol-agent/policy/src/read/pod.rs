@@ -28,10 +28,10 @@ pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
         key: meta.key,
         uid: meta.uid,
         mirror_of: mirror_of.filter(|uid| !uid.is_empty()).map(Into::into),
-        labels: meta.labels,
+        labels: meta.labels.into(),
         node,
         addresses: addresses(status, notes),
-        named_ports: named_ports(spec, &path, notes),
+        named_ports: named_ports(spec, &path, notes).into(),
         host_ports: host_ports(spec, &path, notes),
         host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
         finished: matches!(phase, "Succeeded" | "Failed"),
@@ -53,10 +53,10 @@ pub(super) fn template(template: &Template<'_>, key: Key, notes: &mut Notes) -> 
         key,
         uid: "".into(),
         mirror_of: None,
-        labels: meta::labels(labels, &metadata.field("labels"), notes),
+        labels: meta::labels(labels, &metadata.field("labels"), notes).into(),
         node: "".into(),
         addresses: Vec::new(),
-        named_ports: named_ports(spec, &path.field("spec"), notes),
+        named_ports: named_ports(spec, &path.field("spec"), notes).into(),
         host_ports: Vec::new(),
         host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
         finished: false,
@@ -111,6 +111,7 @@ fn addresses(status: &Map<String, Value>, notes: &mut Notes) -> Vec<IpAddr> {
         keep(entry.get("ip"), &path.field("ip"), notes);
     }
     keep(status.get("podIP"), &status_path.field("podIP"), notes);
+    found.shrink_to_fit();
     found
 }
 

@@ -64,6 +64,7 @@ fn addresses(value: Option<&Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<I
             found.push(address);
         }
     }
+    found.shrink_to_fit();
     found
 }
 
@@ -131,12 +132,10 @@ fn read_protocol(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) 
 pub(super) fn slice(document: &Value, meta: &Meta<'_>, notes: &mut Notes) -> EndpointSlice {
     let by_name = document.get("addressType").and_then(Value::as_str) == Some("FQDN");
     let path = Path::field_of_root("endpoints");
-    let mut endpoints = Vec::new();
-    if !by_name {
-        for (index, entry) in list(document.get("endpoints"), &path, notes).iter().enumerate() {
-            endpoints.push(slice_endpoint(entry, &path.index(index), notes));
-        }
-    }
+    let endpoints = if by_name { &[][..] } else { list(document.get("endpoints"), &path, notes) };
+    let endpoints = endpoints.iter().enumerate();
+    let endpoints =
+        endpoints.map(|(index, entry)| slice_endpoint(entry, &path.index(index), notes)).collect();
     let path = Path::field_of_root("ports");
     let ports = list(document.get("ports"), &path, notes)
         .iter()

@@ -24,6 +24,9 @@ const SILENCE: Duration = Duration::from_secs(3);
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 /// How many of these may stay without an answer.
 const UNANSWERED: u32 = 3;
+/// Bytes that are read of an answer at once, and how long its head may be. A connection keeps the room for it as long as it
+/// is open, and each watch has one: hyper would let it grow to 400 KiB.
+const BUFFER: usize = 32 * 1024;
 
 /// Where the API server and our rights are said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +94,6 @@ pub(super) fn to(config: &Config) -> anyhow::Result<Client> {
         .map_response(|response: http::Response<hyper::body::Incoming>| {
             response.map(|body| body.map_err(BoxError::from))
         })
-        .service(Builder::new(TokioExecutor::new()).build(connector));
+        .service(Builder::new(TokioExecutor::new()).http1_max_buf_size(BUFFER).build(connector));
     Ok(Client::new(service, config.default_namespace.clone()))
 }

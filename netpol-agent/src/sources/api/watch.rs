@@ -23,6 +23,7 @@ use super::{
     failure::Failure,
     pause::{Pause, before_a_list},
     served::{LASTS_AT_LEAST, Line, key, page_of, served, version, watch_of},
+    shared::Shared,
 };
 
 /// How long the server may take to begin an answer, and to send a page of a list. It lets questions wait when it is busy.
@@ -99,6 +100,7 @@ pub(super) struct Watch {
     streams: bool,
     /// How far it has got; `None` before everything is listed.
     version: Option<String>,
+    shared: Shared,
     /// Nothing was heard since a watch has ended in silence. A server that was put back to an older state says nothing of
     /// what happens before it has got to our version again.
     deaf: bool,
@@ -106,13 +108,22 @@ pub(super) struct Watch {
 
 impl Watch {
     /// A watch of all objects of a kind, or of those that a selector of fields leaves.
-    pub(super) const fn new(
+    pub(super) fn new(
         client: Client,
         kind: Kind,
         selector: Option<String>,
         to: mpsc::Sender<(Kind, Heard)>,
     ) -> Self {
-        Self { client, kind, selector, to, streams: true, version: None, deaf: false }
+        Self {
+            client,
+            kind,
+            selector,
+            to,
+            streams: true,
+            version: None,
+            shared: Shared::default(),
+            deaf: false,
+        }
     }
 
     /// Watches until nobody listens any more.
@@ -291,9 +302,13 @@ impl Watch {
         End::Failed(Failure::unanswered(format!("the API server's answer cannot be read: {error}")))
     }
 
-    async fn there(&self, object: &Value, read: Instant) -> Going {
+    async fn there(&mut self, object: &Value, read: Instant) -> Going {
         let stamp = Stamp::new(object, read);
-        self.tell(Heard::There(Box::new(read_object(self.kind, object)), stamp)).await
+        let mut object = Box::new(read_object(self.kind, object));
+        if let Read::Object { object, .. } = &mut *object {
+            self.shared.share(object);
+        }
+        self.tell(Heard::There(object, stamp)).await
     }
 
     async fn tell(&self, heard: Heard) -> Going {

@@ -153,7 +153,7 @@ fn operations(contents: &Contents) -> Vec<TableOp> {
     for number in 0..contents.port_sets {
         operations.push(TableOp::PortSet {
             id: FIRST_PORT_SET + number,
-            value: inline_ports(number),
+            value: Box::new(inline_ports(number)),
             chunks: Vec::new(),
         });
     }
@@ -229,5 +229,5 @@ fn chunked_ports(id: u32) -> TableOp {
     let mut ports = [0; 8];
     ports[usize::from(ALLOWED_PORT % CHUNK_PORTS / 64)] |= 1 << (ALLOWED_PORT % 64);
     let value = PortSet { flags: PORTS_FLAG_CHUNKS, protos: proto_bit(TCP), ranges };
-    TableOp::PortSet { id, value, chunks: vec![PortChunk { key, ports }] }
+    TableOp::PortSet { id, value: Box::new(value), chunks: vec![PortChunk { key, ports }] }
 }

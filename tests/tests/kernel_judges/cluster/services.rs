@@ -13,7 +13,7 @@ use super::{KEYS, NAMES, NAMESPACES, NODE, PORTS, VALUES, chance, ip, one, proto
 pub(super) fn service(rng: &mut Rng, n: usize, pods: &[Pod]) -> Service {
     let pods: Vec<&Pod> = pods.iter().filter(|pod| *pod.key.namespace == *NAMESPACES[n % 3]).collect();
     let pod = rng.choice(&pods).copied();
-    let label = pod.and_then(|pod| rng.choice(&pod.labels));
+    let label = pod.and_then(|pod| rng.choice(pod.labels.iter()));
     let mut ports: Vec<ServicePort> = Vec::new();
     for (turn, name) in ["one", "two"].iter().enumerate() {
         let (protocol, port) = (protocol(rng), [80, 53, 443][rng.usize(..3)]);
@@ -22,7 +22,7 @@ pub(super) fn service(rng: &mut Rng, n: usize, pods: &[Pod]) -> Service {
             break;
         }
         let target = if chance(rng, 4) {
-            let name = pod.and_then(|pod| rng.choice(&pod.named_ports)).map(|port| port.name.clone());
+            let name = pod.and_then(|pod| rng.choice(pod.named_ports.iter())).map(|port| port.name.clone());
             TargetPort::Name(name.unwrap_or_else(|| one(rng, &NAMES).into()))
         } else {
             TargetPort::Number(PORTS[rng.usize(..3)])

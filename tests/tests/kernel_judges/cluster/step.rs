@@ -18,7 +18,9 @@ type Way = fn(&mut Rng, &Cluster) -> Vec<Change>;
 pub(crate) const KINDS: [(&str, Way); 25] = [
     ("a pod comes", pod_comes),
     ("a pod goes", pod_goes),
-    ("a pod is relabelled", |rng, cluster| pod_changes(rng, cluster, |rng, pod| pod.labels = labels(rng))),
+    ("a pod is relabelled", |rng, cluster| {
+        pod_changes(rng, cluster, |rng, pod| pod.labels = labels(rng).into())
+    }),
     ("a pod terminates", |rng, cluster| pod_changes(rng, cluster, |_, pod| pod.terminating ^= true)),
     ("a pod finishes", |rng, cluster| pod_changes(rng, cluster, |_, pod| pod.finished ^= true)),
     ("a pod's readiness changes", |rng, cluster| pod_changes(rng, cluster, |_, pod| pod.ready ^= true)),
@@ -97,13 +99,15 @@ fn pod_changes(rng: &mut Rng, cluster: &Cluster, change: fn(&mut Rng, &mut Pod))
 
 fn port_names_change(rng: &mut Rng, pod: &mut Pod) {
     let name = NAMES[rng.usize(..NAMES.len())];
-    pod.named_ports.retain(|port| &*port.name != name);
+    let mut ports = pod.named_ports.to_vec();
+    ports.retain(|port| &*port.name != name);
     if !chance(rng, 3) {
         let port = PORTS[rng.usize(..PORTS.len())];
         let new = netpol_policy::model::NamedPort { name: name.into(), protocol: protocol(rng), port };
-        pod.named_ports.push(new);
+        ports.push(new);
     }
-    pod.named_ports.sort();
+    ports.sort();
+    pod.named_ports = ports.into();
 }
 
 /// Another pod elsewhere has the addresses of one, which may be there still.

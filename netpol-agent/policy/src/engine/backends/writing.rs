@@ -90,9 +90,10 @@ impl Engine {
             if old.is_some_and(|o| *o != late) || early != late {
                 work.moved_fronts.extend(&state.fronts);
             }
-            if old.is_none() { &mut work.backends } else { &mut work.changed }.push(TableOp::Backends(early));
+            if old.is_none() { &mut work.backends } else { &mut work.changed }
+                .push(TableOp::Backends(Box::new(early)));
             if early != late {
-                work.late_backends.push(TableOp::Backends(late));
+                work.late_backends.push(TableOp::Backends(Box::new(late)));
                 work.late_fronts.extend(&state.fronts);
             }
             if late.flags & BACKENDS_OVERFLOW == 0 {

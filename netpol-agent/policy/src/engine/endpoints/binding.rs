@@ -56,7 +56,7 @@ impl Engine {
 
     /// Members of a set of backends say which endpoint they are.
     fn forget_member(&mut self, pod: Option<u32>) {
-        for addr in pod.and_then(|pod| self.pods.get(pod)).into_iter().flat_map(|pod| &pod.addresses) {
+        for addr in pod.and_then(|pod| self.pods.get(pod)).into_iter().flat_map(|pod| &*pod.addresses) {
             self.backends.dirty.extend(self.addresses.sets_of(addr));
         }
     }

@@ -70,7 +70,7 @@ impl Engine {
         let mut addresses: Vec<Addr> = state.local.addresses.iter().map(addr).collect();
         // Each interface speaks with what it was given; where nobody says that, with what the pod has.
         if addresses.is_empty() {
-            addresses.extend(pod.iter().flat_map(|p| &p.addresses));
+            addresses.extend(pod.iter().flat_map(|p| &*p.addresses));
         }
         let mut sources: Vec<Cidr> = state.local.sources.iter().map(|net| Cidr::from(*net)).collect();
         let namespace = pod.and_then(|p| self.store.namespaces.get(&p.object.key.namespace));

@@ -33,7 +33,7 @@ impl Engine {
     pub(in crate::engine) fn pod_of_services(&mut self, pod: u32, object: Option<&Arc<Pod>>) {
         let mut now = BTreeSet::new();
         if let Some(object) = object {
-            for (key, value) in &object.labels {
+            for (key, value) in object.labels.iter() {
                 let place = (object.key.namespace.clone(), key.clone(), value.clone());
                 for service in self.services.by_label.get(&place).into_iter().flatten() {
                     let selector = self.store.services.get(service).and_then(|s| s.selector.as_ref());

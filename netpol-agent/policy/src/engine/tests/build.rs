@@ -42,10 +42,10 @@ pub(crate) fn pod(key: &str, text: &str, addresses: &[&str]) -> Pod {
         key: Key::new(namespace, name),
         uid: "".into(),
         mirror_of: None,
-        labels: labels(text),
+        labels: labels(text).into(),
         node: NODE.into(),
         addresses: addresses.iter().map(|a| ip(a)).collect(),
-        named_ports: Vec::new(),
+        named_ports: [].into(),
         host_ports: Vec::new(),
         host_network: false,
         finished: false,
@@ -56,10 +56,11 @@ pub(crate) fn pod(key: &str, text: &str, addresses: &[&str]) -> Pod {
 }
 
 impl Pod {
-    pub(crate) fn port(mut self, name: &str, port: u16) -> Self {
-        self.named_ports.push(NamedPort { name: name.into(), protocol: Protocol::Tcp, port });
-        self.named_ports.sort();
-        self
+    pub(crate) fn port(self, name: &str, port: u16) -> Self {
+        let mut ports = self.named_ports.to_vec();
+        ports.push(NamedPort { name: name.into(), protocol: Protocol::Tcp, port });
+        ports.sort();
+        Self { named_ports: ports.into(), ..self }
     }
 }
 

@@ -94,13 +94,13 @@ pub(crate) fn dump(m: &Mirror) -> Vec<TableOp> {
     all.extend(m.interned.iter().map(|(&(kind, id), d)| TableOp::Intern { kind, id, digest: *d }));
     for (&id, &value) in &m.port_sets {
         let chunks = m.port_chunks.values().filter(|c| c.key.port_set == id).copied().collect();
-        all.push(TableOp::PortSet { id, value, chunks });
+        all.push(TableOp::PortSet { id, value: Box::new(value), chunks });
     }
     all.extend(m.policy_sets.iter().map(|(&id, &value)| TableOp::PolicySet { id, value }));
     all.extend(m.rules.values().map(|r| TableOp::Rule(*r)));
     all.extend(m.peers.values().map(|p| TableOp::Peer(*p)));
     all.extend(m.prefixes.iter().map(|(&cidr, &value)| TableOp::Prefix { cidr, value }));
-    all.extend(m.backends.values().map(|b| TableOp::Backends(*b)));
+    all.extend(m.backends.values().map(|b| TableOp::Backends(Box::new(*b))));
     all.extend(m.members.iter().map(|k| TableOp::Member(*k)));
     all.extend(m.frontends.iter().map(|(k, b)| TableOp::Frontend(crate::engine::mirror::frontend(*k, *b))));
     for (&slot, e) in &m.endpoints {

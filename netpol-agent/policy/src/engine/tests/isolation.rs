@@ -294,7 +294,7 @@ fn names_behind_the_numbers_can_be_asked_for() {
     assert_eq!(text, ["10.0.0.0/8", "pods app=x in a"]);
     assert_eq!(lab.engine.ports_text(judged.port_set), "TCP 80");
     assert_eq!(lab.engine.policies_of(web, Direction::Ingress).len(), 1);
-    assert_eq!(lab.engine.pod_at(super::build::ip("10.0.1.1")).unwrap().labels, labels("app=x"));
+    assert_eq!(*lab.engine.pod_at(super::build::ip("10.0.1.1")).unwrap().labels, labels("app=x"));
     let revision = netpol_common::tables::revision_of(netpol_common::decide::Tables::judgement(
         lab.engine.tables(),
         web,

@@ -6,7 +6,7 @@ use super::build::{
     NODE, block, labels, named, namespace, node, pod, pods, pods_of, policy, rule, service, slice, tcp,
 };
 use crate::model::{
-    Kind, NamedPort, Object, Pod, PolicyPeer, PolicyPort, Protocol, Rule, Service, ServicePort, TargetPort,
+    Kind, Object, Pod, PolicyPeer, PolicyPort, Protocol, Rule, Service, ServicePort, TargetPort,
 };
 
 /// A small generator: the same numbers from the same seed everywhere.
@@ -83,10 +83,9 @@ pub(crate) fn random_pod(dice: &mut Dice, i: usize) -> Pod {
     for name in ["web", "api"] {
         if !dice.one_in(3) {
             let port = PORTS[dice.roll(3)];
-            pod.named_ports.push(NamedPort { name: name.into(), protocol: Protocol::Tcp, port });
+            pod = pod.port(name, port);
         }
     }
-    pod.named_ports.sort();
     pod
 }
 
