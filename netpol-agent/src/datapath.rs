@@ -6,6 +6,7 @@
 mod alive;
 mod apply;
 mod attached;
+mod cell;
 mod entries;
 mod error;
 mod events;
@@ -120,7 +121,8 @@ impl Datapath {
         make_folder(&bpffs.join("links"))?;
         make_folder(&bpffs.join(flow_tables::FOLDER))?;
         object::forget_others(&bpffs)?;
-        let mut object = object::load(Some(&maps), &sizes, timeouts)?;
+        let secret = flow_tables::secret(&maps)?;
+        let mut object = object::load(Some(&maps), &sizes, timeouts, secret)?;
         #[cfg(feature = "bpf-log")]
         log::follow(&mut object);
         let mut programs = BTreeMap::new();
@@ -133,8 +135,7 @@ impl Datapath {
         }
         let clock = object::program(&mut object, object::CLOCK)?;
         clock.load().map_err(|source| Error::Program { name: object::CLOCK.to_owned(), source })?;
-        let mut tables = Tables::new(&mut object)?;
-        let secret = tables.secret()?;
+        let tables = Tables::new(&mut object)?;
         let mut datapath = Self {
             folder: bpffs,
             sizes,

@@ -43,10 +43,11 @@ pub use self::{
     access::{Flows, Tables},
     arrival::{Arrival, source_check},
     judge::{Judged, judge, judge_backends, permits},
+    keep::keep_up,
 };
 use self::{
     arrival::{addresses, sender_of},
-    keep::{keep_up, later_fragment, living, remember_first_fragment},
+    keep::{later_fragment, living, remember_first_fragment},
 };
 
 /// What was decided, and by what.
@@ -310,8 +311,8 @@ pub fn decide<T: Tables, F: Flows>(
             return;
         }
         out.reason = if error { Reason::IcmpError as u8 } else { Reason::Flow as u8 };
-        if !error {
-            keep_up(flows, packet, arrival, egress, key, flow, out.reply != 0);
+        if !error && keep_up(flow, arrival.now, packet.proto, packet.tcp_flags, egress, out.reply != 0) {
+            flows.touch(slot, key, flow);
         }
     } else {
         out.report = 1;

@@ -8,6 +8,7 @@ pod! {
     /// A flow as the endpoint sees it, whichever direction a packet has. The slot is not part of it: every endpoint
     /// has tables of its own.
     #[derive(Default)]
+    #[repr(align(8))]
     pub struct FlowKey {
         /// The pod's end.
         pub pod: Addr,

@@ -24,10 +24,10 @@ use netpol_common::{
 };
 use netpol_ebpf::{
     flows::Tracked,
+    known::is_known,
     maps::{self, Scratch},
     parse::{ARP, Arp, DROP, Ethernet, Frame, IP, IPV4, IPV6, SHORT, hardware_fits, parse_scratch},
     report::report,
-    settled::settled,
     skb::Skb,
     tables::Maps,
 };
@@ -120,13 +120,13 @@ fn now() -> u32 {
     unsafe { ticks_of_jiffies(bpf_jiffies64(), read_volatile(&raw const JIFFY)) }
 }
 
-/// Lets a packet of a settled flow pass; parses, decides and reports any other.
+/// Lets a packet of a known flow pass; parses, decides and reports any other.
 #[inline(always)]
 fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     let skb = Skb::new(ctx);
     let slot = skb.slot();
     let now = now();
-    if let Some(tag) = settled(skb, slot, direction, now) {
+    if let Some(tag) = is_known(skb, slot, direction, now) {
         if matches!(direction, Direction::Egress) {
             skb.set_tc_index(tag);
         }

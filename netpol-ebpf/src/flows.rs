@@ -10,7 +10,7 @@ use netpol_common::{
     decide::Flows,
     flow::{
         FRAGMENT_TIMEOUT, Flow, FlowKey, Fragment, FragmentKey, Timeouts,
-        table::{Bucket, Life, Place, WAYS, read, way_for, way_of, write, write_life},
+        table::{Bucket, Life, Place, Secret, WAYS, read, way_for, way_of, write, write_life},
     },
     tables::COUNTER_FLOW_FULL,
 };
@@ -37,6 +37,18 @@ pub static TIMEOUTS: Timeouts = Timeouts::DEFAULT;
 pub fn timeout_of(proto: u8, state: u8) -> u32 {
     // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
     unsafe { read_volatile(&raw const TIMEOUTS) }.of(proto, state)
+}
+
+/// What the tables of flows are hashed with: a constant of the programs, which the agent sets before loading.
+#[unsafe(no_mangle)]
+pub static SECRET: Secret = Secret { words: [0; 5] };
+
+/// Where a flow is to be looked for.
+#[inline(always)]
+#[must_use]
+pub fn place_of(key: &FlowKey) -> Place {
+    // SAFETY: as above.
+    unsafe { read_volatile(&raw const SECRET) }.place(key)
 }
 
 /// The size of an endpoint's table, as a power of two.
@@ -102,10 +114,7 @@ impl Flows for Tracked<'_> {
     #[inline(always)]
     fn get(&mut self, slot: u32, key: &FlowKey, out: &mut Flow) -> bool {
         self.set_way(WAYS);
-        let Some(secret) = maps::SECRET.get(0) else {
-            return false;
-        };
-        self.place = secret.place(key);
+        self.place = place_of(key);
         let Some(bucket) = self.bucket(slot) else {
             return false;
         };

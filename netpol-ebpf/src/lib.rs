@@ -6,10 +6,10 @@
 #![feature(asm_experimental_arch)]
 
 pub mod flows;
+pub mod known;
 pub mod maps;
 pub mod parse;
 pub mod report;
-pub mod settled;
 pub mod skb;
 pub mod tables;
 

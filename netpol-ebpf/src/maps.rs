@@ -10,10 +10,7 @@ use netpol_common::{
     Addr,
     decide::{Arrival, Decision, Work},
     event::Event,
-    flow::{
-        Fragment, FragmentKey,
-        table::{Bucket, Secret},
-    },
+    flow::{Fragment, FragmentKey, table::Bucket},
     packet::Packet,
     tables::{
         BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey,
@@ -108,9 +105,6 @@ pub static INTERFACES: HashMap<u32, Interface, 16_384, NO_PREALLOC> = HashMap::n
 /// Slot → flows.
 #[btf_map]
 pub static FLOW_TABLES: ArrayOfMaps<FlowTable, { SLOTS as usize }> = ArrayOfMaps::new();
-/// What the tables of flows are hashed with.
-#[btf_map]
-pub static SECRET: Array<Secret, 1> = Array::new();
 /// First fragments.
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 8192> = LruHashMap::new();

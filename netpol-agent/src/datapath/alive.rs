@@ -1,13 +1,12 @@
 //! When an agent was last alive: a pinned cell that it brings up to date, which lives as long as what it enforces. With
 //! the node's boot both are gone.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use aya::maps::{Array, Map, MapData};
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY;
+use aya::maps::{Array, MapData};
 use nix::time::{ClockId, clock_gettime};
 
-use super::{Datapath, Error};
+use super::{Datapath, Error, cell};
 
 /// The map's name, and its pin's.
 pub(super) const NAME: &str = "ALIVE";
@@ -51,20 +50,6 @@ impl Datapath {
     ///
     /// When it cannot be made.
     pub fn alive(&self) -> Result<Alive, Error> {
-        open(&self.folder.join("maps").join(NAME))
+        Ok(Alive { cell: cell::open(&self.folder.join("maps"), NAME)? })
     }
-}
-
-fn open(pin: &Path) -> Result<Alive, Error> {
-    let failed = |source| Error::NamedMap { name: NAME.to_owned(), source };
-    let data = if pin.exists() {
-        MapData::from_pin(pin).map_err(failed)?
-    } else {
-        let (key, value) = (size_of::<u32>() as u32, size_of::<u64>() as u32);
-        let shape = aya_obj::Map::new_from_params(BPF_MAP_TYPE_ARRAY as u32, key, value, 1, 0);
-        let data = MapData::create(shape, "np_alive", None).map_err(failed)?;
-        data.pin(pin).map_err(|source| Error::PinLink { path: pin.to_owned(), source })?;
-        data
-    };
-    Ok(Alive { cell: Array::try_from(Map::Array(data)).map_err(failed)? })
 }

@@ -17,7 +17,8 @@ use netpol_common::flow::{
 };
 
 use super::{
-    Datapath, Error, Sizes, apply::named, hooks::remove_pin, mapped::Mapped, sys, takeover::OpenFlow,
+    Datapath, Error, Sizes, apply::named, cell, hooks::remove_pin, mapped::Mapped, raw::Raw, sys,
+    takeover::OpenFlow,
 };
 
 /// Tables that are put into their array at the same time.
@@ -176,12 +177,23 @@ fn make(sizes: &Sizes, secret: Secret, pin: &Path, open: &[OpenFlow]) -> Result<
     Ok(map)
 }
 
-/// Random words from the kernel.
-pub(super) fn new_secret() -> Result<Secret, Error> {
+/// The pin of what the tables are hashed with.
+pub(super) const SECRET: &str = "SECRET";
+
+/// What the tables are hashed with: what an earlier agent has chosen, or a new one.
+pub(super) fn secret(maps: &Path) -> Result<Secret, Error> {
+    let mut cell = cell::open::<Raw<Secret>>(maps, SECRET)?;
+    let Raw(chosen) = cell.get(&0, 0).map_err(named(SECRET))?;
+    if chosen.words != [0; 5] {
+        return Ok(chosen);
+    }
     let mut bytes = [[0; 8]; 5];
-    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(bytes.as_flattened_mut()));
-    read.map_err(|source| Error::Random { source })?;
-    Ok(Secret { words: bytes.map(u64::from_ne_bytes) })
+    File::open("/dev/urandom")
+        .and_then(|mut source| source.read_exact(bytes.as_flattened_mut()))
+        .map_err(|source| Error::Random { source })?;
+    let new = Secret { words: bytes.map(u64::from_ne_bytes) };
+    cell.set(0, Raw(new), 0).map_err(named(SECRET))?;
+    Ok(new)
 }
 
 impl Datapath {

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::SchedClassifier};
 
-use netpol_common::flow::Timeouts;
+use netpol_common::flow::{Timeouts, table::Secret};
 use nix::{
     errno::Errno,
     time::{ClockId, clock_getres},
@@ -46,7 +46,6 @@ pub(super) const PINNED: &[&str] = &[
     "SOURCES",
     "INTERFACES",
     "FLOW_TABLES",
-    "SECRET",
     "FRAGMENTS",
     "RINGS",
     "COUNTS",
@@ -58,14 +57,20 @@ pub(super) const PINNED: &[&str] = &[
 /// Loads the classifiers' maps, new ones or those that an earlier agent left, and parses the programs.
 ///
 /// `maps` is the folder for pins, or `None` to pin nothing.
-pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, timeouts: Timeouts) -> Result<Ebpf, Error> {
-    let timeouts = Raw(timeouts);
+pub(super) fn load(
+    maps: Option<&Path>,
+    sizes: &Sizes,
+    timeouts: Timeouts,
+    secret: Secret,
+) -> Result<Ebpf, Error> {
+    let (timeouts, secret) = (Raw(timeouts), Raw(secret));
     let jiffy = jiffy()?;
     let mut loader = EbpfLoader::new();
     // None of them looks at the kernel's own types.
     loader.btf(None);
     loader.override_global("TIMEOUTS", &timeouts, true);
     loader.override_global("JIFFY", &jiffy, true);
+    loader.override_global("SECRET", &secret, true);
     for (name, entries) in sizes.by_map() {
         loader.map_max_entries(name, entries);
     }
@@ -88,7 +93,7 @@ fn jiffy() -> Result<u32, Error> {
 /// Takes away the pins of maps that this version does not have: those that another one has left would keep their memory.
 /// What still runs with them keeps them until it goes.
 pub(super) fn forget_others(bpffs: &Path) -> Result<(), Error> {
-    let is_ours = |name: &str| PINNED.contains(&name) || name == alive::NAME;
+    let is_ours = |name: &str| PINNED.contains(&name) || [alive::NAME, flow_tables::SECRET].contains(&name);
     forget_unless(&bpffs.join("maps"), &is_ours)?;
     forget_unless(&bpffs.join(flow_tables::FOLDER), &|name| name.parse::<u32>().is_ok())
 }

@@ -6,7 +6,6 @@ use aya::{
 };
 use netpol_common::{
     Addr,
-    flow::table::Secret,
     tables::{
         BackendSet, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey,
         Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
@@ -15,8 +14,6 @@ use netpol_common::{
 
 use super::{
     Error,
-    apply::named,
-    flow_tables::new_secret,
     mapped::{Generation, Mapped},
     raw::Raw,
 };
@@ -39,7 +36,6 @@ pub(super) struct Tables {
     pub(super) sources: LpmTrie<MapData, Raw<SourceKey>, Raw<u32>>,
     pub(super) interfaces: Hash<u32, Interface>,
     pub(super) flows: ArrayOfMaps<MapData>,
-    pub(super) secret: Array<MapData, Raw<Secret>>,
     pub(super) rings: ArrayOfMaps<MapData>,
     pub(super) counts: PerCpuArray<MapData, u64>,
     pub(super) programs: ProgramArray<MapData>,
@@ -76,22 +72,10 @@ impl Tables {
             sources: take(object, "SOURCES")?,
             interfaces: take(object, "INTERFACES")?,
             flows: take(object, "FLOW_TABLES")?,
-            secret: take(object, "SECRET")?,
             rings: take(object, "RINGS")?,
             counts: take(object, "COUNTS")?,
             programs: take(object, "PROGRAMS")?,
             interned: take(object, "INTERNED")?,
         })
-    }
-
-    /// What the tables of flows are hashed with: what an earlier agent has chosen, or a new one.
-    pub(super) fn secret(&mut self) -> Result<Secret, Error> {
-        let Raw(chosen) = self.secret.get(&0, 0).map_err(named("SECRET"))?;
-        if chosen.words != [0; 5] {
-            return Ok(chosen);
-        }
-        let new = new_secret()?;
-        self.secret.set(0, Raw(new), 0).map_err(named("SECRET"))?;
-        Ok(new)
     }
 }

@@ -23,25 +23,13 @@ pub(super) fn living<F: Flows>(flows: &mut F, arrival: &Arrival, key: &FlowKey, 
         && age(arrival.now, out.last_seen) <= flows.timeout(key.proto, out.state)
 }
 
-/// Keeps an allowed flow up to date with a packet of it: its time, its state.
+/// Brings an allowed flow up to date with a packet of it, its time and its state; says whether anything is to be written.
 #[inline(always)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "inlined; a struct would cost stack that the program does not have"
-)]
-pub(super) fn keep_up<F: Flows>(
-    flows: &mut F,
-    packet: &Packet,
-    arrival: &Arrival,
-    egress: bool,
-    key: &FlowKey,
-    flow: &mut Flow,
-    reply: bool,
-) {
-    let mut changed = false;
-    if packet.proto == TCP && packet.tcp_flags & (TCP_FIN | TCP_RST) != 0 {
+pub const fn keep_up(flow: &mut Flow, now: u32, proto: u8, tcp_flags: u8, egress: bool, reply: bool) -> bool {
+    let mut changed = age(now, flow.last_seen) >= REFRESH;
+    if proto == TCP && tcp_flags & (TCP_FIN | TCP_RST) != 0 {
         let fins = flow.fins | if egress { FIN_POD } else { FIN_PEER };
-        let closing = packet.tcp_flags & TCP_RST != 0 || fins == FIN_POD | FIN_PEER;
+        let closing = tcp_flags & TCP_RST != 0 || fins == FIN_POD | FIN_PEER;
         if fins != flow.fins || closing && flow.state != STATE_CLOSING {
             flow.fins = fins;
             if closing {
@@ -54,10 +42,10 @@ pub(super) fn keep_up<F: Flows>(
         flow.state = STATE_ESTABLISHED;
         changed = true;
     }
-    if changed || age(arrival.now, flow.last_seen) >= REFRESH {
-        flow.last_seen = arrival.now;
-        flows.touch(arrival.slot, key, flow);
+    if changed {
+        flow.last_seen = now;
     }
+    changed
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@
 //! they fill all of a bucket: a flood of half-open flows or of datagrams does not push them out.
 
 use super::{Flow, FlowKey, REFRESH, STATE_ESTABLISHED};
-use crate::{addr::Addr, packet::TCP};
+use crate::packet::TCP;
 
 /// Flows of a bucket.
 pub const WAYS: usize = 8;
@@ -162,15 +162,14 @@ impl Secret {
     #[inline(always)]
     #[must_use]
     pub fn place(&self, key: &FlowKey) -> Place {
-        let (pod, peer) = (&key.pod.0, &key.peer.0);
-        let sum = half_product(self.words[0], pod[0], pod[1])
-            .wrapping_add(half_product(self.words[1], pod[2], pod[3]))
-            .wrapping_add(half_product(self.words[2], peer[0], peer[1]))
-            .wrapping_add(half_product(self.words[3], peer[2], peer[3]));
-        let ports = (key.pod_port as u32) << 16 | key.peer_port as u32;
+        let words = key.words();
+        let sum = half_product(self.words[0], words[0])
+            .wrapping_add(half_product(self.words[1], words[1]))
+            .wrapping_add(half_product(self.words[2], words[2]))
+            .wrapping_add(half_product(self.words[3], words[3]));
         let near = (key.pod_port as u32 + key.peer_port as u32) >> 2;
         Place {
-            hash: mixed(sum.wrapping_add(half_product(self.words[4], ports, key.proto as u32))),
+            hash: mixed(sum.wrapping_add(half_product(self.words[4], words[4]))),
             near: (mixed(sum) as u32).wrapping_add(near),
         }
     }
@@ -183,8 +182,10 @@ const fn mixed(sum: u64) -> u64 {
 }
 
 #[inline(always)]
-const fn half_product(word: u64, low: u32, high: u32) -> u64 {
-    low.wrapping_add(word as u32) as u64 * high.wrapping_add((word >> 32) as u32) as u64
+const fn half_product(secret: u64, word: u64) -> u64 {
+    let low = (word as u32).wrapping_add(secret as u32);
+    let high = ((word >> 32) as u32).wrapping_add((secret >> 32) as u32);
+    low as u64 * high as u64
 }
 
 impl Place {
@@ -340,19 +341,26 @@ pub unsafe fn write_life(bucket: *mut Bucket, way: usize, life: Life) {
 }
 
 impl FlowKey {
+    /// The key as its words.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u64; 5] {
+        // SAFETY: forty bytes without padding, aligned to eight.
+        unsafe { (&raw const *self).cast::<[u64; 5]>().read() }
+    }
+
     /// Whether both are the same; compares all words without a branch.
     #[inline(always)]
     #[must_use]
     pub const fn same(&self, other: &Self) -> bool {
-        let ends = difference(&self.pod, &other.pod) | difference(&self.peer, &other.peer);
-        let ports = (self.pod_port ^ other.pod_port) | (self.peer_port ^ other.peer_port);
-        ends | ports as u32 | (self.proto ^ other.proto) as u32 == 0
+        let (one, other) = (self.words(), other.words());
+        (one[0] ^ other[0])
+            | (one[1] ^ other[1])
+            | (one[2] ^ other[2])
+            | (one[3] ^ other[3])
+            | (one[4] ^ other[4])
+            == 0
     }
-}
-
-#[inline(always)]
-const fn difference(one: &Addr, other: &Addr) -> u32 {
-    (one.0[0] ^ other.0[0]) | (one.0[1] ^ other.0[1]) | (one.0[2] ^ other.0[2]) | (one.0[3] ^ other.0[3])
 }
 
 #[cfg(test)]

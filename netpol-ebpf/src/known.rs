@@ -1,23 +1,22 @@
-//! The short way of nearly every packet: one of the commonest shape, of a flow on which both ends have spoken, which was
-//! allowed under what is still in force. It passes, and nothing is written or reported.
+//! The short way of nearly every packet: one of the commonest shape, of a flow that was allowed under what is still in
+//! force. It passes, and nothing is reported.
 //!
 //! It says yes only where the decision function would, and no wherever a look more is needed: then the packet goes the
 //! long way. What it leaves out is what such a flow has proven by being there: only what was allowed is kept.
 
 use netpol_common::{
     Addr, Direction,
-    decide::Tables as _,
+    decide::{Tables as _, keep_up},
     flow::{
-        Flow, FlowKey, Origin, REFRESH, STATE_ESTABLISHED,
-        table::{WAYS, age, read, way_of},
+        Flow, FlowKey, Origin, REFRESH,
+        table::{Life, WAYS, age, read, way_of, write_life},
     },
-    packet::{TCP, TCP_FIN, TCP_RST, TCP_SYN, UDP},
+    packet::{TCP, TCP_ACK, TCP_SYN, UDP},
     tables::{TAG_DEFERRED, revision_of},
 };
 
 use crate::{
-    flows::{bits_of, bucket, timeout_of},
-    maps,
+    flows::{bucket, place_of},
     parse::{Ethernet, IPV4, IPV6, V4, V6, hardware_fits},
     skb::Skb,
     tables::Maps,
@@ -43,7 +42,7 @@ const FRAGMENTED: u16 = 0x3fff_u16.to_be();
 /// Whether the packet passes on the short way; with the tag that it carries away from its sender.
 #[inline(always)]
 #[must_use]
-pub fn settled(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u32> {
+pub fn is_known(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u32> {
     let egress = matches!(direction, Direction::Egress);
     let endpoint = Maps.endpoint(slot)?;
     let ethernet = skb.read::<Ethernet>(0)?;
@@ -81,38 +80,33 @@ pub fn settled(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u3
     } else {
         return None;
     }
-    if flags & (TCP_SYN | TCP_FIN | TCP_RST) != 0 {
+    if flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
         return None;
     }
-    let place = maps::SECRET.get(0)?.place(&key);
-    let bucket = bucket(slot, place.bucket(bits_of(slot)))?;
+    let place = place_of(&key);
+    let bucket = bucket(slot, place.bucket(endpoint.flow_bits))?;
     let mut flow = Flow::default();
     // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
-    let known = unsafe {
-        let way = way_of(bucket, place.tag());
-        way < WAYS && read(bucket, way, place, &key, &mut flow)
-    };
-    let silent = age(now, flow.last_seen);
-    if !known
-        || flow.state != STATE_ESTABLISHED
-        || flow.denied != 0
-        || flow.sender != 0
-        || silent >= REFRESH
-        || silent > timeout_of(key.proto, STATE_ESTABLISHED)
-    {
+    let way = unsafe { way_of(bucket, place.tag()) };
+    // SAFETY: as above.
+    if way >= WAYS || !unsafe { read(bucket, way, place, &key, &mut flow) } {
         return None;
     }
-    let original = if flow.origin == Origin::Pod as u8 {
-        Direction::Egress
-    } else if flow.origin == Origin::Peer as u8 {
-        Direction::Ingress
-    } else {
-        return None;
-    };
-    if flow.revision != revision_of(Maps.judgement(slot, original))
+    let by_pod = flow.origin == Origin::Pod as u8;
+    let original = if by_pod { Direction::Egress } else { Direction::Ingress };
+    // No flow is forgotten so soon, so that none is asked here for how long it has been silent.
+    if !by_pod && flow.origin != Origin::Peer as u8
+        || flow.denied != 0
+        || flow.sender != 0
+        || age(now, flow.last_seen) >= REFRESH
+        || flow.revision != revision_of(Maps.judgement(slot, original))
         || flow.generation != Maps.generation(&key.peer)
     {
         return None;
+    }
+    if keep_up(&mut flow, now, key.proto, flags, egress, egress != by_pod) {
+        // SAFETY: as above. Where another flow has taken the place meanwhile, it lives as this one would.
+        unsafe { write_life(bucket, way, Life::of(key.proto, &flow)) };
     }
     Some(if flow.backends == 0 { slot } else { slot | TAG_DEFERRED })
 }
