@@ -86,8 +86,8 @@ pub struct Datapath {
     sizes: Sizes,
     attach: Attach,
     tables: Tables,
-    /// What the tables of flows are hashed with.
-    secret: netpol_common::flow::table::Secret,
+    /// How the tables of flows are hashed.
+    hashing: netpol_common::flow::table::Hashing,
     /// The loaded object: its programs live as long as it, and beyond it in the pinned array of programs.
     object: Ebpf,
     /// The classifiers by name.
@@ -121,8 +121,8 @@ impl Datapath {
         make_folder(&bpffs.join("links"))?;
         make_folder(&bpffs.join(flow_tables::FOLDER))?;
         object::forget_others(&bpffs)?;
-        let secret = flow_tables::secret(&maps)?;
-        let mut object = object::load(Some(&maps), &sizes, timeouts, secret)?;
+        let hashing = flow_tables::hashing(&maps, &sizes)?;
+        let mut object = object::load(Some(&maps), &sizes, timeouts, hashing)?;
         #[cfg(feature = "bpf-log")]
         log::follow(&mut object);
         let mut programs = BTreeMap::new();
@@ -141,7 +141,7 @@ impl Datapath {
             sizes,
             attach,
             tables,
-            secret,
+            hashing,
             object,
             programs,
             entries: Entries::new(&maps),

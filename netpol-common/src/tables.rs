@@ -16,7 +16,7 @@
 //! | `sources` | LPM trie | slot and prefix → `u32` (1) |
 //! | `interfaces` | hash | ifindex → [`Interface`] |
 //! | `flows` | array of arrays, mapped | slot → (hash of a [`FlowKey`] → [`Bucket`]) |
-//! | `secret` | array | 0 → [`Secret`] |
+//! | `hashing` | array, user space only | 0 → [`Hashing`] |
 //! | `fragments` | LRU hash | [`FragmentKey`] → [`Fragment`] |
 //! | `rings` | array of ring buffers | CPU → [`Event`](crate::event::Event) |
 //! | `counters` | per-CPU array | direction and reason → packets |
@@ -25,7 +25,7 @@
 //!
 //! [`FlowKey`]: crate::flow::FlowKey
 //! [`Bucket`]: crate::flow::table::Bucket
-//! [`Secret`]: crate::flow::table::Secret
+//! [`Hashing`]: crate::flow::table::Hashing
 //! [`FragmentKey`]: crate::flow::FragmentKey
 //! [`Fragment`]: crate::flow::Fragment
 
@@ -148,10 +148,8 @@ pod! {
         pub flags: u32,
         /// The pod's hardware address.
         pub hardware: [u8; 6],
-        /// Its table of flows has 2^this buckets. Only the agent's datapath knows; 0 elsewhere.
-        pub flow_bits: u8,
         /// Zero.
-        pub reserved: u8,
+        pub reserved: [u8; 2],
     }
 }
 

@@ -10,7 +10,7 @@ use netpol_common::{
     decide::Flows,
     flow::{
         FRAGMENT_TIMEOUT, Flow, FlowKey, Fragment, FragmentKey, Timeouts,
-        table::{Bucket, Life, Place, Secret, WAYS, read, way_for, way_of, write, write_life},
+        table::{Bucket, Hashing, Life, Place, WAYS, read, way_for, way_of, write, write_life},
     },
     tables::COUNTER_FLOW_FULL,
 };
@@ -39,23 +39,16 @@ pub fn timeout_of(proto: u8, state: u8) -> u32 {
     unsafe { read_volatile(&raw const TIMEOUTS) }.of(proto, state)
 }
 
-/// What the tables of flows are hashed with: a constant of the programs, which the agent sets before loading.
+/// How the tables of flows are hashed: a constant of the programs, which the agent sets before loading.
 #[unsafe(no_mangle)]
-pub static SECRET: Secret = Secret { words: [0; 5] };
+pub static HASHING: Hashing = Hashing { secret: [0; 5], mask: 0, reserved: 0 };
 
 /// Where a flow is to be looked for.
 #[inline(always)]
 #[must_use]
 pub fn place_of(key: &FlowKey) -> Place {
     // SAFETY: as above.
-    unsafe { read_volatile(&raw const SECRET) }.place(key)
-}
-
-/// The size of an endpoint's table, as a power of two.
-#[inline(always)]
-#[must_use]
-pub fn bits_of(slot: u32) -> u8 {
-    maps::ENDPOINTS.get(slot).map_or(0, |endpoint| endpoint.flow_bits)
+    unsafe { read_volatile(&raw const HASHING) }.place(key)
 }
 
 /// A bucket of an endpoint's table.
@@ -94,7 +87,7 @@ impl<'scratch> Tracked<'scratch> {
     /// The bucket of the flow that was asked for last.
     #[inline(always)]
     fn bucket(&self, slot: u32) -> Option<*mut Bucket> {
-        bucket(slot, self.place.bucket(bits_of(slot)))
+        bucket(slot, self.place.bucket)
     }
 
     #[inline(always)]
@@ -134,8 +127,8 @@ impl Flows for Tracked<'_> {
         // SAFETY: as in `get`.
         unsafe {
             if self.way() >= WAYS {
-                let place = self.place.bucket(bits_of(slot));
-                self.set_way(netpol_way_for(slot.into(), place.into(), self.now.into()) as usize);
+                let place = self.place.bucket.into();
+                self.set_way(netpol_way_for(slot.into(), place, self.now.into()) as usize);
             }
             write(bucket, self.way(), self.place, key, flow);
         }

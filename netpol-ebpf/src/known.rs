@@ -84,7 +84,7 @@ pub fn is_known(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u
         return None;
     }
     let place = place_of(&key);
-    let bucket = bucket(slot, place.bucket(endpoint.flow_bits))?;
+    let bucket = bucket(slot, place.bucket)?;
     let mut flow = Flow::default();
     // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
     let way = unsafe { way_of(bucket, place.tag()) };

@@ -2,7 +2,7 @@
 //! and may give it another size.
 
 use aya_ebpf::{
-    bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
     macros::btf_map,
 };
@@ -23,8 +23,6 @@ use crate::parse::Frame;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
-/// Mapped, and of the size that the agent chooses for each.
-const FLOW_TABLE: usize = (BPF_F_INNER_MAP | BPF_F_MMAPABLE) as usize;
 
 /// How often an endpoint reported within the current tick, on one CPU.
 #[repr(C)]
@@ -60,8 +58,9 @@ pub struct Scratch {
 /// no type at all, which is what the tables have that the agent makes.
 pub type BucketWords = [u64; size_of::<Bucket>() / 8];
 
-/// The table of flows of an endpoint: its buckets, a power of two of them.
-pub type FlowTable = Array<BucketWords, 1024, FLOW_TABLE>;
+/// The table of flows of an endpoint: its buckets, a power of two of them. All endpoints' are of one size, which the agent
+/// chooses: so the kernel looks into them without a call.
+pub type FlowTable = Array<BucketWords, 1024, MMAPABLE>;
 
 /// Slot → endpoint.
 #[btf_map]

@@ -268,8 +268,7 @@ fn without_hooks(operation: &TableOp) -> Option<TableOp> {
                 v4: 0,
                 flags: 0,
                 hardware: [0; 6],
-                flow_bits: 0,
-                reserved: 0,
+                reserved: [0; 2],
             };
             Some(TableOp::Endpoint { slot: *slot, value })
         }

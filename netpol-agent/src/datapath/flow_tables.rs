@@ -9,11 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{ArrayOfMaps, MapData, MapError, MapInfo};
-use aya_obj::generated::{BPF_F_INNER_MAP, BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
-use netpol_common::flow::{
-    Flow, FlowKey, Origin,
-    table::{Bucket, Place, Secret, WAYS, clear, read, way_for, way_of, write},
+use aya::maps::{ArrayOfMaps, MapData, MapError};
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
+use netpol_common::{
+    flow::{
+        Flow, FlowKey, Origin,
+        table::{Bucket, Hashing, Place, WAYS, clear, read, way_for, way_of, write},
+    },
+    tables::SLOTS,
 };
 
 use super::{
@@ -27,35 +30,29 @@ const TOGETHER: usize = 32;
 /// The flows of one endpoint, in memory that the classifiers share.
 pub struct FlowTable {
     buckets: Mapped<Bucket>,
-    bits: u8,
-    secret: Secret,
+    hashing: Hashing,
 }
 
 impl FlowTable {
-    fn new(map: &MapData, secret: Secret) -> Result<Self, Error> {
-        let buckets = map.info().map_err(named("FLOW_TABLES"))?.max_entries();
-        Ok(Self { buckets: Mapped::new(map, buckets)?, bits: buckets.ilog2() as u8, secret })
+    fn new(map: &MapData, hashing: Hashing) -> Result<Self, Error> {
+        Ok(Self { buckets: Mapped::new(map, hashing.mask + 1)?, hashing })
     }
 
-    fn open(pin: &Path, secret: Secret) -> Result<Self, Error> {
+    fn open(pin: &Path, hashing: Hashing) -> Result<Self, Error> {
         let map = MapData::from_pin(pin).map_err(|source| Error::Pin { path: pin.to_owned(), source })?;
-        Self::new(&map, secret)
+        Self::new(&map, hashing)
     }
 
     /// How many flows it can hold.
     #[must_use]
-    pub fn room(&self) -> usize {
-        WAYS << self.bits
-    }
-
-    fn bucket(&self, place: Place) -> Option<*mut Bucket> {
-        self.buckets.at(place.bucket(self.bits))
+    pub const fn room(&self) -> usize {
+        WAYS * (self.hashing.mask as usize + 1)
     }
 
     /// The bucket of a flow and where it is there, [`WAYS`] when it is not.
     fn find(&self, key: &FlowKey) -> Option<(*mut Bucket, usize, Place)> {
-        let place = self.secret.place(key);
-        let bucket = self.bucket(place)?;
+        let place = self.hashing.place(key);
+        let bucket = self.buckets.at(place.bucket)?;
         // SAFETY: a bucket of the mapping, which lives as long as we do; as for all of the following.
         Some((bucket, unsafe { way_of(bucket, place.tag()) }, place))
     }
@@ -92,14 +89,14 @@ impl FlowTable {
     #[must_use]
     pub fn flows(&self) -> Vec<(FlowKey, Flow)> {
         let mut flows = Vec::new();
-        for bucket in (0..1 << self.bits).filter_map(|index| self.buckets.at(index)) {
+        for bucket in (0..=self.hashing.mask).filter_map(|index| self.buckets.at(index)) {
             for way in 0..WAYS {
                 // SAFETY: as in `find`.
                 let (tag, key) = unsafe {
                     let tag = (&raw const (*bucket).tags[way]).read_volatile();
                     (tag, (&raw const (*bucket).entries[way].key).read_volatile())
                 };
-                let place = self.secret.place(&key);
+                let place = self.hashing.place(&key);
                 let mut flow = Flow::default();
                 // SAFETY: as in `find`.
                 if tag == place.tag() && unsafe { read(bucket, way, place, &key, &mut flow) } {
@@ -156,17 +153,22 @@ fn holds(outer: &ArrayOfMaps<MapData>, slot: u32) -> bool {
     !matches!(outer.get(&slot, 0), Err(MapError::KeyNotFound))
 }
 
-/// Makes a table that holds what was found open, and pins it. In the array it is not yet.
-fn make(sizes: &Sizes, secret: Secret, pin: &Path, open: &[OpenFlow]) -> Result<MapData, Error> {
+/// A new table, pinned nowhere and in no array yet.
+fn create(hashing: Hashing) -> Result<MapData, Error> {
     let shape = aya_obj::Map::new_from_params(
         BPF_MAP_TYPE_ARRAY as u32,
         size_of::<u32>() as u32,
         size_of::<Bucket>() as u32,
-        sizes.flow_buckets(),
-        BPF_F_INNER_MAP | BPF_F_MMAPABLE,
+        hashing.mask + 1,
+        BPF_F_MMAPABLE,
     );
-    let map = MapData::create(shape, "np_flows", None).map_err(named("FLOW_TABLES"))?;
-    let mut takeover = Takeover::into(FlowTable::new(&map, secret)?);
+    MapData::create(shape, "np_flows", None).map_err(named(NAME))
+}
+
+/// Makes a table that holds what was found open, and pins it. In the array it is not yet.
+fn make(hashing: Hashing, pin: &Path, open: &[OpenFlow]) -> Result<MapData, Error> {
+    let map = create(hashing)?;
+    let mut takeover = Takeover::into(FlowTable::new(&map, hashing)?);
     for flow in open {
         // What finds no room is looked at again, and counted, when everything is hooked.
         let _full = takeover.take_over(flow);
@@ -177,22 +179,28 @@ fn make(sizes: &Sizes, secret: Secret, pin: &Path, open: &[OpenFlow]) -> Result<
     Ok(map)
 }
 
-/// The pin of what the tables are hashed with.
-pub(super) const SECRET: &str = "SECRET";
+/// The array of the tables.
+const NAME: &str = "FLOW_TABLES";
+/// The pin of how they are hashed.
+pub(super) const HASHING: &str = "HASHING";
 
-/// What the tables are hashed with: what an earlier agent has chosen, or a new one.
-pub(super) fn secret(maps: &Path) -> Result<Secret, Error> {
-    let mut cell = cell::open::<Raw<Secret>>(maps, SECRET)?;
-    let Raw(chosen) = cell.get(&0, 0).map_err(named(SECRET))?;
-    if chosen.words != [0; 5] {
-        return Ok(chosen);
+/// How the tables are hashed: as an earlier agent has chosen, or anew, with an array for tables of the size that is wanted.
+/// The one in the object is for tables of one size only.
+pub(super) fn hashing(maps: &Path, sizes: &Sizes) -> Result<Hashing, Error> {
+    let mut cell = cell::open::<Raw<Hashing>>(maps, HASHING)?;
+    let pin = maps.join(NAME);
+    if pin.exists() {
+        return Ok(cell.get(&0, 0).map_err(named(HASHING))?.0);
     }
     let mut bytes = [[0; 8]; 5];
     File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(bytes.as_flattened_mut()))
         .map_err(|source| Error::Random { source })?;
-    let new = Secret { words: bytes.map(u64::from_ne_bytes) };
-    cell.set(0, Raw(new), 0).map_err(named(SECRET))?;
+    let secret = bytes.map(u64::from_ne_bytes);
+    let new = Hashing { secret, mask: sizes.flow_buckets() - 1, reserved: 0 };
+    cell.set(0, Raw(new), 0).map_err(named(HASHING))?;
+    sys::pin_array_of_maps(&pin, &create(new)?, SLOTS)
+        .map_err(|source| named(NAME)(MapError::IoError(source)))?;
     Ok(new)
 }
 
@@ -205,14 +213,13 @@ impl Datapath {
     /// Makes the tables of many slots at once. Each that is put into its array waits for a grace period of the kernel; those
     /// of threads that wait together are the same. What fails is tried again, and told, when the slot is hooked.
     pub(super) fn make_many_flow_tables(&mut self, slots: &[u32]) {
-        let Ok(outer) = MapData::from_pin(self.folder.join("maps").join("FLOW_TABLES")) else { return };
+        let Ok(outer) = MapData::from_pin(self.folder.join("maps").join(NAME)) else { return };
         for slots in slots.chunks(TOGETHER) {
             std::thread::scope(|scope| {
                 for slot in slots.iter().copied() {
                     let open = self.open_flows(slot);
                     let pin = pin(&self.folder, slot);
-                    let Ok(table) = make(&self.sizes, self.secret, &pin, &open) else { continue };
-                    self.tables.endpoints.set_flow_bits(slot, self.sizes.flow_bits());
+                    let Ok(table) = make(self.hashing, &pin, &open) else { continue };
                     let outer = &outer;
                     scope.spawn(move || {
                         if sys::set_inner(outer, slot, &table).is_err() {
@@ -231,27 +238,21 @@ impl Datapath {
     ///
     /// When the kernel refuses it, most often for memory.
     pub fn make_flow_table(&mut self, slot: u32) -> Result<(), Error> {
-        let pin = pin(&self.folder, slot);
         if self.has_flow_table(slot) {
-            // It keeps its size.
-            let info = MapInfo::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source })?;
-            self.tables.endpoints.set_flow_bits(slot, info.max_entries().ilog2() as u8);
             return Ok(());
         }
-        let table = make(&self.sizes, self.secret, &pin, &self.open_flows(slot))?;
-        // Before the table is there, so that nothing is written to the wrong bucket of it.
-        self.tables.endpoints.set_flow_bits(slot, self.sizes.flow_bits());
-        self.tables.flows.set(slot, &table, 0).map_err(named("FLOW_TABLES"))
+        let pin = pin(&self.folder, slot);
+        let table = make(self.hashing, &pin, &self.open_flows(slot))?;
+        self.tables.flows.set(slot, &table, 0).map_err(named(NAME))
     }
 
     /// Drops the table of a slot.
     pub(super) fn drop_flow_table(&mut self, slot: u32) -> Result<(), Error> {
         remove_pin(&pin(&self.folder, slot))?;
         if holds(&self.tables.flows, slot) {
-            let pin = self.folder.join("maps").join("FLOW_TABLES");
+            let pin = self.folder.join("maps").join(NAME);
             let outer = MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source })?;
-            sys::delete_inner(&outer, slot)
-                .map_err(|source| named("FLOW_TABLES")(MapError::IoError(source)))?;
+            sys::delete_inner(&outer, slot).map_err(|source| named(NAME)(MapError::IoError(source)))?;
         }
         Ok(())
     }
@@ -264,7 +265,7 @@ impl Datapath {
     /// The flows of a slot; nothing when it has no table.
     #[must_use]
     pub fn flow_table(&self, slot: u32) -> Option<FlowTable> {
-        FlowTable::open(&pin(&self.folder, slot), self.secret).ok()
+        FlowTable::open(&pin(&self.folder, slot), self.hashing).ok()
     }
 
     /// Every flow that an endpoint knows.

@@ -204,11 +204,11 @@ impl Closer {
 
     fn pin(&self, ifindex: u32, link: BorrowedFd<'_>) -> io::Result<()> {
         let pin = pin(&self.folder, ifindex);
-        match sys::pin_link(link, &pin) {
+        match sys::pin(link, &pin) {
             // An interface carries one gate: what is pinned is that of an earlier one with its index.
             Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
                 fs::remove_file(&pin)?;
-                sys::pin_link(link, &pin)
+                sys::pin(link, &pin)
             }
             other => other,
         }

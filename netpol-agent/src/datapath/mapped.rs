@@ -47,18 +47,10 @@ impl<T: Pod> Mapped<T> {
 }
 
 impl Mapped<Endpoint> {
-    /// A copy of an entry, as it was given: without the size of its table of flows.
+    /// A copy of an entry.
     pub(super) fn get(&self, slot: u32) -> Option<Endpoint> {
         // SAFETY: valid for reads; only this process writes.
-        self.at(slot).map(|entry| Endpoint { flow_bits: 0, ..unsafe { entry.read_volatile() } })
-    }
-
-    /// Says how many buckets the endpoint's table of flows has, as a power of two.
-    pub(super) fn set_flow_bits(&self, slot: u32, bits: u8) {
-        if let Some(entry) = self.at(slot) {
-            // SAFETY: valid for writes.
-            unsafe { (&raw mut (*entry).flow_bits).write_volatile(bits) };
-        }
+        self.at(slot).map(|entry| unsafe { entry.read_volatile() })
     }
 
     /// Writes everything of an entry but what it is judged by. Not at once: only while the slot carries no program, or

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::SchedClassifier};
 
-use netpol_common::flow::{Timeouts, table::Secret};
+use netpol_common::flow::{Timeouts, table::Hashing};
 use nix::{
     errno::Errno,
     time::{ClockId, clock_getres},
@@ -61,16 +61,16 @@ pub(super) fn load(
     maps: Option<&Path>,
     sizes: &Sizes,
     timeouts: Timeouts,
-    secret: Secret,
+    hashing: Hashing,
 ) -> Result<Ebpf, Error> {
-    let (timeouts, secret) = (Raw(timeouts), Raw(secret));
+    let (timeouts, hashing) = (Raw(timeouts), Raw(hashing));
     let jiffy = jiffy()?;
     let mut loader = EbpfLoader::new();
     // None of them looks at the kernel's own types.
     loader.btf(None);
     loader.override_global("TIMEOUTS", &timeouts, true);
     loader.override_global("JIFFY", &jiffy, true);
-    loader.override_global("SECRET", &secret, true);
+    loader.override_global("HASHING", &hashing, true);
     for (name, entries) in sizes.by_map() {
         loader.map_max_entries(name, entries);
     }
@@ -93,7 +93,7 @@ fn jiffy() -> Result<u32, Error> {
 /// Takes away the pins of maps that this version does not have: those that another one has left would keep their memory.
 /// What still runs with them keeps them until it goes.
 pub(super) fn forget_others(bpffs: &Path) -> Result<(), Error> {
-    let is_ours = |name: &str| PINNED.contains(&name) || [alive::NAME, flow_tables::SECRET].contains(&name);
+    let is_ours = |name: &str| PINNED.contains(&name) || [alive::NAME, flow_tables::HASHING].contains(&name);
     forget_unless(&bpffs.join("maps"), &is_ours)?;
     forget_unless(&bpffs.join(flow_tables::FOLDER), &|name| name.parse::<u32>().is_ok())
 }

@@ -72,13 +72,7 @@ impl Sizes {
 
     /// Buckets of each table of flows, a power of two.
     pub(super) fn flow_buckets(&self) -> u32 {
-        1 << self.flow_bits()
-    }
-
-    /// That power.
-    pub(super) fn flow_bits(&self) -> u8 {
-        let buckets = self.flows_per_pod.div_ceil(WAYS as u32).clamp(1, MOST_BUCKETS);
-        buckets.next_power_of_two().ilog2() as u8
+        self.flows_per_pod.div_ceil(WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
     }
 
     /// The maps whose size can be chosen when the object is loaded.

@@ -13,8 +13,10 @@ use std::{
 };
 
 use aya::maps::MapData;
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS;
 
 /// Commands of bpf(2), as in the kernel's `enum bpf_cmd`.
+const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
@@ -50,6 +52,18 @@ struct Object {
     path: u64,
     fd: u32,
     flags: u32,
+}
+
+#[repr(C)]
+struct MapCreate {
+    kind: u32,
+    key_size: u32,
+    value_size: u32,
+    entries: u32,
+    flags: u32,
+    inner_map_fd: u32,
+    numa_node: u32,
+    name: [u8; 16],
 }
 
 #[repr(C)]
@@ -163,6 +177,24 @@ pub(super) fn program_name(id: u32) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
+/// Makes an array of maps like the inner one, and pins it.
+pub(super) fn pin_array_of_maps(pin: &Path, inner: &MapData, entries: u32) -> io::Result<()> {
+    let attributes = MapCreate {
+        kind: BPF_MAP_TYPE_ARRAY_OF_MAPS as u32,
+        key_size: 4,
+        value_size: 4,
+        entries,
+        flags: 0,
+        inner_map_fd: inner.fd().as_fd().as_raw_fd() as u32,
+        numa_node: 0,
+        name: *b"np_flow_tables\0\0",
+    };
+    let fd = bpf(BPF_MAP_CREATE, &attributes)?;
+    // SAFETY: the call has just given us this descriptor.
+    let map = unsafe { OwnedFd::from_raw_fd(fd) };
+    self::pin(map.as_fd(), pin)
+}
+
 /// Puts an inner map at an index. Returns after a grace period, as the kernel makes sure that nobody uses an earlier one.
 pub(super) fn set_inner(outer: &MapData, index: u32, inner: &MapData) -> io::Result<()> {
     let map_fd = outer.fd().as_fd().as_raw_fd() as u32;
@@ -223,9 +255,9 @@ pub(super) fn attach_generic_xdp(program: BorrowedFd<'_>, ifindex: u32) -> io::R
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Pins a link.
-pub(super) fn pin_link(link: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
+/// Pins a map or a link.
+pub(super) fn pin(object: BorrowedFd<'_>, pin: &Path) -> io::Result<()> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
-    let object = Object { path: path.as_ptr() as u64, fd: link.as_raw_fd() as u32, flags: 0 };
-    bpf(BPF_OBJ_PIN, &object).map(drop)
+    let attributes = Object { path: path.as_ptr() as u64, fd: object.as_raw_fd() as u32, flags: 0 };
+    bpf(BPF_OBJ_PIN, &attributes).map(drop)
 }

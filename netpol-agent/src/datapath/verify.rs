@@ -5,7 +5,7 @@ use aya::{
     programs::{ProgramError, ProgramInfo, SchedClassifier},
 };
 
-use netpol_common::flow::{Timeouts, table::Secret};
+use netpol_common::flow::{Timeouts, table::Hashing};
 
 use super::{Error, Sizes, gate, hooks::ENTRY, object};
 
@@ -26,7 +26,12 @@ pub struct Verified {
 ///
 /// The first program that the kernel refuses, with the verifier's words.
 pub fn verify_programs() -> Result<Vec<Verified>, Error> {
-    let mut object = object::load(None, &Sizes::small(), Timeouts::DEFAULT, Secret { words: [0; 5] })?;
+    let mut object = object::load(
+        None,
+        &Sizes::small(),
+        Timeouts::DEFAULT,
+        Hashing { secret: [0; 5], mask: 0, reserved: 0 },
+    )?;
     let mut verified = Vec::new();
     for name in object::PROGRAMS.into_iter().chain([object::CLOCK]) {
         verified.push(verify(&mut object, name)?);

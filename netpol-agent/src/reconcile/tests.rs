@@ -311,8 +311,7 @@ fn a_pod_that_an_earlier_agent_had_closed_is_not_opened_by_a_restart() {
         v4: 0,
         flags: ENDPOINT_LIVE,
         hardware: [0; 6],
-        flow_bits: 0,
-        reserved: 0,
+        reserved: [0; 2],
     };
     let slot = FIRST_SLOT;
     let recovered = Recovered(vec![

@@ -5,7 +5,7 @@
 //! of its key and over all that a verdict follows from; what two writers have mixed up, or what is half written, does not
 //! fit it and is taken for absent. The rest, a flow's [`Life`], is one word and written at once.
 //!
-//! The hash is keyed with a [`Secret`], so that nobody can choose tuples that meet in one bucket.
+//! The hash is keyed ([`Hashing`]), so that nobody can choose tuples that meet in one bucket.
 //!
 //! # What gives way
 //!
@@ -133,10 +133,14 @@ pub const fn age(now: u32, last_seen: u32) -> u32 {
 }
 
 pod! {
-    /// Random words that the tables of a node are hashed with, as long as they live.
-    pub struct Secret {
-        /// A word for each eight bytes of a [`FlowKey`].
-        pub words: [u64; 5],
+    /// How the tables of flows of a node are hashed, as long as they live.
+    pub struct Hashing {
+        /// Random words, one for each eight bytes of a [`FlowKey`].
+        pub secret: [u64; 5],
+        /// One less than the buckets of each table, which are a power of two.
+        pub mask: u32,
+        /// Zero.
+        pub reserved: u32,
     }
 }
 
@@ -145,14 +149,14 @@ pod! {
 pub struct Place {
     /// The hash of the key.
     hash: u64,
-    /// Of its addresses only, and on from there by its ports.
-    near: u32,
+    /// The bucket.
+    pub bucket: u32,
 }
 
 /// 2^64 divided by the golden ratio.
 const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Secret {
+impl Hashing {
     /// Where a flow is to be looked for. Connections that one end opens to another one after the other, which take one
     /// port after the other, are neighbours, so that the next one's bucket is in the processor's cache already: a few in
     /// each bucket, and no more, as they may all stay.
@@ -163,14 +167,14 @@ impl Secret {
     #[must_use]
     pub fn place(&self, key: &FlowKey) -> Place {
         let words = key.words();
-        let sum = half_product(self.words[0], words[0])
-            .wrapping_add(half_product(self.words[1], words[1]))
-            .wrapping_add(half_product(self.words[2], words[2]))
-            .wrapping_add(half_product(self.words[3], words[3]));
+        let sum = half_product(self.secret[0], words[0])
+            .wrapping_add(half_product(self.secret[1], words[1]))
+            .wrapping_add(half_product(self.secret[2], words[2]))
+            .wrapping_add(half_product(self.secret[3], words[3]));
         let near = (key.pod_port as u32 + key.peer_port as u32) >> 2;
         Place {
-            hash: mixed(sum.wrapping_add(half_product(self.words[4], words[4]))),
-            near: (mixed(sum) as u32).wrapping_add(near),
+            hash: mixed(sum.wrapping_add(half_product(self.secret[4], words[4]))),
+            bucket: (mixed(sum) as u32).wrapping_add(near) & self.mask,
         }
     }
 }
@@ -189,13 +193,6 @@ const fn half_product(secret: u64, word: u64) -> u64 {
 }
 
 impl Place {
-    /// The bucket, in a table of 2^`bits`.
-    #[inline(always)]
-    #[must_use]
-    pub const fn bucket(self, bits: u8) -> u32 {
-        self.near & ((1 << (bits & 31)) - 1)
-    }
-
     /// By what it is recognised within its bucket; never 0.
     #[inline(always)]
     #[must_use]

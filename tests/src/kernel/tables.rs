@@ -108,8 +108,7 @@ impl Tables {
             v4: Addr::from(pod.v4).0[3],
             flags: flags | ENDPOINT_LIVE,
             hardware,
-            flow_bits: 0,
-            reserved: 0,
+            reserved: [0; 2],
         };
         self.kernel.datapath.make_flow_table(slot).expect("tables of flows");
         self.write_with(&TableOp::Endpoint { slot, value }, TableOp::RemoveEndpoint { slot });

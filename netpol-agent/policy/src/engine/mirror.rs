@@ -50,8 +50,7 @@ const NO_ENDPOINT: Endpoint = Endpoint {
     v4: 0,
     flags: 0,
     hardware: [0; 6],
-    flow_bits: 0,
-    reserved: 0,
+    reserved: [0; 2],
 };
 
 impl Mirror {

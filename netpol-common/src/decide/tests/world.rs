@@ -125,8 +125,7 @@ impl World {
                 v4: addr(&format!("10.1.0.{slot}")).0[3],
                 flags: ENDPOINT_LIVE,
                 hardware: [0; 6],
-                flow_bits: 0,
-                reserved: 0,
+                reserved: [0; 2],
             };
             world.tables.endpoints.insert(slot, endpoint);
         }

@@ -197,8 +197,7 @@ fn endpoint(slot: u32) -> Vec<TableOp> {
         v4: v4.0[3],
         flags: ENDPOINT_LIVE,
         hardware: [0; 6],
-        flow_bits: 0,
-        reserved: 0,
+        reserved: [0; 2],
     };
     let set = if slot == CHUNKED { CHUNKED_SET } else { SET };
     let mut operations = vec![TableOp::Endpoint { slot, value }];

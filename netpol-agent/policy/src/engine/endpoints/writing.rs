@@ -97,7 +97,7 @@ impl Engine {
             flags |= if on { flag } else { 0 };
         }
         let hardware = state.local.hardware.unwrap_or_default();
-        (Endpoint { judgements: [0; 2], v6, v4, flags, hardware, flow_bits: 0, reserved: 0 }, sources)
+        (Endpoint { judgements: [0; 2], v6, v4, flags, hardware, reserved: [0; 2] }, sources)
     }
 
     /// Decides which classifiers each endpoint carries. More come at once; fewer after a while.
