@@ -137,6 +137,15 @@ impl Kernel {
         Self { datapath, events, pins, next_slot: netpol_common::tables::FIRST_SLOT }
     }
 
+    /// As another agent would, which wants other sizes: it finds what the last one has pinned.
+    pub fn reopen(&mut self, sizes: Sizes) {
+        let options = Options { bpffs: self.pins.folder().to_owned(), sizes, ..Options::default() };
+        let (mut datapath, _recovered) =
+            Datapath::open(options).unwrap_or_else(|error| panic!("{}", chain(&error)));
+        self.events = datapath.events().unwrap_or_else(|error| panic!("{}", chain(&error)));
+        self.datapath = datapath;
+    }
+
     /// Applies what the engine says. Instead of hooking an interface, it gives the slot its tables of flows, and tells
     /// the interface whose it is: frames come by [`Kernel::passes`] only. The tables of a slot that is given up are
     /// emptied and kept, since the kernel waits for all its readers whenever one is taken away or put in.

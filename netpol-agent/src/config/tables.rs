@@ -36,7 +36,7 @@ pub struct Tables {
     /// Sets of backends [default: 65536]
     #[arg(long = "table-backends", value_name = "ENTRIES")]
     pub backends: Option<u32>,
-    /// Flows of one pod, half-open ones too; rounded up to a power of two [default: 8192]
+    /// Flows of one pod, half-open ones too; rounded up to a power of two [default: 16384]
     #[arg(long = "table-flows-per-pod", value_name = "ENTRIES")]
     pub flows_per_pod: Option<u32>,
     /// Fragmented packets of the node that are under way [default: 8192]

@@ -46,7 +46,7 @@ impl Default for Sizes {
             port_chunks: 65_536,
             frontends: 65_536,
             backends: 65_536,
-            flows_per_pod: 8192,
+            flows_per_pod: 16_384,
             fragments: 8192,
             ring_bytes: 262_144,
         }

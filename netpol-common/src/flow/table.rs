@@ -158,8 +158,9 @@ const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Hashing {
     /// Where a flow is to be looked for. Connections that one end opens to another one after the other, which take one
-    /// port after the other, are neighbours, so that the next one's bucket is in the processor's cache already: a few in
-    /// each bucket, and no more, as they may all stay.
+    /// port after the other, are in buckets one after the other: that spreads them better than chance would. The larger
+    /// port is taken for theirs. A flow that has to give way is opened anew by whichever end speaks next, so as few as
+    /// possible shall meet.
     ///
     /// Sums of products of halves (NH of UMAC, RFC 4418, 5.2.1): the chance that two keys meet is 2^-32 for who does
     /// not know the words.
@@ -171,10 +172,15 @@ impl Hashing {
             .wrapping_add(half_product(self.secret[1], words[1]))
             .wrapping_add(half_product(self.secret[2], words[2]))
             .wrapping_add(half_product(self.secret[3], words[3]));
-        let near = (key.pod_port as u32 + key.peer_port as u32) >> 2;
+        let (low, high) = if key.pod_port < key.peer_port {
+            (key.pod_port, key.peer_port)
+        } else {
+            (key.peer_port, key.pod_port)
+        };
+        let beside = sum.wrapping_add((low as u64).wrapping_mul(self.secret[4] | 1));
         Place {
             hash: mixed(sum.wrapping_add(half_product(self.secret[4], words[4]))),
-            bucket: (mixed(sum) as u32).wrapping_add(near) & self.mask,
+            bucket: (mixed(beside) as u32).wrapping_add(high as u32) & self.mask,
         }
     }
 }

@@ -67,6 +67,11 @@ impl Tables {
         self.kernel.age_flows(pod.slot, ticks);
     }
 
+    /// Opens the tables again, as an agent does that wants so many flows for each pod.
+    pub fn reopen(&mut self, flows_per_pod: u32) {
+        self.kernel.reopen(super::Sizes { flows_per_pod, ..super::sizes() });
+    }
+
     /// The pod's flows.
     #[must_use]
     pub fn flows(&self, pod: &Pod) -> Vec<(FlowKey, Flow)> {

@@ -151,6 +151,23 @@ fn a_flow_is_established_with_its_first_reply() {
 
 #[test]
 #[ignore = "needs root and BPF"]
+fn flows_outlive_their_agent_also_when_the_next_one_wants_another_size() {
+    let mut scene = Scene::new();
+    let (own, peer) = scene.ends(true);
+    let pod = scene.pod;
+    scene.opened(own, peer);
+    scene.close(Direction::Ingress);
+    let before = scene.tables.flows(&pod);
+    for flows_per_pod in [64, 1 << 16] {
+        scene.tables.reopen(flows_per_pod);
+        assert_eq!(scene.tables.flows(&pod), before);
+        assert_eq!(scene.to(&tcp(peer, own, ACK)), UNREPORTED);
+        assert_eq!(scene.to(&tcp(at(stranger(true), 80), own, ACK)), DENIED, "the control");
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
 fn a_reset_or_two_fins_close_a_flow_soon() {
     for ending in [&[(true, RST)][..], &[(false, RST)], &[(true, FIN | ACK), (false, FIN | ACK)]] {
         let mut scene = Scene::new();
