@@ -55,7 +55,7 @@ pub fn place_of(key: &FlowKey) -> Place {
 #[inline(always)]
 #[must_use]
 pub fn bucket(slot: u32, place: u32) -> Option<*mut Bucket> {
-    maps::FLOW_TABLES.get(slot)?.get_ptr_mut(place).map(|words| words.cast::<Bucket>())
+    maps::FLOW_TABLES.get(slot)?.get_ptr_mut(place).map(<*mut maps::BucketWords>::cast::<Bucket>)
 }
 
 /// Where a new flow goes in a bucket; counts when an established connection has to give way to it. Of numbers only: so

@@ -286,7 +286,7 @@ pub unsafe fn way_for(bucket: *const Bucket, now: u32, first: u32) -> usize {
         }
         way += 1;
     }
-    WAYS - 1 - (readiest as usize & (WAYS - 1)) ^ first
+    (WAYS - 1 - (readiest as usize & (WAYS - 1))) ^ first
 }
 
 /// Empties a place.
