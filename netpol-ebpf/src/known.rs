@@ -80,7 +80,11 @@ pub fn is_known(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u
     } else {
         return None;
     }
-    if flags & (TCP_SYN | TCP_ACK) == TCP_SYN {
+    // An answer from an address that nobody has, or from the pod's own, is forged, although the pod has sent there.
+    if flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+        || key.peer.is_multicast_or_broadcast()
+        || key.peer.same(&key.pod)
+    {
         return None;
     }
     let place = place_of(&key);

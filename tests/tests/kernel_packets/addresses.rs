@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use netpol_common::Reason;
 use netpol_tests::kernel::{
     Seen, Tables, UPLINK,
-    craft::{at, tcp, udp},
+    craft::{at, framed, tcp, udp},
 };
-use netpol_tests::packet::SYN;
+use netpol_tests::packet::{self, SYN};
 
 use crate::scene::{BOTH, NOT_ISOLATED, POLICY, Scene, UNREPORTED, confidant, friend, stranger};
 
@@ -141,6 +141,23 @@ fn multicast_is_judged_like_anything_else() {
         scene.free();
         assert_eq!(scene.to(&frame), NOT_ISOLATED);
         scene.isolate();
+    }
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn a_group_that_the_pod_has_sent_to_does_not_answer() {
+    let mut scene = Scene::new();
+    scene.free();
+    // Long enough for the short way.
+    let udp = |from, to| framed(&packet::udp(from, to, &[0; 32]));
+    for (v4, group) in [(true, "224.0.0.251"), (false, "ff02::fb")] {
+        let (own, group) = (at(scene.own(v4), 5353), at(address(group), 5353));
+        assert_eq!(scene.from(&udp(own, group)), NOT_ISOLATED);
+        assert_eq!(scene.to(&udp(group, own)), MARTIAN);
+        // The control: whoever else it has sent to does.
+        assert_eq!(scene.from(&udp(own, at(stranger(v4), 5353))), NOT_ISOLATED);
+        assert_eq!(scene.to(&udp(at(stranger(v4), 5353), own)), UNREPORTED);
     }
 }
 
