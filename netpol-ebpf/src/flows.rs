@@ -20,24 +20,16 @@ use crate::{maps, report::count};
 /// The maps, and where the flow is that was asked for last.
 pub struct Tracked<'scratch> {
     /// The time, in ticks.
-    pub now: u32,
+    now: u32,
     /// Its way through the bucket, in the working memory: what is read back from there is nothing but a number to the
     /// verifier, which would otherwise walk what follows once for each way.
-    pub way: &'scratch mut u32,
+    way: &'scratch mut u32,
     place: Place,
 }
 
 /// When idle flows are forgotten: a constant of the programs, which the agent sets before loading.
 #[unsafe(no_mangle)]
 pub static TIMEOUTS: Timeouts = Timeouts::DEFAULT;
-
-/// The idle time after which a flow is forgotten, in ticks.
-#[inline(always)]
-#[must_use]
-pub fn timeout_of(proto: u8, state: u8) -> u32 {
-    // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
-    unsafe { read_volatile(&raw const TIMEOUTS) }.of(proto, state)
-}
 
 /// How the tables of flows are hashed: a constant of the programs, which the agent sets before loading.
 #[unsafe(no_mangle)]
@@ -147,7 +139,8 @@ impl Flows for Tracked<'_> {
 
     #[inline(always)]
     fn timeout(&self, proto: u8, state: u8) -> u32 {
-        timeout_of(proto, state)
+        // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
+        unsafe { read_volatile(&raw const TIMEOUTS) }.of(proto, state)
     }
 
     #[inline(always)]

@@ -17,7 +17,10 @@ use netpol_common::{
 
 use crate::{
     flows::{bucket, place_of},
-    parse::{Ethernet, IPV4, IPV6, V4, V6, hardware_fits},
+    parse::{
+        ETHERNET, Ethernet, FRAGMENT_OFFSET, IPV4, IPV6, MORE_FRAGMENTS, V4, V6, hardware_fits,
+        transport_header,
+    },
     skb::Skb,
     tables::Maps,
 };
@@ -33,12 +36,11 @@ struct Headers<Ip> {
     flags: [u8; 2],
 }
 
-/// Where the network header is, in a frame without a VLAN tag in its bytes.
-const NETWORK: usize = 14;
 /// IPv4 without options.
 const PLAIN_V4: u8 = 0x45;
 /// More fragments, or a place that is not the first.
-const FRAGMENTED: u16 = 0x3fff_u16.to_be();
+const FRAGMENTED: u16 = (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be();
+
 /// Whether the packet passes on the short way; with the tag that it carries away from its sender.
 #[inline(always)]
 #[must_use]
@@ -53,7 +55,7 @@ pub fn is_known(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u
     let flags;
     if ethernet.ethertype == IPV4 {
         // SAFETY: the bounds were checked; plain integers, and the kernel aligns IP headers.
-        let headers = unsafe { &*skb.at::<Headers<V4>>(NETWORK)? };
+        let headers = unsafe { &*skb.at::<Headers<V4>>(ETHERNET)? };
         let ip = &headers.ip;
         let own = if egress { ip.src } else { ip.dst };
         if ip.version_and_length != PLAIN_V4
@@ -68,7 +70,7 @@ pub fn is_known(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u
         flags = transport(headers, ip.proto, ip.total, 20, &mut key, egress)?;
     } else if ethernet.ethertype == IPV6 {
         // SAFETY: as above.
-        let headers = unsafe { &*skb.at::<Headers<V6>>(NETWORK)? };
+        let headers = unsafe { &*skb.at::<Headers<V6>>(ETHERNET)? };
         let ip = &headers.ip;
         let (src, dst) = (Addr(ip.src), Addr(ip.dst));
         let own = if egress { src } else { dst };
@@ -128,18 +130,18 @@ fn transport<Ip>(
     headers: &Headers<Ip>,
     proto: u8,
     length: u16,
-    before: u16,
+    before: u32,
     key: &mut FlowKey,
     egress: bool,
 ) -> Option<u8> {
     let (src, dst) = (u16::from_be(headers.ports[0]), u16::from_be(headers.ports[1]));
-    let (header, flags) = match proto {
-        TCP => (20, headers.flags[1]),
-        UDP if !is_dhcp(src) && !is_dhcp(dst) => (8, 0),
+    let flags = match proto {
+        TCP => headers.flags[1],
+        UDP if !is_dhcp(src) && !is_dhcp(dst) => 0,
         _ => return None,
     };
     // Large segments that the kernel has not cut yet say 0.
-    if length != 0 && u16::from_be(length) < before + header {
+    if length != 0 && u32::from(u16::from_be(length)) < before + transport_header(proto) {
         return None;
     }
     key.proto = proto;

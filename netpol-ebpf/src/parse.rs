@@ -6,7 +6,7 @@
 mod icmp;
 mod ip;
 
-pub(crate) use self::ip::{V4, V6};
+pub(crate) use self::ip::{FRAGMENT_OFFSET, MORE_FRAGMENTS, V4, V6};
 
 use netpol_common::{
     packet::{
@@ -37,7 +37,7 @@ const fn drop_as(reason: Reason) -> u32 {
 }
 
 /// Bytes of an Ethernet header.
-const ETHERNET: usize = 14;
+pub(crate) const ETHERNET: usize = 14;
 
 /// Ethertypes as they stand in memory.
 pub const IPV4: u16 = 0x0800u16.to_be();
@@ -147,7 +147,7 @@ fn parse(skb: Skb, packet: &mut Packet, frame: &mut Frame) -> u32 {
 
 /// Bytes of the transport header that are needed to judge.
 #[inline(always)]
-const fn transport_header(proto: u8) -> u32 {
+pub(crate) const fn transport_header(proto: u8) -> u32 {
     match proto {
         TCP => 20,
         SCTP => 12,

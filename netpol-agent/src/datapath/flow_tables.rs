@@ -96,6 +96,9 @@ impl FlowTable {
                     let tag = (&raw const (*bucket).tags[way]).read_volatile();
                     (tag, (&raw const (*bucket).entries[way].key).read_volatile())
                 };
+                if tag == 0 {
+                    continue;
+                }
                 let place = self.hashing.place(&key);
                 let mut flow = Flow::default();
                 // SAFETY: as in `find`.
@@ -165,7 +168,7 @@ fn create(hashing: Hashing) -> Result<MapData, Error> {
     MapData::create(shape, "np_flows", None).map_err(named(NAME))
 }
 
-/// Makes a table that holds what was found open, and pins it. In the array it is not yet.
+/// Makes a table that holds what was found open, and pins it; the caller puts it into the array.
 fn make(hashing: Hashing, pin: &Path, open: &[OpenFlow]) -> Result<MapData, Error> {
     let map = create(hashing)?;
     let mut takeover = Takeover::into(FlowTable::new(&map, hashing)?);

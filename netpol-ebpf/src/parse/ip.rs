@@ -41,8 +41,8 @@ pub(crate) struct V6 {
     pub(crate) dst: [u32; 4],
 }
 
-const MORE_FRAGMENTS: u16 = 0x2000;
-const FRAGMENT_OFFSET: u16 = 0x1fff;
+pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
+pub(crate) const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// Sets what kind of packet this is; says whether its offset would let it write into the transport header.
 #[inline(always)]
