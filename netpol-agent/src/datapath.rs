@@ -144,7 +144,7 @@ impl Datapath {
             hashing,
             object,
             programs,
-            entries: Entries::new(&maps),
+            entries: Entries::new(&maps)?,
             hooks: BTreeMap::new(),
             attached: Attached::default(),
             steps: gate::Steps::default(),

@@ -82,6 +82,9 @@ pub const fn program_cell(slot: u32, direction: Direction) -> u32 {
     slot * 2 + direction as u32
 }
 
+/// What stands in the code of an entry where [`program_cell`] is to be written: a number that appears nowhere else in it.
+pub const UNSET_CELL: u32 = 0x43e1_1ce5;
+
 /// The index of a counter in `counters`.
 #[inline(always)]
 #[must_use]

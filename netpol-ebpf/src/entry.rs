@@ -4,23 +4,24 @@
 //! write.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 #![expect(clippy::needless_pass_by_value, reason = "the macro of a classifier gives it its context so")]
 
-use core::ptr::read_volatile;
+use core::arch::asm;
 
 use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
-use netpol_common::Direction;
+use netpol_common::{Direction, tables::UNSET_CELL};
 use netpol_ebpf::{maps::PROGRAMS, skb::Skb};
-
-/// The cell of `programs`, set by the agent before loading: twice the slot, plus the direction.
-#[unsafe(no_mangle)]
-static CELL: u32 = 0;
 
 /// Calls the endpoint's classifier. Without one the packet is dropped.
 #[classifier]
 fn netpol_entry(ctx: TcContext) -> i32 {
-    // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
-    let cell = unsafe { read_volatile(&raw const CELL) };
+    let cell: u64;
+    // The cell of `programs`, written over by the agent before loading. It stands in the instruction itself: a constant
+    // in a map would be one more cache line for every packet, and one more map for every entry.
+    // SAFETY: loads a number into a register.
+    unsafe { asm!("{0} = {1}", out(reg) cell, const UNSET_CELL) };
+    let cell = cell as u32;
     let skb = Skb::new(&ctx);
     skb.set_slot(cell >> 1);
     if cell & 1 == Direction::Ingress as u32 {

@@ -1,47 +1,66 @@
 //! Makes entries: the few instructions that call the classifier of one slot and direction.
 
-use std::path::Path;
+use std::{ops::Range, path::Path};
 
 use aya::{Ebpf, EbpfLoader};
 use netpol_common::{
     Direction,
-    tables::{SLOTS, program_cell},
+    tables::{SLOTS, UNSET_CELL, program_cell},
 };
 
 use super::{Error, hooks::ENTRY, object};
-
-/// Every cell, as a loader only borrows what it writes into a program.
-static CELLS: [u32; SLOTS as usize * Direction::ALL.len()] = cells();
-
-const fn cells() -> [u32; SLOTS as usize * Direction::ALL.len()] {
-    let mut cells = [0; SLOTS as usize * Direction::ALL.len()];
-    let mut cell = 0;
-    while cell < cells.len() {
-        cells[cell] = cell as u32;
-        cell += 1;
-    }
-    cells
-}
 
 /// Makes entries, with one loader for all of them: whenever aya makes one it reads all of the kernel's own types, which
 /// takes longer than everything else about an entry, and none of our programs looks at them.
 pub(super) struct Entries {
     loader: EbpfLoader<'static>,
+    code: Code,
+}
+
+/// The object of an entry, with the cell of the last one that was made.
+pub(super) struct Code {
+    bytes: Vec<u8>,
+    /// Where the cell is in them.
+    cell: Range<usize>,
+}
+
+impl Code {
+    /// # Errors
+    /// When the object does not say where its cell is.
+    pub(super) fn new() -> Result<Self, Error> {
+        let bytes = object::ENTRY.to_vec();
+        let unset = UNSET_CELL.to_le_bytes();
+        let mut places = (0..).zip(bytes.windows(unset.len())).filter(|(_, there)| *there == unset);
+        let (Some((place, _)), None) = (places.next(), places.next()) else {
+            return Err(Error::Missing { what: "cell", name: ENTRY.to_owned() });
+        };
+        Ok(Self { bytes, cell: place..place + unset.len() })
+    }
+
+    /// The object for a slot and direction.
+    pub(super) fn of(&mut self, slot: u32, direction: Direction) -> Result<&[u8], Error> {
+        if slot >= SLOTS {
+            return Err(Error::NoSlot { slot });
+        }
+        self.bytes[self.cell.clone()].copy_from_slice(&program_cell(slot, direction).to_le_bytes());
+        Ok(&self.bytes)
+    }
 }
 
 impl Entries {
     /// Of the classifiers that are pinned in this folder.
-    pub(super) fn new(maps: &Path) -> Self {
+    ///
+    /// # Errors
+    /// When the object does not say where its cell is.
+    pub(super) fn new(maps: &Path) -> Result<Self, Error> {
         let mut loader = EbpfLoader::new();
         loader.btf(None).map_pin_path("PROGRAMS", maps.join("PROGRAMS"));
-        Self { loader }
+        Ok(Self { loader, code: Code::new()? })
     }
 
     /// An entry that calls the classifier of a slot.
     pub(super) fn make(&mut self, slot: u32, direction: Direction) -> Result<Ebpf, Error> {
-        let cell = CELLS.get(program_cell(slot, direction) as usize).ok_or(Error::NoSlot { slot })?;
-        self.loader.override_global("CELL", cell, true);
-        let mut object = self.loader.load(object::ENTRY).map_err(|source| Error::Load { source })?;
+        let mut object = self.loader.load(self.code.of(slot, direction)?).map_err(|source| Error::Load { source })?;
         let program = object::program(&mut object, ENTRY)?;
         program.load().map_err(|source| Error::Program { name: ENTRY.to_owned(), source })?;
         Ok(object)

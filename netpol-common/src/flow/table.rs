@@ -157,9 +157,9 @@ pub struct Place {
 const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Hashing {
-    /// Where a flow is to be looked for. Connections that one end opens to another one after the other, which take one
-    /// port after the other, are in buckets one after the other: that spreads them better than chance would. The larger
-    /// port is taken for theirs. A flow that has to give way is opened anew by whichever end speaks next, so as few as
+    /// Where a flow is to be looked for. Connections that one end opens to another one after the other, which take every
+    /// second port (`connect` leaves the odd ones to `bind`), are in buckets one after the other: that spreads them better
+    /// than chance would. Odd ports start half of the table away. The larger port is taken for theirs. A flow that has to give way is opened anew by whichever end speaks next, so as few as
     /// possible shall meet.
     ///
     /// Sums of products of halves (NH of UMAC, RFC 4418, 5.2.1): the chance that two keys meet is 2^-32 for who does
@@ -177,10 +177,11 @@ impl Hashing {
         } else {
             (key.peer_port, key.pod_port)
         };
+        let following = (high as u32 >> 1).wrapping_add((high as u32 & 1) * (self.mask >> 1));
         let beside = sum.wrapping_add((low as u64).wrapping_mul(self.secret[4] | 1));
         Place {
             hash: mixed(sum.wrapping_add(half_product(self.secret[4], words[4]))),
-            bucket: (mixed(beside) as u32).wrapping_add(high as u32) & self.mask,
+            bucket: (mixed(beside) as u32).wrapping_add(following) & self.mask,
         }
     }
 }

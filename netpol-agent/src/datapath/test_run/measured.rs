@@ -5,7 +5,7 @@ use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
 use netpol_common::{Direction, tables::program_cell};
 
 use super::{Ran, TestRun, test_run};
-use crate::datapath::{Datapath, Error, hooks::ENTRY, object};
+use crate::datapath::{Datapath, Error, entries::Code, hooks::ENTRY, object};
 
 /// A program of its own object, ready to be run.
 pub struct Measured {
@@ -129,10 +129,8 @@ impl Datapath {
     /// When the kernel refuses it.
     pub fn entry(&self, slot: u32, direction: Direction) -> Result<Measured, Error> {
         Measured::load(
-            EbpfLoader::new()
-                .override_global("CELL", &program_cell(slot, direction), true)
-                .map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS")),
-            object::ENTRY,
+            EbpfLoader::new().map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS")),
+            Code::new()?.of(slot, direction)?,
             ENTRY,
         )
     }
