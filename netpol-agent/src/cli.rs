@@ -1,19 +1,26 @@
 //! The command line: what can be typed. Each command is a file here.
 //!
+//! Under the name `kubectl-netpol` it is a plugin of kubectl, with commands of its own ([`kubectl`]).
+//!
 //! Exit codes: 0 when it worked, 2 when it did not; `explain` says 1 when the flow does not pass, `lint` when it found
-//! what is denied.
+//! what is denied. The plugin says 3 when not all nodes have answered.
 
 mod agent;
 mod completions;
 mod explain;
+mod kubectl;
 mod lint;
 mod observe;
 mod output;
 mod policy;
+mod relay;
 mod status;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
@@ -50,6 +57,9 @@ enum Command {
     Policy(policy::Arguments),
     /// Write the completions of a shell to stdout
     Completions(completions::Arguments),
+    /// Join stdin and stdout with the agent's socket, for `kubectl netpol`
+    #[command(hide = true)]
+    Relay(relay::Arguments),
     /// Load every program once, so that the kernel's verifier has seen it
     #[command(hide = true)]
     VerifyPrograms,
@@ -79,7 +89,25 @@ struct Ask {
 /// Parses the command line, does what it says, and gives the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let outcome = if is_plugin() { kubectl::run(kubectl::Cli::parse()) } else { run(Cli::parse()) };
+    match outcome {
+        Ok(code) => code,
+        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format!("{error:#}"));
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+/// Whether kubectl has called it, or somebody by that name.
+fn is_plugin() -> bool {
+    let name = std::env::args_os().next();
+    name.is_some_and(|name| Path::new(&name).file_name().is_some_and(|name| name == kubectl::NAME))
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
         Command::Agent(arguments) => agent::run(*arguments),
         Command::Observe(arguments) => observe::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
@@ -87,15 +115,8 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::run(&arguments),
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, &mut Cli::command()),
+        Command::Relay(arguments) => relay::run(&arguments),
         Command::VerifyPrograms => verify::run(),
-    };
-    match outcome {
-        Ok(code) => code,
-        Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("netpol: {}", crate::text::escape_lines(&format!("{error:#}")));
-            ExitCode::from(FAILURE)
-        }
     }
 }
 
@@ -106,6 +127,7 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+        kubectl::Cli::command().debug_assert();
     }
 
     #[test]
@@ -122,5 +144,6 @@ mod tests {
             }
         }
         check(&Cli::command());
+        check(&kubectl::Cli::command());
     }
 }

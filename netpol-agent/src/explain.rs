@@ -32,22 +32,34 @@ pub fn answer(
         payload: payload(&question.port)?,
     };
     let explanation = why::explain(cluster, &question)?;
-    let mut value = serde_json::to_value(&explanation)?;
-    let allowed = explanation.outcome == Outcome::Allowed;
     let Some(live) = live else {
-        return Ok(Explanation { passes: allowed, text: explanation.to_string(), explanation: value });
+        return Ok(Explanation {
+            passes: explanation.outcome == Outcome::Allowed,
+            text: explanation.to_string(),
+            explanation: serde_json::to_value(&explanation)?,
+        });
     };
     let paths: Vec<Vec<LivePath>> = explanation.flows.iter().map(live).collect();
+    with_live(&explanation, &paths)
+}
+
+/// What the objects say, with what the live tables say of each flow.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub fn with_live(explanation: &why::Explanation, paths: &[Vec<LivePath>]) -> anyhow::Result<Explanation> {
+    let mut value = serde_json::to_value(explanation)?;
+    let allowed = explanation.outcome == Outcome::Allowed;
     let all = || paths.iter().flatten();
     value["liveDiffers"] = Value::Bool(all().any(|path| !path.differences.is_empty()));
     if let Some(flows) = value["flows"].as_array_mut() {
-        for (flow, paths) in flows.iter_mut().zip(&paths) {
+        for (flow, paths) in flows.iter_mut().zip(paths) {
             flow["live"] = serde_json::to_value(paths).context("cannot write what the live tables say")?;
         }
     }
     Ok(Explanation {
         passes: allowed && !all().any(LivePath::is_dropped),
-        text: explanation.text(&text::remarks(&explanation, &paths)),
+        text: explanation.text(&text::remarks(explanation, paths)),
         explanation: value,
     })
 }

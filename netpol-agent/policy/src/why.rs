@@ -24,7 +24,7 @@ mod world;
 use std::net::IpAddr;
 
 use netpol_common::Direction;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     model::Key,
@@ -52,7 +52,7 @@ pub struct Question {
 }
 
 /// The answer to a [`Question`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// Who sends, in words.
@@ -70,7 +70,7 @@ pub struct Explanation {
 }
 
 /// What becomes of all flows of an [`Explanation`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// All of them pass.
@@ -81,6 +81,20 @@ pub enum Outcome {
     Differs,
     /// The Service has no backend for it.
     Nowhere,
+}
+
+impl Outcome {
+    /// That of these flows.
+    #[must_use]
+    pub fn of(flows: &[FlowExplanation]) -> Self {
+        let allowed = flows.iter().filter(|flow| flow.allowed).count();
+        match (allowed, flows.len()) {
+            (_, 0) => Self::Nowhere,
+            (0, _) => Self::Denied,
+            (allowed, all) if allowed == all => Self::Allowed,
+            _ => Self::Differs,
+        }
+    }
 }
 
 /// One side of a flow that was seen, as far as an event says it.
@@ -124,13 +138,7 @@ pub fn explain(cluster: &Cluster, question: &Question) -> Result<Explanation, Un
 
     let flows: Vec<FlowExplanation> =
         to.targets.iter().flat_map(|target| flow::explain_families(cluster, &from, target)).collect();
-    let allowed = flows.iter().filter(|flow| flow.allowed).count();
-    let outcome = match (allowed, flows.len()) {
-        (_, 0) => Outcome::Nowhere,
-        (0, _) => Outcome::Denied,
-        (allowed, all) if allowed == all => Outcome::Allowed,
-        _ => Outcome::Differs,
-    };
+    let outcome = Outcome::of(&flows);
     let mut notes = from.notes();
     notes.extend(to.notes);
     if outcome == Outcome::Nowhere && notes.is_empty() {

@@ -6,13 +6,14 @@ use clap::Args;
 use netpol_policy::{
     model::{Object, SourceEvent},
     spec::Cluster,
+    why::End,
 };
 
 use super::{Ask, Format, output};
 use crate::{
     config,
     control::{
-        client::ask_one,
+        client::{AskError, ask_one},
         protocol::{Explanation, MatrixQuestion, Question, Request, Response},
     },
     explain::{answer, matrix},
@@ -23,8 +24,22 @@ use crate::{
 const DENIED: u8 = 1;
 
 #[derive(Args, Debug)]
-#[command(after_long_help = HELP)]
+#[command(after_long_help = format!("{ENDS}\n{HELP}"))]
 pub(super) struct Arguments {
+    #[command(flatten)]
+    asked: Asked,
+    /// Ask the manifests of this folder instead of a running agent
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// With --manifests: the node that is meant by "this node" [default: the only Node of the folder, else the host's name]
+    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
+    node: Option<String>,
+    #[command(flatten)]
+    ask: Ask,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Asked {
     /// Who sends
     #[arg(value_name = "SRC", required_unless_present = "all")]
     source: Option<String>,
@@ -40,63 +55,69 @@ pub(super) struct Arguments {
     /// With --all: the port that is asked for [default: the ports that the pods name and that Services lead to, else 80/TCP]
     #[arg(long = "port", value_name = "PORT/PROTO", requires = "all")]
     matrix_port: Option<String>,
-    /// Ask the manifests of this folder instead of a running agent
-    #[arg(long, value_name = "DIR")]
-    manifests: Option<PathBuf>,
-    /// With --manifests: the node that is meant by "this node" [default: the only Node of the folder, else the host's name]
-    #[arg(long, value_name = "NAME", env = "NODE_NAME")]
-    node: Option<String>,
-    #[command(flatten)]
-    ask: Ask,
 }
 
-const HELP: &str = "An end is one of:\n  \
-    production/api              a pod, else a Service of that name (`default/` is meant without a namespace)\n  \
+/// How an end is written.
+pub(super) const ENDS: &str = "An end is one of:\n  \
+    production/api              a pod, else a Service of that name\n  \
     production/app=api,tier=x   a pod with these labels, which need not exist\n  \
     production/deployment/api   the pods that a workload will have\n  \
     svc/production/api          a Service: by everything that stands behind it\n  \
     10.0.0.7, fd00::7           whoever has this address: a pod, a Service, a NodePort, or nobody\n  \
     node, node/NAME             this node itself, another node\n  \
-    world                       any address outside of the cluster\n\n\
+    world                       any address outside of the cluster\n";
+
+const HELP: &str = "A name without a namespace is of `default`.\n\n\
     A running agent is also asked what the first packet of such a flow meets in the kernel's tables now. That is said \
     behind \"live:\", and at the top where it is not what the objects say (\"differs:\", with what may be the cause).\n\n\
     With -o json: `outcome` (allowed, denied, differs, nowhere), `notes`, and for each flow `source`, `destination`, \
     `payload`, `frontend`, `paths` (addresses), `allowed`, `egress` and `ingress`. A side has a `verdict`; `by` names the \
     rules that allow, `policies` those that isolate, with the `nearest` rule of each and its `miss`. From an agent also \
     `liveDiffers`, and for each flow `live`: by addresses, `egress` and `ingress` with their `state`, `verdict`, `reason`, \
-    `policies`, `peer`, `ports`, and the `differences`. With --all: `matrix` of `columns` and `rows`, whose `cells` stand \
-    in the order of the columns.\n\n\
+    `policies`, `peer`, `ports`, `node` where another node judges, and the `differences`. With --all: `matrix` of \
+    `columns` and `rows`, whose `cells` stand in the order of the columns.\n\n\
     Exit codes: 0 it passes, or --all; 1 it does not, or not with every backend of the Service; 2 the question cannot be \
     answered.";
 
-impl Arguments {
-    /// What is asked.
-    fn request(&self) -> Request {
-        let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        match &self.all {
+impl Asked {
+    /// What is asked. A name without a namespace is of `home`.
+    ///
+    /// # Errors
+    /// When an end is not written as one.
+    pub(super) fn request(&self, home: &str) -> anyhow::Result<Request> {
+        let end = |text: &Option<String>| {
+            let text = text.clone().unwrap_or_default().replacen("svc:", "svc/", 1);
+            End::parse(&text, home).map(|end| end.to_string())
+        };
+        Ok(match &self.all {
             Some(namespace) => Request::Matrix(MatrixQuestion {
                 namespace: namespace.clone(),
                 port: self.matrix_port.clone(),
             }),
             None => Request::Explain(Question {
-                source: text(&self.source).replacen("svc:", "svc/", 1),
-                destination: text(&self.destination).replacen("svc:", "svc/", 1),
-                port: text(&self.port),
+                source: end(&self.source)?,
+                destination: end(&self.destination)?,
+                port: self.port.clone().unwrap_or_default(),
             }),
-        }
+        })
     }
 }
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let request = arguments.request();
+    let request = arguments.asked.request("default")?;
     let explanation = match &arguments.manifests {
         Some(folder) => from_folder(&cluster_of(folder, arguments.node.clone())?, &request)?,
         None => match ask_one(&arguments.ask.socket, &request)? {
             Response::Explanation(explanation) => *explanation,
-            _ => anyhow::bail!("the agent answered another question"),
+            _ => return Err(AskError::Another.into()),
         },
     };
-    match arguments.ask.output {
+    show(&explanation, arguments.ask.output)
+}
+
+/// Writes an answer, and says by the exit code what it is.
+pub(super) fn show(explanation: &Explanation, format: Format) -> anyhow::Result<ExitCode> {
+    match format {
         Format::Json => output::json(&explanation.explanation)?,
         Format::Text => output::text(&explanation.text)?,
     }

@@ -1,6 +1,6 @@
 //! `netpol observe`.
 
-mod help;
+pub(super) mod help;
 
 use std::{
     io::{self, IsTerminal as _},
@@ -45,22 +45,34 @@ enum Colour {
 }
 
 /// What is read of a flag's value.
-fn test(flag: Flag) -> impl Fn(&str) -> Result<Test, InvalidTest> + Clone + Send + Sync {
+pub(super) fn test(flag: Flag) -> impl Fn(&str) -> Result<Test, InvalidTest> + Clone + Send + Sync {
     move |value| Test::new(flag, value)
 }
 
 #[derive(Args, Debug)]
 #[command(after_help = help::SHORT, after_long_help = help::long())]
 pub(super) struct Arguments {
-    /// Go on with the verdicts that come, until it is interrupted
-    #[arg(short, long)]
-    follow: bool,
     /// Past verdicts to show first [default: all that the agent keeps; with --follow none, or all with --since]
     #[arg(short = 'n', long, value_name = "COUNT")]
     last: Option<usize>,
+    /// The agent's socket
+    #[arg(long, value_name = "PATH", default_value = crate::config::SOCKET)]
+    socket: PathBuf,
+    /// A pod or Service of this namespace at either end
+    #[arg(long, value_name = "NAMESPACE", value_parser = test(Flag::Namespace), help_heading = "Filters")]
+    namespace: Vec<Test>,
+    #[command(flatten)]
+    wanted: Wanted,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Wanted {
+    /// Go on with the verdicts that come, until it is interrupted
+    #[arg(short, long)]
+    pub(super) follow: bool,
     /// Not older than this: how long ago, such as 30s, 5m, 2h or 1d, or an instant such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
-    since: Option<Moment>,
+    pub(super) since: Option<Moment>,
     /// Not younger than this
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Moment>,
@@ -75,10 +87,7 @@ pub(super) struct Arguments {
     color: Colour,
     /// Say what each reason means, and nothing else
     #[arg(long)]
-    reasons: bool,
-    /// The agent's socket
-    #[arg(long, value_name = "PATH", default_value = crate::config::SOCKET)]
-    socket: PathBuf,
+    pub(super) reasons: bool,
     #[command(flatten)]
     tests: Tests,
 }
@@ -89,9 +98,6 @@ struct Tests {
     /// A pod at either end; NAMESPACE/ for all pods of a namespace
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = test(Flag::Pod))]
     pod: Vec<Test>,
-    /// A pod or Service of this namespace at either end
-    #[arg(long, value_name = "NAMESPACE", value_parser = test(Flag::Namespace))]
-    namespace: Vec<Test>,
     /// A pod with this label at either end; NAMESPACE/KEY=VALUE in one namespace
     #[arg(short, long, value_name = "KEY=VALUE", value_parser = test(Flag::Label))]
     label: Vec<Test>,
@@ -137,7 +143,6 @@ impl Tests {
     fn wanted(&self) -> Vec<Test> {
         let Self {
             pod,
-            namespace,
             label,
             address,
             port,
@@ -153,8 +158,8 @@ impl Tests {
             not: _,
         } = self;
         [
-            pod, namespace, label, address, port, from, to, from_port, to_port, protocol, verdict, direction,
-            reason, policy,
+            pod, label, address, port, from, to, from_port, to_port, protocol, verdict, direction, reason,
+            policy,
         ]
         .into_iter()
         .flatten()
@@ -167,33 +172,57 @@ fn moment(text: &str) -> Result<Moment, InvalidMoment> {
     Moment::at_or_ago(text, Moment::now())
 }
 
+impl Wanted {
+    /// The question for so many of the past, all that there are without a number, in these namespaces. A name without a
+    /// namespace is of `home`.
+    ///
+    /// # Errors
+    /// When nothing could ever be shown.
+    pub(super) fn request(
+        &self,
+        last: Option<usize>,
+        namespaces: &[Test],
+        home: &str,
+    ) -> anyhow::Result<Request> {
+        let Self { follow, since, until, no_fold, .. } = *self;
+        if let (Some(since), Some(until)) = (since, until) {
+            anyhow::ensure!(since <= until, "nothing can be since {since} and until {until}: exchange them");
+        }
+        let all = if follow && since.is_none() { 0 } else { usize::MAX };
+        let at_home = |test: &Test| test.within(home);
+        Ok(Request::Observe {
+            follow,
+            last: last.unwrap_or(all),
+            each: no_fold,
+            filter: Filter {
+                wanted: namespaces.iter().chain(&self.tests.wanted()).map(at_home).collect(),
+                unwanted: self.tests.not.iter().map(at_home).collect(),
+                since,
+                until,
+            },
+        })
+    }
+
+    /// Whether a filter says who the ends are, or whose policy decided.
+    pub(super) fn names_ends(&self) -> bool {
+        let Tests { pod, label, address, from, to, policy, .. } = &self.tests;
+        [pod, label, address, from, to, policy].iter().any(|tests| !tests.is_empty())
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    if arguments.reasons {
+    let Arguments { last, socket, namespace, wanted } = arguments;
+    if wanted.reasons {
         output::text(&help::reasons())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Arguments { follow, last, since, until, no_fold, .. } = *arguments;
-    if let (Some(since), Some(until)) = (since, until) {
-        anyhow::ensure!(since <= until, "nothing can be since {since} and until {until}: exchange them");
-    }
-    let all = if follow && since.is_none() { 0 } else { usize::MAX };
-    let request = Request::Observe {
-        follow,
-        last: last.unwrap_or(all),
-        each: no_fold,
-        filter: Filter {
-            wanted: arguments.tests.wanted(),
-            unwanted: arguments.tests.not.clone(),
-            since,
-            until,
-        },
-    };
-    let mut writer = Writer::new(arguments);
+    let request = wanted.request(*last, namespace, "default")?;
+    let mut writer = Writer::new(wanted);
     let mut failed = None;
-    ask(&arguments.socket, &request, &mut |response| {
+    ask(socket, &request, &mut |response| {
         let written = match response {
-            Response::Verdict(verdict) => writer.verdict(&verdict),
-            Response::Gap(gap) => writer.gap(&gap),
+            Response::Verdict(verdict) => writer.verdict(None, &verdict),
+            Response::Gap(gap) => writer.gap(None, &gap),
             _ => Ok(()),
         };
         failed = written.err();
@@ -204,25 +233,35 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// A line of JSON.
 #[derive(serde::Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    what: Content<'a>,
+    /// Whose agent says so, where several are asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<&'a str>,
+}
+
+/// What a line holds.
+#[derive(serde::Serialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
-enum Line<'a> {
+enum Content<'a> {
     Verdict(&'a Verdict),
     Gap(&'a Gap),
 }
 
 /// Writes what comes; `None`: as JSON.
-struct Writer(Option<Lines>);
+pub(super) struct Writer(Option<Lines>);
 
 impl Writer {
-    fn new(arguments: &Arguments) -> Self {
+    pub(super) fn new(wanted: &Wanted) -> Self {
         let terminal = io::stdout().is_terminal();
         let unset = |name| std::env::var_os(name).is_none_or(|value| value.is_empty());
-        let colour = match arguments.color {
+        let colour = match wanted.color {
             Colour::Auto => terminal && unset("NO_COLOR"),
             Colour::Always => true,
             Colour::Never => false,
         };
-        Self(match arguments.output {
+        Self(match wanted.output {
             Format::Json => None,
             Format::Auto if !terminal => None,
             Format::Auto | Format::Text => Some(Lines::new(false, colour)),
@@ -230,17 +269,19 @@ impl Writer {
         })
     }
 
-    fn verdict(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
+    /// Writes a verdict, of a node's agent where several are asked.
+    pub(super) fn verdict(&mut self, node: Option<&str>, verdict: &Verdict) -> anyhow::Result<()> {
         match &mut self.0 {
-            Some(lines) => output::text(&lines.verdict(verdict)),
-            None => output::json_line(&Line::Verdict(verdict)),
+            Some(lines) => output::text(&lines.verdict(node, verdict)),
+            None => output::json_line(&Line { what: Content::Verdict(verdict), node }),
         }
     }
 
-    fn gap(&mut self, gap: &Gap) -> anyhow::Result<()> {
+    /// Writes a gap.
+    pub(super) fn gap(&mut self, node: Option<&str>, gap: &Gap) -> anyhow::Result<()> {
         match &self.0 {
-            Some(lines) => output::text(&lines.gap(gap)),
-            None => output::json_line(&Line::Gap(gap)),
+            Some(lines) => output::text(&lines.gap(node, gap)),
+            None => output::json_line(&Line { what: Content::Gap(gap), node }),
         }
     }
 }

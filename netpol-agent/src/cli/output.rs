@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::text::escape_json;
+use crate::text::{escape_json, escape_lines};
 
 /// Writes a text.
 pub(super) fn text(text: &str) -> anyhow::Result<()> {
@@ -22,6 +22,11 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Writes a value as JSON on one line.
 pub(super) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
     text(&format!("{}\n", escape_json(&serde_json::to_string(value)?)))
+}
+
+/// Says on stderr what is wrong.
+pub(super) fn complain(what: &str) {
+    eprintln!("netpol: {}", escape_lines(what));
 }
 
 /// Whether somebody has just stopped reading, as `head` does.

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::{Ask, Format, output};
 use crate::{
     control::{
-        client::ask_one,
+        client::{AskError, ask_one},
         protocol::{PolicyDetail, Request, Response},
     },
     text::{Columns, escape},
@@ -57,25 +57,28 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
             output::text(&table.render())?;
         }
-        (Response::Policy(policy), Format::Text) => output::text(&show(&policy))?,
-        _ => anyhow::bail!("the agent answered another question"),
+        (Response::Policy(policy), Format::Text) => {
+            output::text(&show(&policy, "Local pods", &policy.pods))?;
+        }
+        _ => return Err(AskError::Another.into()),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-const fn in_force(realized: bool) -> &'static str {
+pub(super) const fn in_force(realized: bool) -> &'static str {
     if realized { "yes" } else { "NOT AS WRITTEN" }
 }
 
-fn show(policy: &PolicyDetail) -> String {
+/// One policy, for people, with these pods under such a title.
+pub(super) fn show(policy: &PolicyDetail, title: &str, pods: &[String]) -> String {
     let mut out = String::new();
     let line = &policy.line;
     let _ = writeln!(out, "Policy:     {}", escape(&line.policy));
     let _ = writeln!(out, "Selects:    {}", escape(&line.selects));
     let _ = writeln!(out, "Isolates:   {}", line.isolates.join(", "));
     let _ = writeln!(out, "In force:   {}", in_force(line.realized));
-    let pods = if policy.pods.is_empty() { "none".to_owned() } else { policy.pods.join(", ") };
-    let _ = writeln!(out, "Local pods: {}", escape(&pods));
+    let pods = if pods.is_empty() { "none".to_owned() } else { pods.join(", ") };
+    let _ = writeln!(out, "{:<11} {}", format!("{title}:"), escape(&pods));
     for (direction, rules) in &policy.rules {
         let _ = writeln!(out, "Allows ({direction}):");
         if rules.is_empty() {

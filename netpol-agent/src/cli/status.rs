@@ -39,7 +39,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         match answer {
             Ok(Response::Status(status)) if status.ready || late => break status,
             Ok(Response::Status(_)) => {}
-            Ok(_) => anyhow::bail!("the agent answered another question"),
+            Ok(_) => return Err(AskError::Another.into()),
             Err(error @ (AskError::NoAgent(_) | AskError::Gone)) if !late => drop(error),
             Err(error) => return Err(error.into()),
         }
@@ -53,7 +53,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(status: &Status) -> String {
+/// All of it, for people.
+pub(super) fn render(status: &Status) -> String {
     let mut out = String::new();
     let ready = if status.ready { "ready" } else { "NOT READY" };
     let _ = writeln!(
@@ -154,7 +155,7 @@ fn render(status: &Status) -> String {
 }
 
 /// What cannot be enforced.
-fn unenforced(status: &Status) -> Vec<String> {
+pub(super) fn unenforced(status: &Status) -> Vec<String> {
     let line = |one: &UnenforcedLine| {
         let name = [one.pod.as_str(), one.interface.as_str()].join(" ");
         format!("{}: {} ({})", name.trim(), one.message, one.remedy)

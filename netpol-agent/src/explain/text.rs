@@ -1,6 +1,6 @@
 //! What the live tables say, in words, beside what the objects say.
 
-use netpol_policy::why::{self, FlowExplanation, Remarks, Who};
+use netpol_policy::why::{self, FlowExplanation, Remarks};
 
 use crate::{
     control::protocol::{LivePath, LiveSide, LiveVerdict, Outcome},
@@ -40,14 +40,14 @@ fn sides(flow: &FlowExplanation, paths: &[LivePath], side: fn(&LivePath) -> &Liv
         }
     }
     let several = texts.len() > 1;
-    let of_world = [&flow.ends.source, &flow.ends.destination].contains(&&Who::World);
     let line = |(text, of): (String, Vec<&LivePath>)| {
         let pair = |path: &&LivePath| match (path.source, path.destination) {
             (Some(source), Some(destination)) => format!("{source} -> {destination}"),
             (one, other) => one.or(other).map_or_else(String::new, |address| address.to_string()),
         };
         let pairs: Vec<String> = of.iter().map(pair).collect();
-        let place = if several || of_world { format!(" ({})", pairs.join(", ")) } else { String::new() };
+        let place =
+            if several || flow.is_of_world() { format!(" ({})", pairs.join(", ")) } else { String::new() };
         format!("live{place}: {text}")
     };
     texts.into_iter().map(line).collect()
@@ -56,7 +56,7 @@ fn sides(flow: &FlowExplanation, paths: &[LivePath], side: fn(&LivePath) -> &Liv
 fn side_text(side: &LiveSide) -> Option<String> {
     match side {
         LiveSide::NoPod => None,
-        LiveSide::Elsewhere { why } => Some(format!("not judged here: {}", escape(why))),
+        LiveSide::Elsewhere { why, .. } => Some(format!("not judged here: {}", escape(why))),
         LiveSide::Unhooked { why } => Some(format!("passes, since nothing judges: {}", escape(why))),
         LiveSide::Judged(verdict) => Some(verdict_text(verdict)),
     }

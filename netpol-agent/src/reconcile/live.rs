@@ -48,7 +48,7 @@ impl Asked {
 }
 
 fn elsewhere(why: impl Into<String>) -> LiveSide {
-    LiveSide::Elsewhere { why: why.into() }
+    LiveSide::Elsewhere { why: why.into(), node: None }
 }
 
 impl<D: Datapath> Reconciler<D> {
@@ -131,7 +131,10 @@ impl<D: Datapath> Reconciler<D> {
         } else if node.is_empty() {
             elsewhere("the pod is on no node yet")
         } else {
-            elsewhere(format!("judged on its own node, {}", escaped(node)))
+            LiveSide::Elsewhere {
+                why: format!("judged on its own node, {}", escaped(node)),
+                node: Some(node.to_string()),
+            }
         })
     }
 

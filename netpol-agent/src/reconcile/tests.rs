@@ -14,6 +14,7 @@ use crate::{
     discovery::{Bridge, LocalPod, Owner},
 };
 
+mod joined;
 mod latencies;
 mod live;
 mod lives;
@@ -142,8 +143,12 @@ impl Given {
     }
 
     fn over(kernel: Fake, recovered: Recovered, trust_tag: TrustTag) -> Self {
+        Self::on("n1", kernel, recovered, trust_tag)
+    }
+
+    fn on(node: &str, kernel: Fake, recovered: Recovered, trust_tag: TrustTag) -> Self {
         let options = Options {
-            node: "n1".to_owned(),
+            node: node.to_owned(),
             source: String::new(),
             discovery: String::new(),
             trust_tag,
@@ -151,7 +156,7 @@ impl Given {
             alive: None,
             latencies: crate::metrics::latencies(),
         };
-        let settings = Settings { node: "n1".into(), ..Settings::default() };
+        let settings = Settings { node: node.into(), ..Settings::default() };
         let reconciler = Reconciler::new(options, settings, recovered, kernel.clone());
         Self { kernel, reconciler, now: Duration::from_secs(1) }
     }

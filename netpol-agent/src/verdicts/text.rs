@@ -16,6 +16,8 @@ const DROPPED: Style = AnsiColor::Red.on_default().bold();
 const NOTICE: Style = AnsiColor::Yellow.on_default();
 
 const TITLES: [&str; 7] = ["TIME (UTC)", "VERDICT", "DIR", "PROTO", "SOURCE", "DESTINATION", "WHY"];
+/// The column of the node that says it, where several are asked, and where it stands.
+const NODE: (&str, usize) = ("NODE", 1);
 /// Columns that have been wider stay so wide, up to here; a wider cell pushes its line only.
 const WIDEST: usize = 56;
 
@@ -24,25 +26,27 @@ const WIDEST: usize = 56;
 pub struct Lines {
     wide: bool,
     colour: bool,
-    widths: [usize; 6],
+    /// Of every column but the last.
+    widths: Vec<usize>,
     begun: bool,
 }
 
 impl Lines {
     /// Compact ones, or wide ones: with addresses, and what there is to say of policies and rules below.
     #[must_use]
-    pub const fn new(wide: bool, colour: bool) -> Self {
-        Self { wide, colour, widths: [if wide { 24 } else { 18 }, 7, 7, 6, 24, 24], begun: false }
+    pub fn new(wide: bool, colour: bool) -> Self {
+        Self { wide, colour, widths: vec![if wide { 24 } else { 18 }, 7, 7, 6, 24, 24], begun: false }
     }
 
-    /// The lines of a verdict, each with its end; before the first one the titles.
+    /// The lines of a verdict, each with its end; before the first one the titles. With the node whose agent says it, or
+    /// always without.
     #[must_use]
-    pub fn verdict(&mut self, verdict: &Verdict) -> String {
+    pub fn verdict(&mut self, node: Option<&str>, verdict: &Verdict) -> String {
         let (outcome, style) = match verdict.verdict {
             Outcome::Allowed => ("ALLOWED", ALLOWED),
             Outcome::Dropped => ("DROPPED", DROPPED),
         };
-        let cells = [
+        let mut cells = vec![
             self.time(verdict.time),
             outcome.to_owned(),
             verdict.direction.clone(),
@@ -51,12 +55,23 @@ impl Lines {
             end(&verdict.destination, self.wide),
             if self.wide { reason(verdict) } else { why(verdict) },
         ];
+        let mut styles = vec![FAINT, style, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN];
+        let mut titles = TITLES.map(str::to_owned).to_vec();
+        if let Some(node) = node {
+            let (title, place) = NODE;
+            cells.insert(place, node.to_owned());
+            styles.insert(place, PLAIN);
+            titles.insert(place, title.to_owned());
+        }
         let mut out = String::new();
         if !self.begun {
             self.begun = true;
-            self.row(&mut out, &TITLES.map(str::to_owned), &[TITLE; 7]);
+            if node.is_some() {
+                self.widths.insert(NODE.1, NODE.0.len());
+            }
+            self.row(&mut out, &titles, &vec![TITLE; titles.len()]);
         }
-        self.row(&mut out, &cells, &[FAINT, style, PLAIN, PLAIN, PLAIN, PLAIN, PLAIN]);
+        self.row(&mut out, &cells, &styles);
         if self.wide {
             for line in details(verdict) {
                 out.push_str(&format!("    {}\n", escape(&line)));
@@ -67,10 +82,11 @@ impl Lines {
 
     /// The line of a gap, with its end.
     #[must_use]
-    pub fn gap(&self, gap: &Gap) -> String {
+    pub fn gap(&self, node: Option<&str>, gap: &Gap) -> String {
+        let whose = node.map(|node| format!("{node}: ")).unwrap_or_default();
         let of = if gap.endpoint.is_empty() { String::new() } else { format!(" of {}", gap.endpoint) };
         let line = format!(
-            "-- {} verdicts{of} are missing here: between {} and {} they {}",
+            "-- {whose}{} verdicts{of} are missing here: between {} and {} they {}",
             gap.count,
             self.time(gap.since),
             self.time(gap.time),
@@ -88,7 +104,7 @@ impl Lines {
         }
     }
 
-    fn row(&mut self, out: &mut String, cells: &[String; 7], styles: &[Style; 7]) {
+    fn row(&mut self, out: &mut String, cells: &[String], styles: &[Style]) {
         for (index, (cell, style)) in cells.iter().zip(styles).enumerate() {
             let cell = escape(cell);
             let Some(width) = self.widths.get_mut(index) else {

@@ -9,6 +9,7 @@ mod foreign;
 mod lives;
 mod metrics;
 mod network;
+mod plugin;
 mod remains;
 mod scene;
 mod start;

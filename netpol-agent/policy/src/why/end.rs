@@ -1,6 +1,6 @@
 //! The ends of a question as they are written.
 
-use std::{net::IpAddr, str::FromStr};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use crate::model::{Key, Labels};
 
@@ -41,10 +41,12 @@ pub struct InvalidEnd(String);
 
 const WORKLOADS: [&str; 6] = ["deployment", "statefulset", "daemonset", "replicaset", "job", "cronjob"];
 
-impl FromStr for End {
-    type Err = InvalidEnd;
-
-    fn from_str(text: &str) -> Result<Self, InvalidEnd> {
+impl End {
+    /// Reads an end; a name without a namespace is of this one.
+    ///
+    /// # Errors
+    /// When the text is none.
+    pub fn parse(text: &str, namespace: &str) -> Result<Self, InvalidEnd> {
         let invalid = || InvalidEnd(text.to_owned());
         match text {
             "node" => return Ok(Self::Node),
@@ -55,7 +57,7 @@ impl FromStr for End {
             return Ok(Self::Address(address.to_canonical()));
         }
         if text.contains('=') {
-            return labelled(text).ok_or_else(invalid);
+            return labelled(text, namespace).ok_or_else(invalid);
         }
         let parts: Vec<&str> = text.split('/').collect();
         if parts.iter().any(|part| part.is_empty()) {
@@ -73,10 +75,10 @@ impl FromStr for End {
             }
         };
         match *parts.as_slice() {
-            [name] => Ok(Self::Named(Key::new("default", name))),
+            [name] => Ok(Self::Named(Key::new(namespace, name))),
             ["node", name] => Ok(Self::OtherNode(name.to_owned())),
             [first, name] => {
-                Ok(of_kind(first, "default", name).unwrap_or_else(|| Self::Named(Key::new(first, name))))
+                Ok(of_kind(first, namespace, name).unwrap_or_else(|| Self::Named(Key::new(first, name))))
             }
             [first, second, name] => {
                 of_kind(first, second, name).or_else(|| of_kind(second, first, name)).ok_or_else(invalid)
@@ -86,11 +88,37 @@ impl FromStr for End {
     }
 }
 
+impl FromStr for End {
+    type Err = InvalidEnd;
+
+    fn from_str(text: &str) -> Result<Self, InvalidEnd> {
+        Self::parse(text, "default")
+    }
+}
+
+/// As it is read again, whatever namespace is meant by default.
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Named(key) => write!(f, "{key}"),
+            Self::Service(key) => write!(f, "service/{key}"),
+            Self::Labelled { namespace, labels } => {
+                let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+                write!(f, "{namespace}/{}", pairs.join(","))
+            }
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Node => f.write_str("node"),
+            Self::OtherNode(name) => write!(f, "node/{name}"),
+            Self::World => f.write_str("world"),
+        }
+    }
+}
+
 /// Labels with their namespace. The prefix of a label's key may look like one, but has a dot.
-fn labelled(text: &str) -> Option<End> {
+fn labelled(text: &str, default: &str) -> Option<End> {
     let (namespace, labels) = match text.split_once('/') {
         Some((first, rest)) if rest.contains('=') && !first.contains(['.', '=', ',']) => (first, rest),
-        _ => ("default", text),
+        _ => (default, text),
     };
     let pair = |pair: &str| {
         let (key, value) = pair.split_once('=')?;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netpol_common::Direction;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     AlwaysReason, Frontend, Side,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// One flow of an [`Explanation`](super::Explanation).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FlowExplanation {
     /// Who sends, in words.
@@ -27,7 +27,7 @@ pub struct FlowExplanation {
     /// What is sent there: a backend's own port.
     pub payload: String,
     /// The Service's address by which it gets there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frontend: Option<Frontend>,
     /// The addresses of both ends for which all this holds.
     pub paths: Vec<Path>,
@@ -37,13 +37,23 @@ pub struct FlowExplanation {
     pub egress: Side,
     /// What the policies of the destination say.
     pub ingress: Side,
-    /// Who the ends are.
+    /// Who the ends are, where the answer is made; whoever reads it has the words.
     #[serde(skip)]
     pub ends: Ends,
 }
 
+impl FlowExplanation {
+    /// Whether an end is the world: which of its addresses stands for it is worth a word.
+    #[must_use]
+    pub fn is_of_world(&self) -> bool {
+        [&self.source, &self.destination].iter().any(|name| {
+            name.strip_prefix(party::WORLD).is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+        })
+    }
+}
+
 /// The addresses of both ends of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Path {
     /// The source's, `None` when it has none yet. For the world: one that no block names more narrowly than as a
@@ -62,6 +72,12 @@ pub struct Ends {
     pub destination: Who,
     /// What.
     pub payload: Payload,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self { source: Who::Address, destination: Who::Address, payload: Payload::Other(0) }
+    }
 }
 
 /// One end of a flow.

@@ -12,6 +12,9 @@ use crate::{
     spec::Cluster,
 };
 
+/// The name of what is outside.
+pub(super) const WORLD: &str = "world";
+
 /// Where an end is, for blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -101,7 +104,7 @@ impl Parties {
     /// The world outside, in both families.
     pub(super) fn world() -> Self {
         let places = vec![Place::World { v4: true }, Place::World { v4: false }];
-        Self { name: "world".into(), pod: None, places, own_node: false, hypothetical: false }
+        Self { name: WORLD.into(), pod: None, places, own_node: false, hypothetical: false }
     }
 
     /// The node itself.

@@ -1,7 +1,7 @@
 //! One side of a flow: which rules allow it, or how near each policy comes.
 
 use netpol_common::Direction;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     escape::{escaped, key_text},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What the policies of one end say.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub enum Side {
     /// That end is no pod, so no policy speaks of it.
@@ -51,7 +51,7 @@ impl Side {
 }
 
 /// What no policy can deny.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AlwaysReason {
     /// A pod reaches itself.
@@ -61,7 +61,7 @@ pub enum AlwaysReason {
 }
 
 /// A rule that allows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Granted {
     /// The policy, `namespace/name`.
@@ -73,7 +73,7 @@ pub struct Granted {
 }
 
 /// A policy that isolates and does not allow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IsolatingPolicy {
     /// The policy, `namespace/name`.
@@ -83,7 +83,7 @@ pub struct IsolatingPolicy {
 }
 
 /// The rule of a policy that comes nearest to allowing a flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NearestRule {
     /// Which rule of that direction, counted from 1.
@@ -97,7 +97,7 @@ pub struct NearestRule {
 }
 
 /// What about a rule does not match, from the farthest to the nearest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Miss {
     /// It could not be read, and grants nothing.

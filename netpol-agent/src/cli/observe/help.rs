@@ -7,12 +7,13 @@ use netpol_common::Reason;
 use crate::text::Columns;
 
 /// Below the flags.
-pub(super) const SHORT: &str = "\
+pub(in crate::cli) const SHORT: &str = "\
 A filter may be repeated: values of one flag are alternatives, different flags must all be met. --help says more, also what \
 the fields of JSON are.";
 
-const FIELDS: [(&str, &str); 28] = [
+const FIELDS: [(&str, &str); 29] = [
     ("type", "verdict; gap where verdicts are missing"),
+    ("node", "whose agent says so, with `kubectl netpol`"),
     ("time", "RFC 3339, UTC; of repeated denials the last"),
     ("verdict", "allowed, dropped"),
     ("reason", "why, by a stable name of the list below"),
@@ -49,7 +50,7 @@ const FIELDS: [(&str, &str); 28] = [
 ];
 
 /// All of it.
-pub(super) fn long() -> String {
+pub(in crate::cli) fn long() -> String {
     let mut text = String::from(
         "\
 A filter may be repeated: values of one flag are alternatives, different flags must all be met.
@@ -78,7 +79,7 @@ Fields of JSON (-o json, or where the output is no terminal); those that say not
 }
 
 /// What each reason means.
-pub(super) fn reasons() -> String {
+pub(in crate::cli) fn reasons() -> String {
     let mut table = Columns::new(&["REASON", "VERDICT", "MEANING"]);
     for reason in Reason::ALL {
         let verdict = if reason.is_drop() { "dropped" } else { "allowed" };

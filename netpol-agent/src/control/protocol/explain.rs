@@ -77,6 +77,9 @@ pub enum LiveSide {
     Elsewhere {
         /// Why not.
         why: String,
+        /// The node whose agent can be asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<String>,
     },
     /// No classifier is there to judge, so it passes.
     Unhooked {

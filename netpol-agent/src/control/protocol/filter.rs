@@ -165,6 +165,26 @@ impl Test {
             .map_err(|remedy| InvalidTest { flag: flag.name(), value: value.to_owned(), remedy })
     }
 
+    /// The value as it was typed.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.value
+    }
+
+    /// The same, with a name that has no namespace taken as of this one.
+    #[must_use]
+    pub fn within(&self, namespace: &str) -> Self {
+        let bare = |name: &str| !name.contains('/');
+        let (kind, name) = match (&self.what, self.value.split_once('/')) {
+            (What::End(EndTest::Service(_), _), Some((kind, name))) if bare(name) => {
+                (format!("{kind}/"), name)
+            }
+            (What::End(EndTest::Pod(_), _) | What::Policy(_), None) => (String::new(), self.value.as_str()),
+            _ => return self.clone(),
+        };
+        Self::new(self.flag, &format!("{kind}{namespace}/{name}")).unwrap_or_else(|_| self.clone())
+    }
+
     /// Whether a verdict meets it.
     #[must_use]
     pub fn matches(&self, verdict: &Verdict) -> bool {

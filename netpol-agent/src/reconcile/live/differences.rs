@@ -30,7 +30,7 @@ impl<D: Datapath> Reconciler<D> {
         let met = if asked.side.is_dropped() { "dropped" } else { "let through" };
         let why = match (&asked.met, &asked.side) {
             (Some((meeting, met)), _) => self.cause(meeting, met),
-            (None, LiveSide::Elsewhere { why } | LiveSide::Unhooked { why }) => why.clone(),
+            (None, LiveSide::Elsewhere { why, .. } | LiveSide::Unhooked { why }) => why.clone(),
             (None, LiveSide::NoPod | LiveSide::Judged(_)) => String::new(),
         };
         format!("{direction} of {of}: the policies {said} it, and it is {met}: {why}")

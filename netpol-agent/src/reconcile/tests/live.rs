@@ -7,7 +7,7 @@ use super::*;
 use crate::control::protocol::{Explanation, MatrixQuestion, Question, Request, Response};
 
 impl Given {
-    fn explains(&self, source: &str, destination: &str, port: &str) -> Explanation {
+    pub(super) fn explains(&self, source: &str, destination: &str, port: &str) -> Explanation {
         let question = Question { source: source.into(), destination: destination.into(), port: port.into() };
         match self.reconciler.answer(&Request::Explain(question), Duration::ZERO) {
             Response::Explanation(explanation) => *explanation,
@@ -30,7 +30,7 @@ fn allow_b() -> Value {
     })
 }
 
-fn node() -> Value {
+pub(super) fn node() -> Value {
     json!({
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"},
         "status": {"addresses": [{"type": "InternalIP", "address": "192.168.0.1"}]}

@@ -86,14 +86,14 @@ fn gap() -> Gap {
 
 /// The line of a verdict, without titles.
 fn line(verdict: &Verdict, wide: bool) -> String {
-    let text = Lines::new(wide, false).verdict(verdict);
+    let text = Lines::new(wide, false).verdict(None, verdict);
     text.split_once('\n').unwrap().1.to_owned()
 }
 
 #[test]
 fn columns_name_both_ends_and_who_isolates() {
     assert_eq!(
-        Lines::new(false, false).verdict(&denied()),
+        Lines::new(false, false).verdict(None, &denied()),
         "\
 TIME (UTC)          VERDICT  DIR      PROTO   SOURCE                    DESTINATION               WHY
 01-01 12:00:00.123  DROPPED  ingress  TCP S   n/a:4000                  n/b:80                    policy-denied, isolated by n/deny
@@ -157,29 +157,29 @@ fn columns_stay_as_wide_as_they_have_been_and_a_very_long_name_breaks_none() {
     let mut lines = Lines::new(false, false);
     let mut verdict = denied();
     verdict.source.name = "namespace/a-pod-with-a-long-name".to_owned();
-    let first = lines.verdict(&verdict);
+    let first = lines.verdict(None, &verdict);
     let column = |text: &str| text.lines().last().unwrap().find("n/b:80").unwrap();
     verdict.source.name = "n/a".to_owned();
-    assert_eq!(column(&first), column(&lines.verdict(&verdict)));
+    assert_eq!(column(&first), column(&lines.verdict(None, &verdict)));
     verdict.source.name = "x".repeat(300);
-    let _wide = lines.verdict(&verdict);
+    let _wide = lines.verdict(None, &verdict);
     verdict.source.name = "n/a".to_owned();
-    assert!(column(&lines.verdict(&verdict)) < 120);
+    assert!(column(&lines.verdict(None, &verdict)) < 120);
 }
 
 #[test]
 fn the_titles_stand_there_once() {
     let mut lines = Lines::new(false, false);
-    assert_eq!(lines.verdict(&denied()).lines().count(), 2);
-    assert_eq!(lines.verdict(&denied()).lines().count(), 1);
+    assert_eq!(lines.verdict(None, &denied()).lines().count(), 2);
+    assert_eq!(lines.verdict(None, &denied()).lines().count(), 1);
 }
 
 #[test]
 fn colours_are_only_where_they_are_asked_for_and_change_no_letter() {
     for (verdict, colour) in [(denied(), "\u{1b}[31m"), (allowed(), "\u{1b}[32m")] {
         for wide in [false, true] {
-            let plain = Lines::new(wide, false).verdict(&verdict);
-            let painted = Lines::new(wide, true).verdict(&verdict);
+            let plain = Lines::new(wide, false).verdict(None, &verdict);
+            let painted = Lines::new(wide, true).verdict(None, &verdict);
             assert!(!plain.contains('\u{1b}') && painted.contains(colour), "{painted:?}");
             let mut stripped = String::new();
             for part in painted.split('\u{1b}') {
@@ -195,10 +195,22 @@ fn colours_are_only_where_they_are_asked_for_and_change_no_letter() {
 #[test]
 fn a_gap_says_how_many_of_what_and_what_to_do() {
     assert_eq!(
-        Lines::new(false, false).gap(&gap()),
+        Lines::new(false, false).gap(None, &gap()),
         "-- 744 verdicts of n/b are missing here: between 01-01 12:00:00.000 and 01-01 12:00:01.000 they were more than a \
          pod may report in a second (`netpol status` counts them all)\n"
     );
+}
+
+#[test]
+fn where_several_are_asked_each_line_says_the_node() {
+    let mut lines = Lines::new(false, false);
+    let text = lines.verdict(Some("a-node-of-long-name"), &denied());
+    let (titles, line) = text.split_once('\n').unwrap();
+    assert!(titles.starts_with("TIME (UTC)          NODE"), "{text}");
+    let place = line.find("a-node-of-long-name").unwrap();
+    assert!(line.contains("a-node-of-long-name  DROPPED"), "{text}");
+    assert_eq!(lines.verdict(Some("n1"), &denied()).find("n1"), Some(place));
+    assert!(lines.gap(Some("n1"), &gap()).starts_with("-- n1: 744 verdicts of n/b are missing"));
 }
 
 #[test]
@@ -213,7 +225,7 @@ fn hostile_names_forge_no_line_and_move_no_cursor_in_any_form() {
     verdict.backends = vec![HOSTILE.to_owned()];
     verdict.reason = HOSTILE.to_owned();
     let missing = Gap { endpoint: HOSTILE.to_owned(), ..gap() };
-    let mut all = vec![Lines::new(false, false).gap(&missing)];
+    let mut all = vec![Lines::new(false, false).gap(None, &missing)];
     all.push(crate::text::escape_json(&serde_json::to_string(&verdict).unwrap()).into_owned());
     all.push(crate::text::escape_json(&serde_json::to_string(&missing).unwrap()).into_owned());
     for wide in [false, true] {

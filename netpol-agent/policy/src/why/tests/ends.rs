@@ -55,9 +55,24 @@ fn ends_are_read_as_people_write_them() {
         ),
     ] {
         assert_eq!(text.parse::<End>().unwrap(), end, "{text}");
+        assert_eq!(End::parse(&end.to_string(), "elsewhere").unwrap(), end, "{text}");
     }
     for text in ["", "/api", "production/", "a/b/c", "a/b/c/d", "=api", "x/=api", "app=a,b"] {
         assert!(text.parse::<End>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_name_without_a_namespace_is_of_the_one_that_is_meant() {
+    for (text, meant) in [
+        ("api", "production/api"),
+        ("svc/api", "service/production/api"),
+        ("deployment/api", "production/deployment/api"),
+        ("app=api", "production/app=api"),
+        ("staging/api", "staging/api"),
+        ("world", "world"),
+    ] {
+        assert_eq!(End::parse(text, "production").unwrap().to_string(), meant);
     }
 }
 

@@ -242,6 +242,28 @@ fn some_verdict() -> impl Strategy<Value = Verdict> {
     )
 }
 
+#[test]
+fn a_name_without_a_namespace_is_of_the_one_that_is_meant() {
+    for (typed, meant) in [
+        ("pod=api", "pod=production/api"),
+        ("from=api", "from=production/api"),
+        ("to=svc/api", "to=svc/production/api"),
+        ("policy=deny", "policy=production/deny"),
+        // These have one, or need none.
+        ("pod=staging/api", "pod=staging/api"),
+        ("to=staging/", "to=staging/"),
+        ("to=svc/staging/api", "to=svc/staging/api"),
+        ("from=app=api", "from=app=api"),
+        ("from=10.0.0.1", "from=10.0.0.1"),
+        ("from=node/n", "from=node/n"),
+        ("to=world", "to=world"),
+        ("namespace=staging", "namespace=staging"),
+        ("to-port=80", "to-port=80"),
+    ] {
+        assert_eq!(typed.parse::<Test>().unwrap().within("production").to_string(), meant);
+    }
+}
+
 fn some_test() -> impl Strategy<Value = Test> {
     let all: Vec<&str> = MET.iter().chain(NOT_MET).copied().collect();
     proptest::sample::select(all).prop_map(|text| text.parse().unwrap())
