@@ -8,7 +8,7 @@ use super::{Ask, Format, output};
 use crate::{
     control::{
         client::ask_one,
-        protocol::{PolicyDetail, Request, Response},
+        protocol::{PolicyDetail, PolicyLine, Request, Response},
     },
     text::{Columns, escape},
 };
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     &policy.selects,
                     &policy.isolates.join(","),
                     &policy.local_pods.to_string(),
-                    in_force(policy.realized),
+                    &in_force(policy),
                 ]);
             }
             output::text(&table.render())?;
@@ -63,8 +63,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const fn in_force(realized: bool) -> &'static str {
-    if realized { "yes" } else { "NOT AS WRITTEN" }
+/// Whether a policy is in force, in words.
+pub(super) fn in_force(policy: &PolicyLine) -> String {
+    match (policy.stopped_by.as_str(), policy.realized) {
+        ("", true) => "yes".to_owned(),
+        ("", false) => "NOT AS WRITTEN".to_owned(),
+        (by, _) => format!("NO: break-glass of {by}"),
+    }
 }
 
 fn show(policy: &PolicyDetail) -> String {
@@ -73,7 +78,7 @@ fn show(policy: &PolicyDetail) -> String {
     let _ = writeln!(out, "Policy:     {}", escape(&line.policy));
     let _ = writeln!(out, "Selects:    {}", escape(&line.selects));
     let _ = writeln!(out, "Isolates:   {}", line.isolates.join(", "));
-    let _ = writeln!(out, "In force:   {}", in_force(line.realized));
+    let _ = writeln!(out, "In force:   {}", escape(&in_force(line)));
     let pods = if policy.pods.is_empty() { "none".to_owned() } else { policy.pods.join(", ") };
     let _ = writeln!(out, "Local pods: {}", escape(&pods));
     for (direction, rules) in &policy.rules {
