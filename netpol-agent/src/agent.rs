@@ -78,8 +78,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let gate = datapath
         .gate(move || drop(to_reconciler.send(Input::GateFailed)))
         .context("cannot load what closes new interfaces")?;
-    let watch =
-        Watch { attached: datapath.attached(), by_links: datapath.uses_links(), own_xdp: gate.program_id() };
+    let watch = Watch {
+        attached: datapath.attached(),
+        by_links: datapath.uses_links(),
+        own_xdp: gate.program_id(),
+        bpffs: config.bpffs.parent().unwrap_or(&config.bpffs).to_owned(),
+    };
     let discovery: Box<dyn Discovery> = Box::new(discovery.with_own_xdp(gate.program_id()));
 
     let mut alive = datapath.alive().context("cannot tell when an agent was last alive")?;

@@ -40,6 +40,7 @@ use aya::{Ebpf, programs::ProgramFd};
 use netpol_common::flow::Timeouts;
 use netpol_policy::engine::{HookLevel, Recovered};
 
+pub(crate) use self::takeover::netlink_dump;
 pub use self::{
     alive::Alive,
     attached::{Attached, Attachment, Side, program_name, tcx_programs},

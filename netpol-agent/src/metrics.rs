@@ -7,6 +7,7 @@ mod server;
 use std::fmt;
 
 use netpol_common::Reason;
+use netpol_policy::model::Kind;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, text::encode},
@@ -16,7 +17,10 @@ use prometheus_client::{
 
 pub(crate) use self::server::ask;
 pub use self::server::serve;
-use crate::control::protocol::{CounterLine, Status};
+use crate::{
+    control::protocol::{CounterLine, EndpointLine, Status},
+    reconcile::BREAK_GLASS,
+};
 
 /// From when a change is read from the wire to the end of the last write, in seconds.
 const LATENCIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
@@ -64,6 +68,10 @@ impl Collector for Snapshot {
         let lines: Vec<_> =
             policies.iter().map(|(state, count)| (vec![("state", *state)], number(*count))).collect();
         gauges(out, "netpol_policies", "NetworkPolicies by state", &lines)?;
+        let help = "Objects whose break-glass switch is set: this node, and namespaces";
+        gauges(out, "netpol_break_glass", help, &break_glass(status))?;
+        let help = "Other engines that seem to enforce policies on this node";
+        gauge(out, "netpol_other_enforcers", help, number(status.enforcers.len()))?;
         let help = "Hooks that somebody had taken off, and that were attached again";
         counters(out, "netpol_hooks_repaired", help, &[(Vec::new(), status.hooks_repaired)])?;
         counters(out, "netpol_verdicts", "Packets that were worth counting", &verdicts(status))?;
@@ -99,13 +107,25 @@ fn number(count: usize) -> i64 {
 
 /// Enforced, closed until the pod is known, or not enforced.
 fn endpoints(status: &Status) -> Vec<(Labels<'_>, i64)> {
-    let waiting = status.endpoints.iter().filter(|endpoint| endpoint.pod.is_empty()).count();
+    let count = |is: &dyn Fn(&EndpointLine) -> bool| status.endpoints.iter().filter(|one| is(one)).count();
+    let waiting = count(&|endpoint| endpoint.pod.is_empty());
+    let released =
+        count(&|endpoint| [&endpoint.ingress, &endpoint.egress].iter().any(|one| *one == BREAK_GLASS));
     let states = [
-        ("enforced", status.endpoints.len() - waiting),
+        ("enforced", status.endpoints.len() - waiting - released),
         ("waiting", waiting),
+        (BREAK_GLASS, released),
         ("refused", status.unhooked.len() + status.unenforced.len() + status.refused.len()),
     ];
     states.into_iter().map(|(state, count)| (vec![("state", state)], number(count))).collect()
+}
+
+/// Switches by what they are set on.
+fn break_glass(status: &Status) -> Vec<(Labels<'_>, i64)> {
+    let count = |kind: &str| status.break_glass.iter().filter(|line| line.kind == kind).count();
+    [("node", Kind::Node), ("namespace", Kind::Namespace)]
+        .map(|(label, kind)| (vec![("object", label)], number(count(kind.name()))))
+        .into()
 }
 
 fn verdicts(status: &Status) -> Vec<(Labels<'_>, u64)> {

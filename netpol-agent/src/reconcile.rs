@@ -4,6 +4,7 @@
 //! It is synchronous and does no I/O of its own beside the [`Datapath`]; whoever drives it gives it the time. Nothing
 //! is written before every source has listed everything once.
 
+mod break_glass;
 mod endpoints;
 mod input;
 mod kernel;
@@ -20,10 +21,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netpol_policy::engine::{Engine, HookLevel, Recovered, Settings, TableOp};
+use netpol_policy::{
+    engine::{Engine, HookLevel, Recovered, Settings, TableOp},
+    model::Kind,
+};
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, error, info, warn};
 
+pub(crate) use self::report::BREAK_GLASS;
 pub use self::{
     input::{Input, drive},
     kernel::Datapath,
@@ -108,6 +113,8 @@ pub struct Reconciler<D> {
     release_at: Duration,
     faults: VecDeque<String>,
     known_problems: Vec<Located>,
+    /// Objects whose break-glass switch was set when it was last looked.
+    switched_off: BTreeSet<(Kind, String)>,
     /// Times that something was written.
     revision: u64,
     /// Everything was written once.
@@ -168,6 +175,7 @@ impl<D: Datapath> Reconciler<D> {
             release_at: RELEASE,
             faults: VecDeque::new(),
             known_problems: Vec::new(),
+            switched_off: BTreeSet::new(),
             revision: 0,
             settled: false,
             dirty: false,
@@ -311,6 +319,7 @@ impl<D: Datapath> Reconciler<D> {
             info!(endpoints = self.endpoints.len(), "everything is written");
         }
         self.log_problems();
+        self.log_break_glass();
     }
 
     /// The time without an agent that ends now, with the pods that are new since.

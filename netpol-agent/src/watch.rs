@@ -4,11 +4,13 @@
 //! The kernel tells of none of it: a link that somebody detaches sends no event. Asking waits for the lock that every change of
 //! interfaces holds, for a grace period each on a busy node; so this has a thread of its own, and nobody waits for it.
 
+mod enforcers;
 mod programs;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -16,6 +18,7 @@ use anyhow::Context as _;
 use rtnetlink::{Handle, new_connection_with_strict_check};
 use tracing::debug;
 
+pub use self::enforcers::Enforcers;
 use crate::{
     datapath::{Attached, Attachment, Side, program_name, tcx_programs},
     discovery::links,
@@ -25,6 +28,9 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(2);
 /// How often everything else on this host is looked at too, in looks.
 const WHOLE: u32 = 5;
+
+/// How often other engines are looked for, in looks; a whole one each time.
+const ENFORCERS: u32 = 15;
 
 /// How an interface carries a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -88,6 +94,9 @@ pub struct Sighting {
     pub ahead: BTreeMap<u32, BTreeSet<Program>>,
     /// All other programs of others; nothing when it was not looked for them this time.
     pub elsewhere: Option<BTreeSet<Foreign>>,
+    /// Other engines that seem to enforce policies here, or why that cannot be told; nothing when it was not looked for them
+    /// this time.
+    pub enforcers: Option<Result<Enforcers, String>>,
     /// Why something could not be looked at.
     pub failed: Option<String>,
 }
@@ -101,6 +110,8 @@ pub struct Watch {
     pub by_links: bool,
     /// The XDP program with this id is ours.
     pub own_xdp: u32,
+    /// Where the node's bpffs is.
+    pub bpffs: PathBuf,
 }
 
 impl Watch {
@@ -115,7 +126,11 @@ impl Watch {
                 new_connection_with_strict_check().context("cannot open netlink")?;
             tokio::spawn(connection);
             for turn in 0_u32.. {
-                if !deliver(self.look(&handle, turn.is_multiple_of(WHOLE)).await) {
+                let mut sighting = self.look(&handle, turn.is_multiple_of(WHOLE)).await;
+                if turn.is_multiple_of(ENFORCERS) {
+                    sighting.enforcers = Some(self.enforcers(&sighting));
+                }
+                if !deliver(sighting) {
                     break;
                 }
                 tokio::time::sleep(PERIOD).await;
@@ -159,7 +174,16 @@ impl Watch {
             });
         }
         debug!(count = before.len(), whole, took = ?hooks, all = ?begun.elapsed(), "hooks are looked at");
-        Sighting { begun, lost, ahead, elsewhere, failed }
+        Sighting { begun, lost, ahead, elsewhere, enforcers: None, failed }
+    }
+
+    /// Other engines, by the programs that were seen among other things.
+    fn enforcers(&self, sighting: &Sighting) -> Result<Enforcers, String> {
+        let elsewhere = sighting.elsewhere.iter().flatten().map(|foreign| &foreign.program);
+        let programs = elsewhere.chain(sighting.ahead.values().flatten());
+        let names: Vec<&str> = programs.map(|program| &*program.name).collect();
+        enforcers::find(&names, &self.bpffs)
+            .map_err(|error| format!("cannot look for other engines: {error}"))
     }
 
     /// What runs where an entry of ours is to be, in its order; `None` when the interface is gone.

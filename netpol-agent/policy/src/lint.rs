@@ -10,6 +10,7 @@
 
 mod about;
 mod blocks;
+mod break_glass;
 mod covered;
 mod dns;
 mod documents;
@@ -88,7 +89,7 @@ pub struct Check {
 }
 
 /// Every check, in the order in which they are listed.
-pub static CHECKS: [&Check; 31] = [
+pub static CHECKS: [&Check; 32] = [
     &UNREADABLE_FILE,
     &INVALID_OBJECT,
     &DUPLICATE_OBJECT,
@@ -117,6 +118,7 @@ pub static CHECKS: [&Check; 31] = [
     &namespaces::NO_DEFAULT_DENY,
     &namespaces::NO_POLICY,
     &namespaces::MISSPELT,
+    &break_glass::SET,
     &documents::UNDOCUMENTED,
     &documents::NO_NAMESPACE,
     &documents::UNKNOWN_ID,

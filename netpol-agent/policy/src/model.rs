@@ -79,6 +79,10 @@ impl Kind {
 /// The label that every namespace has, with its name as the value.
 pub const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
+/// The annotation of a Namespace or a Node that is the break-glass switch: while its value is `"true"`, no policy is
+/// enforced for the pods there.
+pub const BREAK_GLASS: &str = "netpol.io/break-glass";
+
 /// A namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
@@ -89,6 +93,8 @@ pub struct Namespace {
     /// Prefixes that its pods may speak with beyond their own addresses (gateways, VPN), from the annotation
     /// `netpol.io/source-prefixes`.
     pub source_prefixes: Vec<IpNet>,
+    /// No policy is enforced for its pods: [`BREAK_GLASS`] is set.
+    pub break_glass: bool,
 }
 
 impl Namespace {
@@ -97,7 +103,7 @@ impl Namespace {
     #[must_use]
     pub fn implied(name: &str) -> Self {
         let labels = Labels::from([(NAME_LABEL.to_owned(), name.to_owned())]);
-        Self { name: name.into(), labels, source_prefixes: Vec::new() }
+        Self { name: name.into(), labels, source_prefixes: Vec::new(), break_glass: false }
     }
 }
 
@@ -108,6 +114,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// `status.addresses` that are IP addresses.
     pub addresses: Vec<IpAddr>,
+    /// No policy is enforced for its pods: [`BREAK_GLASS`] is set.
+    pub break_glass: bool,
 }
 
 /// Transport protocols that a rule or a port can name.

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use netpol_common::Direction;
 
 use crate::model::{
-    EndpointSlice, Key, Namespace, NamespaceScope, Node, Object, Pod, Policy, PolicyPeer, PolicyPort,
+    EndpointSlice, Key, Kind, Namespace, NamespaceScope, Node, Object, Pod, Policy, PolicyPeer, PolicyPort,
     Protocol, Rule, Service,
 };
 
@@ -206,8 +206,29 @@ impl Cluster {
         owner
     }
 
-    /// The policies that isolate a pod in a direction.
+    /// The policies that isolate a pod in a direction: those that select it, unless the break-glass switch is set.
     pub(crate) fn isolating(
+        &self,
+        pod: &Pod,
+        direction: Direction,
+    ) -> impl Iterator<Item = (&Policy, &[Rule])> {
+        let switched = self.break_glass(pod).is_some();
+        self.selecting(pod, direction).filter(move |_| !switched)
+    }
+
+    /// The object whose break-glass switch keeps policies from being enforced for a pod: its node, else its namespace.
+    pub(crate) fn break_glass(&self, pod: &Pod) -> Option<(Kind, Arc<str>)> {
+        let node = if pod.node.is_empty() { &self.node } else { &pod.node };
+        if self.nodes.iter().any(|one| one.name == *node && one.break_glass) {
+            return Some((Kind::Node, node.clone()));
+        }
+        let namespace = &pod.key.namespace;
+        let switched = self.namespaces.iter().any(|one| one.name == *namespace && one.break_glass);
+        switched.then(|| (Kind::Namespace, namespace.clone()))
+    }
+
+    /// The policies that select a pod in a direction.
+    pub(crate) fn selecting(
         &self,
         pod: &Pod,
         direction: Direction,

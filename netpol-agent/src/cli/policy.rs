@@ -8,7 +8,7 @@ use super::{Ask, Format, output};
 use crate::{
     control::{
         client::{AskError, ask_one},
-        protocol::{PolicyDetail, Request, Response},
+        protocol::{PolicyDetail, PolicyLine, Request, Response},
     },
     text::{Columns, escape},
 };
@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                     &policy.selects,
                     &policy.isolates.join(","),
                     &policy.local_pods.to_string(),
-                    in_force(policy.realized),
+                    &in_force(policy),
                 ]);
             }
             output::text(&table.render())?;
@@ -65,8 +65,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) const fn in_force(realized: bool) -> &'static str {
-    if realized { "yes" } else { "NOT AS WRITTEN" }
+/// Whether a policy is in force, in words.
+pub(super) fn in_force(policy: &PolicyLine) -> String {
+    match (policy.stopped_by.as_str(), policy.realized) {
+        ("", true) => "yes".to_owned(),
+        ("", false) => "NOT AS WRITTEN".to_owned(),
+        (by, _) => format!("NO: break-glass of {by}"),
+    }
 }
 
 /// One policy, for people, with these pods under such a title.
@@ -76,7 +81,7 @@ pub(super) fn show(policy: &PolicyDetail, title: &str, pods: &[String]) -> Strin
     let _ = writeln!(out, "Policy:     {}", escape(&line.policy));
     let _ = writeln!(out, "Selects:    {}", escape(&line.selects));
     let _ = writeln!(out, "Isolates:   {}", line.isolates.join(", "));
-    let _ = writeln!(out, "In force:   {}", in_force(line.realized));
+    let _ = writeln!(out, "In force:   {}", escape(&in_force(line)));
     let pods = if pods.is_empty() { "none".to_owned() } else { pods.join(", ") };
     let _ = writeln!(out, "{:<11} {}", format!("{title}:"), escape(&pods));
     for (direction, rules) in &policy.rules {

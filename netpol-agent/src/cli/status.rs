@@ -7,12 +7,16 @@ use std::{
 };
 
 use clap::Args;
+use netpol_policy::model::BREAK_GLASS;
 
-use super::{Ask, Format, output};
+use super::{Ask, Format, output, policy::in_force};
 use crate::{
     control::{
         client::{AskError, ask_one},
-        protocol::{EndpointLine, RepairedLine, Request, Response, Status, UndecidedLine, UnenforcedLine},
+        protocol::{
+            BreakGlassLine, EndpointLine, EnforcerLine, RepairedLine, Request, Response, Status,
+            UndecidedLine, UnenforcedLine,
+        },
     },
     sources::{WatchState, Watched},
     text::{Columns, escape},
@@ -66,6 +70,8 @@ pub(super) fn render(status: &Status) -> String {
         status.revision
     );
     list(&mut out, "Not ready because", &status.not_ready);
+    list(&mut out, "NO POLICY IS ENFORCED, as the break-glass switch is set", &break_glass(status));
+    list(&mut out, "Other engines on this node", &enforcers(status));
     let _ = writeln!(out, "Objects: {} ({})", counts(&status.objects), escape(&status.source));
     if !status.skipped.is_empty() {
         let _ = writeln!(out, "Of kinds that decide nothing: {}", counts(&status.skipped));
@@ -119,7 +125,7 @@ pub(super) fn render(status: &Status) -> String {
             policy.policy.as_str(),
             &policy.isolates.join(","),
             &policy.local_pods.to_string(),
-            if policy.realized { "yes" } else { "NOT AS WRITTEN" },
+            &in_force(policy),
         ]);
     }
     table(&mut out, &policies);
@@ -161,6 +167,28 @@ pub(super) fn unenforced(status: &Status) -> Vec<String> {
         format!("{}: {} ({})", name.trim(), one.message, one.remedy)
     };
     status.unenforced.iter().map(line).collect()
+}
+
+/// Where the break-glass switch is set.
+pub(super) fn break_glass(status: &Status) -> Vec<String> {
+    let line = |one: &BreakGlassLine| {
+        let pods = match one.pods.as_slice() {
+            [] => "no pod of this node would be isolated".to_owned(),
+            pods => pods.join(", "),
+        };
+        format!("{} {}: {pods} (remove its annotation {BREAK_GLASS} to enforce again)", one.kind, one.name)
+    };
+    status.break_glass.iter().map(line).collect()
+}
+
+/// Other engines, and what they mean.
+pub(super) fn enforcers(status: &Status) -> Vec<String> {
+    let line = |one: &EnforcerLine| format!("{}: {}", one.engine, one.traces.join(", "));
+    let mut lines: Vec<String> = status.enforcers.iter().map(line).collect();
+    if !lines.is_empty() {
+        lines.push(EnforcerLine::MEANING.to_owned());
+    }
+    lines
 }
 
 /// Hooks that somebody had taken off.

@@ -14,8 +14,9 @@ pub use self::{
     filter::{Filter, Flag, InvalidTest, Test},
     moment::{InvalidMoment, Moment},
     status::{
-        Absence, BridgeLine, CounterLine, EndpointLine, PolicyDetail, PolicyLine, RefusedLine, RepairedLine,
-        Status, TableLine, TakenOverLine, UndecidedLine, UnenforcedLine,
+        Absence, BreakGlassLine, BridgeLine, CounterLine, EndpointLine, EnforcerLine, PolicyDetail,
+        PolicyLine, RefusedLine, RepairedLine, Status, TableLine, TakenOverLine, UndecidedLine,
+        UnenforcedLine,
     },
     verdict::{Cause, End, EndKind, Gap, Nearest, Outcome, PolicyPart, Verdict},
 };

@@ -28,6 +28,7 @@ use netpol_policy::engine::{Cidr, HookLevel, TableOp};
 
 pub(super) use self::connection::OpenFlow;
 use self::connection::Places;
+pub(crate) use self::netlink::dump as netlink_dump;
 use super::{Datapath, Error, object};
 
 /// Where a pod hangs, as far as its open connections have to do with it.

@@ -1,15 +1,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::control::protocol::{Absence, CounterLine, EndpointLine, Moment, PolicyLine, TableLine};
+use crate::control::protocol::{
+    Absence, BreakGlassLine, CounterLine, EndpointLine, EnforcerLine, Moment, PolicyLine, TableLine,
+};
 
 fn status() -> Status {
     let endpoint = |pod: &str| EndpointLine { pod: pod.to_owned(), ..EndpointLine::default() };
+    let released = EndpointLine { egress: "break-glass".to_owned(), ..endpoint("n/c") };
     Status {
         ready: true,
         synced: true,
         heard_seconds_ago: Some(7),
-        endpoints: vec![endpoint("n/a"), endpoint("n/b"), endpoint("")],
+        endpoints: vec![endpoint("n/a"), endpoint("n/b"), released, endpoint("")],
+        break_glass: ["Namespace", "Namespace", "Node"]
+            .map(|kind| BreakGlassLine { kind: kind.to_owned(), ..BreakGlassLine::default() })
+            .into(),
+        enforcers: vec![EnforcerLine::default()],
         unhooked: vec!["veth9: nobody says whose it is".to_owned()],
         policies: vec![
             PolicyLine { realized: true, ..PolicyLine::default() },
@@ -41,7 +48,11 @@ fn numbers_are_those_of_the_status() {
         "netpol_source_silence_seconds 7",
         "netpol_endpoints{state=\"enforced\"} 2",
         "netpol_endpoints{state=\"waiting\"} 1",
+        "netpol_endpoints{state=\"break-glass\"} 1",
         "netpol_endpoints{state=\"refused\"} 1",
+        "netpol_break_glass{object=\"namespace\"} 2",
+        "netpol_break_glass{object=\"node\"} 1",
+        "netpol_other_enforcers 1",
         "netpol_policies{state=\"realized\"} 1",
         "netpol_policies{state=\"not-as-written\"} 1",
         "netpol_verdicts_total{direction=\"egress\",verdict=\"drop\",reason=\"policy-denied\"} 5",

@@ -24,6 +24,9 @@ use crate::{
     sources::Located,
 };
 
+/// How a direction is where the break-glass switch keeps policies from being enforced.
+pub(crate) const BREAK_GLASS: &str = "break-glass";
+
 /// An operation's name, for people.
 pub(super) fn name_of(operation: &TableOp) -> String {
     let text = format!("{operation:?}");
@@ -38,8 +41,9 @@ const fn hook_name(level: HookLevel) -> &'static str {
     }
 }
 
-const fn set_name(set: u32) -> &'static str {
+const fn set_name(set: u32, released: bool) -> &'static str {
     match set {
+        SET_NONE if released => BREAK_GLASS,
         SET_NONE => "open",
         SET_CLOSED => "closed",
         _ => "isolated",
@@ -175,6 +179,8 @@ impl<D: Datapath> Reconciler<D> {
             synced: self.report.synced,
             heard_seconds_ago: self.heard.map(|heard| heard.elapsed().as_secs()),
             absence: self.absence.clone(),
+            break_glass: self.break_glass(),
+            enforcers: self.enforcers(),
             bridges: self.bridges(),
             policies: self.policy_lines(),
             problems: self.problems(),
@@ -190,6 +196,7 @@ impl<D: Datapath> Reconciler<D> {
             }
         }
         status.faults.extend(self.broken_hooks());
+        status.faults.extend(self.blind().cloned());
         (status.repaired, status.hooks_repaired) = self.repaired();
         status.faults.extend(self.datapath.takeover_fault());
         if let Some(discovered) = &self.discovered {
@@ -215,6 +222,9 @@ impl<D: Datapath> Reconciler<D> {
 
     fn endpoint_line(&self, endpoint: &EndpointView<'_>) -> EndpointLine {
         let local = self.discovered.as_ref().and_then(|d| d.pods.get(&endpoint.local.ifindex));
+        let judged = |direction: Direction| {
+            set_name(endpoint.sets[direction.index()], endpoint.released[direction.index()]).to_owned()
+        };
         EndpointLine {
             pod: endpoint.local.pod.as_ref().map(ToString::to_string).unwrap_or_default(),
             interface: endpoint.local.ifname.to_string(),
@@ -222,8 +232,8 @@ impl<D: Datapath> Reconciler<D> {
             slot: endpoint.slot,
             addresses: endpoint.local.addresses.iter().map(ToString::to_string).collect(),
             hook: hook_name(endpoint.hook).to_owned(),
-            ingress: set_name(endpoint.sets[Direction::Ingress.index()]).to_owned(),
-            egress: set_name(endpoint.sets[Direction::Egress.index()]).to_owned(),
+            ingress: judged(Direction::Ingress),
+            egress: judged(Direction::Egress),
             tag_trusted: endpoint.local.tag_trusted,
             taken_over: self.datapath.taken_over(endpoint.slot).map(|taken| TakenOverLine {
                 conntrack: taken.conntrack,
@@ -301,6 +311,7 @@ impl<D: Datapath> Reconciler<D> {
         let name = policy.key.to_string();
         let problems: Vec<Located> =
             problems.iter().filter(|p| p.kind == "NetworkPolicy" && p.object == name).cloned().collect();
+        let stopped_by = self.stopped_by(&policy.key.namespace);
         let isolates = [(Direction::Ingress, "Ingress"), (Direction::Egress, "Egress")];
         PolicyLine {
             policy: name,
@@ -311,7 +322,8 @@ impl<D: Datapath> Reconciler<D> {
                 .collect(),
             selects: selector_text(&policy.pod_selector),
             local_pods: self.engine.isolated_by(&policy.key).len(),
-            realized: problems.is_empty() && self.settled && !self.dirty,
+            realized: problems.is_empty() && stopped_by.is_empty() && self.settled && !self.dirty,
+            stopped_by,
             problems,
         }
     }

@@ -6,14 +6,14 @@ use std::{
     time::Instant,
 };
 
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::{Datapath, FAULTS, Reconciler, lives::Doubt};
 use crate::{
-    control::protocol::{Moment, RepairedLine},
+    control::protocol::{EnforcerLine, Moment, RepairedLine},
     datapath::Attachment,
     discovery::{Cause, Unenforced, links},
-    watch::{At, Foreign, Program, Sighting},
+    watch::{At, Enforcers, Foreign, Program, Sighting},
 };
 
 /// For how long it is said that a hook had to be attached again, in milliseconds.
@@ -35,11 +35,17 @@ pub(super) struct Watched {
     count: u64,
     /// Why some could not be.
     broken: BTreeMap<Attachment, String>,
+    enforcers: Enforcers,
+    /// Why it cannot be told which engines there are.
+    blind: Option<String>,
 }
 
 impl<D: Datapath> Reconciler<D> {
     /// Takes in what was seen of the hooks, and attaches again what is off.
-    pub fn take_sighting(&mut self, sighting: Sighting) {
+    pub fn take_sighting(&mut self, mut sighting: Sighting) {
+        if let Some(enforcers) = sighting.enforcers.take() {
+            self.take_enforcers(enforcers);
+        }
         if self.watched.since.is_none_or(|since| sighting.begun < since) {
             return;
         }
@@ -72,6 +78,49 @@ impl<D: Datapath> Reconciler<D> {
             self.dirty |= elsewhere != watched.elsewhere;
             watched.elsewhere = elsewhere;
         }
+    }
+
+    fn take_enforcers(&mut self, now: Result<Enforcers, String>) {
+        let now = match now {
+            Ok(now) => now,
+            Err(reason) => {
+                if self.watched.blind.as_ref() != Some(&reason) {
+                    warn!("{reason}");
+                }
+                self.watched.blind = Some(reason);
+                return;
+            }
+        };
+        self.watched.blind = None;
+        let before = std::mem::replace(&mut self.watched.enforcers, now);
+        for (engine, traces) in &self.watched.enforcers {
+            if !before.contains_key(engine) {
+                let traces = traces.iter().cloned().collect::<Vec<_>>().join(", ");
+                warn!(
+                    engine,
+                    traces,
+                    "another engine seems to enforce policies on this node: {}",
+                    EnforcerLine::MEANING
+                );
+            }
+        }
+        for engine in before.keys().filter(|engine| !self.watched.enforcers.contains_key(*engine)) {
+            info!(engine, "nothing is left of another engine on this node");
+        }
+    }
+
+    /// Why it cannot be told which other engines there are.
+    pub(super) const fn blind(&self) -> Option<&String> {
+        self.watched.blind.as_ref()
+    }
+
+    /// Other engines, with what was found of them.
+    pub(super) fn enforcers(&self) -> Vec<EnforcerLine> {
+        let line = |(engine, traces): (&&str, &BTreeSet<String>)| EnforcerLine {
+            engine: (*engine).to_owned(),
+            traces: traces.iter().cloned().collect(),
+        };
+        self.watched.enforcers.iter().map(line).collect()
     }
 
     fn tell_repaired(&mut self, place: Attachment) {

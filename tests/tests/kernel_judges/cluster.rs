@@ -83,6 +83,10 @@ fn some<T>(rng: &mut Rng, most: usize, mut make: impl FnMut(&mut Rng) -> T) -> V
     (0..rng.usize(..=most)).map(|_| make(rng)).collect()
 }
 
+fn node(name: &str, addresses: &[&str], break_glass: bool) -> Node {
+    Node { name: name.into(), addresses: addresses.iter().map(|address| ip(address)).collect(), break_glass }
+}
+
 fn labels(rng: &mut Rng) -> Labels {
     let mut labels = Labels::new();
     for key in KEYS {
@@ -179,13 +183,14 @@ fn number(pod: &Key) -> u32 {
 impl Cluster {
     pub(crate) fn random(rng: &mut Rng) -> Self {
         let mut objects = vec![
-            Object::Node(Node { name: NODE.into(), addresses: vec![ip("172.16.0.1"), ip("fd16::1")] }),
-            Object::Node(Node { name: "there".into(), addresses: vec![ip("172.16.0.2")] }),
+            Object::Node(node(NODE, &["172.16.0.1", "fd16::1"], chance(rng, 20))),
+            Object::Node(node("there", &["172.16.0.2"], chance(rng, 6))),
         ];
         for name in NAMESPACES {
             if !chance(rng, 5) {
                 let mut namespace = Namespace::implied(name);
                 namespace.labels.extend(labels(rng));
+                namespace.break_glass = chance(rng, 8);
                 objects.push(Object::Namespace(namespace));
             }
         }
@@ -221,6 +226,13 @@ impl Cluster {
     /// Whether the pod of an interface is there.
     pub(crate) fn knows(&self, interface: &LocalEndpoint) -> bool {
         self.pods().any(|pod| self.interface_of(pod).is_some_and(|one| one.ifname == interface.ifname))
+    }
+
+    /// Whether the break-glass switch of this node is set.
+    pub(crate) fn is_switched_off(&self) -> bool {
+        let is_own =
+            |object: &Object| matches!(object, Object::Node(node) if &*node.name == NODE && node.break_glass);
+        self.objects.iter().any(is_own)
     }
 
     /// The same cluster, with what was meant in the place of what was read.

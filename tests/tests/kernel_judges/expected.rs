@@ -157,14 +157,14 @@ pub(crate) fn places(sight: &Sight, case: Case) -> Vec<Place> {
     places
 }
 
-/// What does not belong to any pod that is known is closed.
+/// What does not belong to any pod that is known is closed, unless the node's break-glass switch is set.
 fn closed(sight: &Sight, case: Case) -> impl Iterator<Item = Place> {
     sight.unknown().flat_map(move |(interface, slot)| {
         let from = interface.addresses.contains(&case.src).then_some(Way::From(slot));
         let to = interface.addresses.contains(&case.dst).then_some(Way::To(slot));
         let itself = from.is_some() && to.is_some();
         let ways = [from, to].into_iter().flatten().filter(move |_| !itself);
-        let expected = Expected::Exactly(false);
+        let expected = Expected::Exactly(sight.switched_off);
         ways.map(move |way| Place { way, case, expected, led: false, left_to_it: false })
     })
 }

@@ -18,6 +18,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Sight {
     pub(crate) tag_trusted: bool,
+    /// The break-glass switch of the node is set.
+    pub(crate) switched_off: bool,
     pub(crate) spec: Rc<spec::Cluster>,
     /// What was there before, the latest first, as long as frontends and backends of then still count.
     pub(crate) past: Vec<Rc<spec::Cluster>>,
@@ -41,7 +43,13 @@ impl Sight {
             let slot = compiled.slot(&one.ifname)?;
             Some((one.clone(), slot, cluster.knows(one)))
         });
-        Self { tag_trusted: cluster.tag_trusted, spec, past, interfaces: interfaces.collect() }
+        Self {
+            tag_trusted: cluster.tag_trusted,
+            switched_off: cluster.is_switched_off(),
+            spec,
+            past,
+            interfaces: interfaces.collect(),
+        }
     }
 
     /// The slot of a pod, if it has an interface here.

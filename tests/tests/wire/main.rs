@@ -2,8 +2,10 @@
 //! arrives.
 
 mod agent;
+mod break_glass;
 mod bridges;
 mod changes;
+mod enforcers;
 mod errors;
 mod explain;
 mod forged;

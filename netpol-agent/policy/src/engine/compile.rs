@@ -111,7 +111,7 @@ impl Engine {
             let mut labels_of = LabelsOf::new(&self.store);
             self.profiles.namespace_changed(namespace, &self.features, &mut labels_of);
             for profile in self.profiles.of_namespace(namespace) {
-                // Their prefixes may be others.
+                // Their prefixes, or the break-glass switch, may be others.
                 self.endpoints.dirty.extend(self.profiles.get(profile).into_iter().flat_map(|p| &p.slots));
             }
         }
@@ -126,6 +126,9 @@ impl Engine {
             self.services.dirty.insert(key);
         }
         if changes.nodes.contains(&self.settings.node) {
+            // Its break-glass switch may be another.
+            let all: Vec<u32> = self.endpoints.iter().map(|(slot, _)| slot).collect();
+            self.endpoints.dirty.extend(all);
             let with_node_ports =
                 self.store.services.values().filter(|s| s.ports.iter().any(|p| p.node_port != 0));
             self.services.dirty.extend(with_node_ports.map(|s| s.key.clone()));

@@ -30,6 +30,8 @@ pub(super) struct State {
     profile: Option<u32>,
     /// What it is judged by, by [`Direction::index`].
     pub(super) sets: [u32; 2],
+    /// Policies isolate it in that direction, and the break-glass switch keeps them from judging it.
+    pub(super) released: [bool; 2],
     pub(super) hook: HookLevel,
     /// When it gets fewer classifiers, if nothing asks for them until then.
     pub(super) lower_at: Option<Duration>,
@@ -38,6 +40,12 @@ pub(super) struct State {
 impl State {
     const fn isolated(&self) -> bool {
         self.sets[0] != SET_NONE || self.sets[1] != SET_NONE
+    }
+
+    /// Whether it carries all classifiers: where the break-glass switch is set they keep the flows, so that each is judged
+    /// by who opened it as soon as the switch is gone.
+    const fn wants_all(&self) -> bool {
+        self.isolated() || self.released[0] || self.released[1]
     }
 }
 
@@ -163,6 +171,7 @@ impl Endpoints {
                 pod: None,
                 profile: None,
                 sets: [SET_NONE; 2],
+                released: [false; 2],
                 hook: HookLevel::None,
                 lower_at: None,
             },

@@ -1,6 +1,7 @@
 //! Tests of the whole engine: objects go in, operations are applied to tables of their own, and the decision function
 //! is asked.
 
+mod break_glass;
 pub(crate) mod build;
 mod given;
 mod history;

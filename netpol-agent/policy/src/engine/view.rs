@@ -22,6 +22,8 @@ pub struct EndpointView<'a> {
     pub pod: Option<&'a Arc<Pod>>,
     /// The policy sets, by [`Direction::index`].
     pub sets: [u32; 2],
+    /// Policies isolate it in that direction, and the break-glass switch keeps them from being enforced.
+    pub released: [bool; 2],
     /// Which classifiers it carries.
     pub hook: HookLevel,
 }
@@ -91,6 +93,7 @@ impl Engine {
             local: &state.local,
             pod: state.pod.and_then(|p| self.pods.get(p)).map(|p| &p.object),
             sets: state.sets,
+            released: state.released,
             hook: state.hook,
         })
     }
@@ -118,6 +121,14 @@ impl Engine {
     #[must_use]
     pub fn policies_at(&self, revision: u32) -> Option<&[Arc<Policy>]> {
         self.endpoints.policies_at(revision)
+    }
+
+    /// The objects whose break-glass switch is set: this node, and any namespace.
+    pub fn break_glass(&self) -> impl Iterator<Item = (Kind, &str)> {
+        let node = self.store.nodes.get(&self.settings.node).filter(|node| node.break_glass);
+        let namespaces = self.store.namespaces.values().filter(|namespace| namespace.break_glass);
+        let namespaces = namespaces.map(|namespace| (Kind::Namespace, &*namespace.name));
+        node.map(|node| (Kind::Node, &*node.name)).into_iter().chain(namespaces)
     }
 
     /// The policies of a policy set.

@@ -5,6 +5,7 @@
 )]
 
 mod blocks;
+mod break_glass;
 mod dns;
 mod documents;
 mod imply;

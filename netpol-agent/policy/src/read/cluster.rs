@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::{
     block,
-    field::{Notes, Path, list, quoted, text},
+    field::{Notes, Path, get, list, quoted, text},
     meta::Meta,
+    shown,
 };
-use crate::model::{NAME_LABEL, Namespace, Node};
+use crate::model::{BREAK_GLASS, NAME_LABEL, Namespace, Node};
 
 /// Prefixes that the pods of a namespace may speak with, beyond their own addresses.
 const SOURCE_PREFIXES: &str = "netpol.io/source-prefixes";
@@ -41,7 +42,26 @@ pub(super) fn namespace(meta: &Meta<'_>, notes: &mut Notes) -> Namespace {
     }
     source_prefixes.sort_unstable();
     source_prefixes.dedup();
-    Namespace { name, labels, source_prefixes }
+    Namespace { name, labels, source_prefixes, break_glass: break_glass(meta, notes) }
+}
+
+/// The break-glass switch. A value that cannot be read switches nothing: policies stay in force.
+fn break_glass(meta: &Meta<'_>, notes: &mut Notes) -> bool {
+    let value = meta.annotations.and_then(|annotations| get(annotations, BREAK_GLASS));
+    match value.map(|value| (value, value.as_str())) {
+        None | Some((_, Some("false"))) => false,
+        Some((_, Some("true"))) => true,
+        Some((other, _)) => {
+            let path = Path::field_of_root("metadata");
+            let path = path.field("annotations");
+            notes.add(
+                &path.field(BREAK_GLASS),
+                format!("is {}, neither \"true\" nor \"false\": policies stay in force", shown(other)),
+                "write \"true\", in quotes, to stop enforcing there, or remove the annotation",
+            );
+            false
+        }
+    }
 }
 
 /// Reads a node. Addresses that are names are left out.
@@ -57,5 +77,5 @@ pub(super) fn node(document: &Value, meta: &Meta<'_>, notes: &mut Notes) -> Node
             addresses.push(address);
         }
     }
-    Node { name: meta.key.name.clone(), addresses }
+    Node { name: meta.key.name.clone(), addresses, break_glass: break_glass(meta, notes) }
 }

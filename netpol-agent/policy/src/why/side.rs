@@ -25,6 +25,13 @@ pub enum Side {
     Finished,
     /// No policy selects the pod in that direction.
     NotIsolated,
+    /// Policies select the pod, and the break-glass switch keeps them from being enforced.
+    BreakGlass {
+        /// The object that carries the annotation, such as `Namespace shop`.
+        by: String,
+        /// The policies, `namespace/name`.
+        policies: Vec<String>,
+    },
     /// Allowed whatever the policies say.
     Always {
         /// Why.
@@ -126,11 +133,15 @@ pub(super) fn side(
     if pod.finished {
         return Side::Finished;
     }
-    let mut isolating: Vec<(&Policy, &[Rule])> = cluster.isolating(pod, direction).collect();
+    let mut isolating: Vec<(&Policy, &[Rule])> = cluster.selecting(pod, direction).collect();
     if isolating.is_empty() {
         return Side::NotIsolated;
     }
     isolating.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+    if let Some((kind, name)) = cluster.break_glass(pod) {
+        let policies = isolating.iter().map(|(policy, _)| key_text(&policy.key)).collect();
+        return Side::BreakGlass { by: format!("{} {}", kind.name(), escaped(&name)), policies };
+    }
 
     let mut by = Vec::new();
     let mut policies = Vec::new();

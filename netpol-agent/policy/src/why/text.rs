@@ -5,7 +5,7 @@ use std::fmt;
 use netpol_common::packet;
 
 use super::{AlwaysReason, Explanation, FlowExplanation, Frontend, IsolatingPolicy, Outcome, Side};
-use crate::spec::Payload;
+use crate::{model::BREAK_GLASS, spec::Payload};
 
 /// What is sent, in words.
 #[must_use]
@@ -118,6 +118,9 @@ impl fmt::Display for Side {
             Self::HostNetwork => f.write_str("a pod of the node's network, which no policy selects"),
             Self::Finished => f.write_str("finished: policies ignore it"),
             Self::NotIsolated => f.write_str("not isolated"),
+            Self::BreakGlass { by, policies } => {
+                write!(f, "NOT ENFORCED: {BREAK_GLASS} is set on {by}, against {}", list(policies))
+            }
             Self::Always { reason } => write!(f, "allowed: {reason}"),
             Self::Allowed { by } => {
                 f.write_str("allowed by ")?;

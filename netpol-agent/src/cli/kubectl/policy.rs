@@ -124,12 +124,14 @@ pub(super) fn list(answers: &Answers<Vec<PolicyLine>>) -> String {
 
 /// Whether a policy is in force; where it is not, on which nodes.
 fn everywhere(lines: &[(&str, &PolicyLine)]) -> String {
-    let not: Vec<&str> = lines.iter().filter(|(_, line)| !line.realized).map(|(node, _)| *node).collect();
-    match not.len() {
-        0 => in_force(true).to_owned(),
-        some if some == lines.len() => in_force(false).to_owned(),
-        _ => format!("{} on {}", in_force(false), not.join(", ")),
+    let mut not: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (node, line) in lines.iter().filter(|(_, line)| !line.realized) {
+        not.entry(in_force(line)).or_default().push(node);
     }
+    let said = |(how, nodes): (String, Vec<&str>)| {
+        if nodes.len() == lines.len() { how } else { format!("{how} on {}", nodes.join(", ")) }
+    };
+    if not.is_empty() { "yes".to_owned() } else { not.into_iter().map(said).collect::<Vec<_>>().join("; ") }
 }
 
 /// One policy, with its pods of all nodes.
@@ -140,6 +142,9 @@ pub(super) fn one(answers: &Answers<PolicyDetail>) -> String {
         pods.extend(policy.pods.iter().map(|pod| format!("{pod} on {node}")));
         let all = all.get_or_insert_with(|| policy.clone());
         all.line.realized &= policy.line.realized;
+        if all.line.stopped_by.is_empty() {
+            all.line.stopped_by.clone_from(&policy.line.stopped_by);
+        }
         for problem in &policy.line.problems {
             if !all.line.problems.contains(problem) {
                 all.line.problems.push(problem.clone());

@@ -9,7 +9,7 @@ use super::{Answers, Cluster};
 use crate::{
     cli::{
         Format, output,
-        status::{render, unenforced},
+        status::{break_glass, enforcers, render, unenforced},
     },
     control::protocol::{Request, Response, Status},
     nodes::find,
@@ -91,6 +91,8 @@ fn troubles(answers: &Answers<Status>) -> String {
         let problems = status.problems.iter().map(ToString::to_string);
         let lists = [
             ("not ready", status.not_ready.clone()),
+            ("BREAK-GLASS", break_glass(status)),
+            ("other engine", enforcers(status)),
             ("NOT ENFORCED", unenforced(status)),
             ("problem", problems.collect()),
             ("fault", status.faults.clone()),

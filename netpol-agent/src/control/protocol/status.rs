@@ -55,6 +55,12 @@ pub struct Status {
     /// How many were since the agent started.
     #[serde(default)]
     pub hooks_repaired: u64,
+    /// Objects whose break-glass switch is set: this node, and namespaces of the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<BreakGlassLine>,
+    /// Other engines that seem to enforce policies on this node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enforcers: Vec<EnforcerLine>,
     /// Whether all objects were listed once.
     #[serde(default)]
     pub synced: bool,
@@ -139,6 +145,34 @@ pub struct RepairedLine {
     pub time: Moment,
 }
 
+/// An object whose break-glass switch is set: no policy is enforced for its pods.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlassLine {
+    /// `Namespace` or `Node`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Local pods that policies would isolate.
+    pub pods: Vec<String>,
+}
+
+/// Another engine that seems to enforce policies on this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnforcerLine {
+    /// Its name.
+    pub engine: String,
+    /// What of it was found.
+    pub traces: Vec<String>,
+}
+
+impl EnforcerLine {
+    /// What it means, and what to do.
+    pub const MEANING: &str = "a packet must pass both engines, and netpol cannot explain what the other one drops; let one of them \
+                               enforce, and remove what the other has left";
+}
+
 /// A time without an agent: pods that were hooked before stayed enforced, pods that started were open.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -176,9 +210,9 @@ pub struct EndpointLine {
     pub addresses: Vec<String>,
     /// `none`, `source-check` or `full`.
     pub hook: String,
-    /// `open`, `isolated` or `closed`.
+    /// `open`, `isolated`, `closed`, or `break-glass` where policies isolate it and are not enforced.
     pub ingress: String,
-    /// `open`, `isolated` or `closed`.
+    /// The same.
     pub egress: String,
     /// Whether its packets are recognised at other pods of the node.
     pub tag_trusted: bool,
@@ -268,6 +302,9 @@ pub struct PolicyLine {
     pub local_pods: usize,
     /// Whether it is in force as it is written.
     pub realized: bool,
+    /// The object whose break-glass switch keeps it from being enforced here, such as `Namespace shop`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stopped_by: String,
     /// What is wrong with it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Located>,

@@ -13,7 +13,7 @@ fn unreadable(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io
 }
 
 /// Asks the kernel, and hands each message of its answer to `each`.
-pub(super) fn dump<M>(protocol: isize, request: M, each: &mut dyn FnMut(M)) -> io::Result<()>
+pub(crate) fn dump<M>(protocol: isize, request: M, each: &mut dyn FnMut(M)) -> io::Result<()>
 where
     M: NetlinkSerializable + NetlinkDeserializable + Debug,
     <M as NetlinkDeserializable>::Error: Send + Sync + 'static,

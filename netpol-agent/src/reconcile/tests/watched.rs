@@ -18,6 +18,7 @@ fn nothing() -> Sighting {
         lost: BTreeMap::new(),
         ahead: BTreeMap::new(),
         elsewhere: None,
+        enforcers: None,
         failed: None,
     }
 }
@@ -130,4 +131,33 @@ fn what_could_not_be_looked_at_is_said() {
     given.reconciler.take_sighting(Sighting { failed: Some("cannot look".to_owned()), ..nothing() });
     given.settles().passes(LONG);
     assert_eq!(given.reconciler.status(Duration::ZERO).faults, ["cannot look"]);
+}
+
+#[test]
+fn another_engine_is_said_until_nothing_is_left_of_it() {
+    let mut given = Given::fresh();
+    assert!(given.reconciler.status(Duration::ZERO).enforcers.is_empty());
+    let traces = BTreeSet::from(["chains cali-* of the table ip filter".to_owned()]);
+    let found = BTreeMap::from([("Calico", traces)]);
+    // Also before anything is written.
+    given.reconciler.take_sighting(Sighting { enforcers: Some(Ok(found)), ..nothing() });
+    given.lists(objects(&[pod("a", 5)])).finds(&[("a", 5)]).settles();
+    // Not looked for this time: what was said stays.
+    given.reconciler.take_sighting(nothing());
+    let said: Vec<_> = given
+        .reconciler
+        .status(Duration::ZERO)
+        .enforcers
+        .into_iter()
+        .map(|line| (line.engine, line.traces))
+        .collect();
+    assert_eq!(said, [("Calico".to_owned(), vec!["chains cali-* of the table ip filter".to_owned()])]);
+    assert!(given.reconciler.status(Duration::ZERO).ready, "a warning");
+    let blind = Some(Err("cannot look".to_owned()));
+    given.reconciler.take_sighting(Sighting { enforcers: blind, ..nothing() });
+    let status = given.reconciler.status(Duration::ZERO);
+    assert_eq!((status.enforcers.len(), status.faults), (1, vec!["cannot look".to_owned()]));
+    given.reconciler.take_sighting(Sighting { enforcers: Some(Ok(BTreeMap::new())), ..nothing() });
+    let status = given.reconciler.status(Duration::ZERO);
+    assert_eq!((status.enforcers.len(), status.faults.len()), (0, 0));
 }

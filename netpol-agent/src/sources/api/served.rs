@@ -8,7 +8,7 @@ use std::{ops::Range, time::Duration};
 
 use kube::api::{ListParams, Request, WatchParams};
 use netpol_policy::{
-    model::{Key, Kind},
+    model::{BREAK_GLASS, Key, Kind},
     read::api_version,
 };
 use serde::de::{DeserializeSeed as _, Error as _};
@@ -35,7 +35,12 @@ const METADATA: Fields = Of(&[
     ("labels", All),
     (
         "annotations",
-        Of(&[("kubernetes.io/config.mirror", All), ("netpol.io/source-prefixes", All), (LIST_ENDS, All)]),
+        Of(&[
+            ("kubernetes.io/config.mirror", All),
+            ("netpol.io/source-prefixes", All),
+            (BREAK_GLASS, All),
+            (LIST_ENDS, All),
+        ]),
     ),
     ("creationTimestamp", All),
     ("deletionTimestamp", All),

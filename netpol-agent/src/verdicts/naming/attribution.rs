@@ -282,7 +282,9 @@ impl Sides {
         let mut objects = Vec::new();
         let mut add = |pod: &Pod| {
             if let Some(namespace) = engine.store().namespace(&pod.key.namespace) {
-                objects.push(Object::Namespace(Namespace::clone(namespace)));
+                // Policies judged it, whatever the break-glass switch is now.
+                objects
+                    .push(Object::Namespace(Namespace { break_glass: false, ..Namespace::clone(namespace) }));
             }
             objects.push(Object::Pod(pod.clone()));
         };
@@ -327,7 +329,12 @@ impl Sides {
                     }
                 }
             }
-            Side::NoPod | Side::HostNetwork | Side::Finished | Side::NotIsolated | Side::Always { .. } => {}
+            Side::NoPod
+            | Side::HostNetwork
+            | Side::Finished
+            | Side::NotIsolated
+            | Side::BreakGlass { .. }
+            | Side::Always { .. } => {}
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) fn namespace(number: u32, team: &str) -> Namespace {
         (NAME_LABEL.to_owned(), name.clone()),
         ("team".to_owned(), format!("{team}-{}", number % 10)),
     ]);
-    Namespace { name: name.into(), labels, source_prefixes: Vec::new() }
+    Namespace { name: name.into(), labels, source_prefixes: Vec::new(), break_glass: false }
 }
 
 /// A pod: a tenth of all in the first namespace, the others in turn; one in every namespace, and a few more, on this

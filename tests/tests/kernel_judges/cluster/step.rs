@@ -1,21 +1,19 @@
 //! One random change of a cluster: of every kind that a real one sees.
 
-use std::net::IpAddr;
-
 use fastrand::Rng;
 use netpol_policy::model::{Key, Kind, Namespace, Node, Object, Pod, Policy, Service};
 
 use super::{
     Change, Cluster, NAMES, NAMESPACES, NODE, PORTS, chance,
     documents::{document, spoil},
-    ifindex, interface, ip, is_local, labels, number, pod, policy, protocol, service, slice,
+    ifindex, interface, is_local, labels, node, number, pod, policy, protocol, service, slice,
 };
 
 /// What makes a change. Without anything to change it gives nothing.
 type Way = fn(&mut Rng, &Cluster) -> Vec<Change>;
 
 /// Every kind of change, and what makes it.
-pub(crate) const KINDS: [(&str, Way); 25] = [
+pub(crate) const KINDS: [(&str, Way); 27] = [
     ("a pod comes", pod_comes),
     ("a pod goes", pod_goes),
     ("a pod is relabelled", |rng, cluster| {
@@ -45,6 +43,8 @@ pub(crate) const KINDS: [(&str, Way); 25] = [
     ("an interface is another one", interface_is_another),
     ("tags are trusted or not", |_, cluster| vec![Change::Tags(!cluster.tag_trusted)]),
     ("the node's addresses change", node_changes),
+    ("break-glass of a namespace is switched", switch_of_namespace),
+    ("break-glass of the node is switched", switch_of_node),
 ];
 
 /// A random change, and its name.
@@ -152,7 +152,31 @@ fn local_address_again(rng: &mut Rng, cluster: &Cluster) -> Vec<Change> {
 fn namespace_comes(rng: &mut Rng, _: &Cluster) -> Vec<Change> {
     let mut namespace = Namespace::implied(NAMESPACES[rng.usize(..3)]);
     namespace.labels.extend(labels(rng));
+    namespace.break_glass = chance(rng, 8);
     vec![Change::Put(Object::Namespace(namespace))]
+}
+
+/// Break-glass of a namespace is set or taken away, and nothing else changes.
+fn switch_of_namespace(rng: &mut Rng, cluster: &Cluster) -> Vec<Change> {
+    let namespaces: Vec<&Namespace> = cluster
+        .objects
+        .iter()
+        .filter_map(|object| if let Object::Namespace(namespace) = object { Some(namespace) } else { None })
+        .collect();
+    let Some(old) = rng.choice(namespaces) else { return Vec::new() };
+    let break_glass = !old.break_glass;
+    vec![Change::Put(Object::Namespace(Namespace { break_glass, ..old.clone() }))]
+}
+
+/// The same of the node.
+fn switch_of_node(_: &mut Rng, cluster: &Cluster) -> Vec<Change> {
+    let own = |object: &Object| match object {
+        Object::Node(node) if &*node.name == NODE => Some(node.clone()),
+        _ => None,
+    };
+    let own = cluster.objects.iter().find_map(own);
+    let switched = own.map(|node| Node { break_glass: !node.break_glass, ..node });
+    switched.into_iter().map(|node| Change::Put(Object::Node(node))).collect()
 }
 
 fn goes(rng: &mut Rng, cluster: &Cluster, kind: Kind) -> Vec<Change> {
@@ -235,8 +259,7 @@ fn interface_is_another(rng: &mut Rng, cluster: &Cluster) -> Vec<Change> {
     vec![Change::InterfaceGone(old.ifname.clone()), Change::Interface(new)]
 }
 
-fn node_changes(rng: &mut Rng, _: &Cluster) -> Vec<Change> {
-    let mut addresses: Vec<IpAddr> = vec![ip("172.16.0.1"), ip("fd16::1")];
-    addresses.truncate(rng.usize(1..3));
-    vec![Change::Put(Object::Node(Node { name: NODE.into(), addresses }))]
+fn node_changes(rng: &mut Rng, cluster: &Cluster) -> Vec<Change> {
+    let addresses = &["172.16.0.1", "fd16::1"][..rng.usize(1..3)];
+    vec![Change::Put(Object::Node(node(NODE, addresses, cluster.is_switched_off())))]
 }

@@ -103,8 +103,9 @@ impl Engine {
     pub(in crate::engine) fn refresh_endpoints(&mut self, work: &mut Work) {
         work.endpoints = std::mem::take(&mut self.endpoints.dirty);
         for slot in work.endpoints.clone() {
-            let wanted = self.sets_for(slot);
+            let (wanted, released) = self.sets_for(slot);
             let Some(state) = self.endpoints.states.get_mut(&slot) else { continue };
+            state.released = released;
             let old = std::mem::replace(&mut state.sets, wanted);
             for direction in Direction::ALL {
                 let (old, new) = (old[direction.index()], wanted[direction.index()]);
@@ -162,12 +163,33 @@ impl Engine {
             .collect()
     }
 
-    fn sets_for(&mut self, slot: u32) -> [u32; 2] {
+    /// Whether the break-glass switch keeps policies from judging an endpoint: that of this node, or of the namespace of its
+    /// pod, if it is known.
+    fn is_switched_off(&self, slot: u32) -> bool {
+        if self.store.nodes.get(&self.settings.node).is_some_and(|node| node.break_glass) {
+            return true;
+        }
+        let profile = self.endpoints.get(slot).and_then(|state| self.profiles.get(state.profile?));
+        profile
+            .and_then(|profile| self.store.namespaces.get(&profile.content.namespace))
+            .is_some_and(|namespace| namespace.break_glass)
+    }
+
+    /// The policy sets that judge an endpoint, and in which direction the break-glass switch stands in the place of one.
+    fn sets_for(&mut self, slot: u32) -> ([u32; 2], [bool; 2]) {
+        let switched = self.is_switched_off(slot);
+        let mut released = [false; 2];
         let profile = self.endpoints.get(slot).and_then(|s| s.profile);
-        let Some(profile) = profile else { return [SET_CLOSED; 2] };
-        Direction::ALL.map(|direction| {
+        let Some(profile) = profile else {
+            return (if switched { [SET_NONE; 2] } else { [SET_CLOSED; 2] }, released);
+        };
+        let sets = Direction::ALL.map(|direction| {
             let policies = self.isolating(profile, direction);
             if policies.is_empty() {
+                return SET_NONE;
+            }
+            if switched {
+                released[direction.index()] = true;
                 return SET_NONE;
             }
             let ports = self.profiles.get(profile).map(|p| p.content.clone());
@@ -175,6 +197,7 @@ impl Engine {
                 Parts { direction, policies: &policies, ports: ports.as_ref().map_or(&[], |p| &p.ports) };
             let set = self.sets.intern(&parts, &mut self.features).unwrap_or(SET_CLOSED);
             if self.refusals.sets.contains(&set) { SET_CLOSED } else { set }
-        })
+        });
+        (sets, released)
     }
 }

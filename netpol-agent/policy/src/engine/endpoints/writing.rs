@@ -107,11 +107,13 @@ impl Engine {
             return;
         }
         let services = self.wanted_by_services();
-        let any = self.endpoints.states.values().any(State::isolated);
+        let any = self.endpoints.states.values().any(State::wants_all);
         for (&slot, state) in &mut self.endpoints.states {
-            let wanted = if state.isolated() || services.contains(&slot) {
+            // Closed until the node's break-glass switch was set: nobody knows with which addresses it may speak.
+            let unknown = state.profile.is_none() && !state.isolated();
+            let wanted = if state.wants_all() || services.contains(&slot) {
                 HookLevel::Full
-            } else if any {
+            } else if any && !unknown {
                 HookLevel::SourceCheck
             } else {
                 HookLevel::None
@@ -123,7 +125,8 @@ impl Engine {
                 state.lower_at = None;
                 state.hook = wanted;
             } else {
-                let at = *state.lower_at.get_or_insert(work.now + self.settings.hook_linger);
+                let linger = if unknown { Duration::ZERO } else { self.settings.hook_linger };
+                let at = *state.lower_at.get_or_insert(work.now + linger);
                 state.hook = if at <= work.now { wanted } else { before };
                 if at <= work.now {
                     state.lower_at = None;

@@ -32,7 +32,17 @@ pub(crate) fn namespace(name: &str, text: &str) -> Object {
 }
 
 pub(crate) fn node(name: &str, addresses: &[&str]) -> Object {
-    Object::Node(Node { name: name.into(), addresses: addresses.iter().map(|a| ip(a)).collect() })
+    let addresses = addresses.iter().map(|a| ip(a)).collect();
+    Object::Node(Node { name: name.into(), addresses, break_glass: false })
+}
+
+/// The same namespace or node, with the break-glass switch set.
+pub(crate) fn switched_off(object: Object) -> Object {
+    match object {
+        Object::Namespace(namespace) => Object::Namespace(Namespace { break_glass: true, ..namespace }),
+        Object::Node(node) => Object::Node(Node { break_glass: true, ..node }),
+        other => panic!("{other:?} has no such switch"),
+    }
 }
 
 /// A running pod of this node: `namespace/name`.

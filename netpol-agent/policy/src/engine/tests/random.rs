@@ -3,7 +3,8 @@
 use ipnet::IpNet;
 
 use super::build::{
-    NODE, block, labels, named, namespace, node, pod, pods, pods_of, policy, rule, service, slice, tcp,
+    NODE, block, labels, named, namespace, node, pod, pods, pods_of, policy, rule, service, slice,
+    switched_off, tcp,
 };
 use crate::model::{
     Kind, Object, Pod, PolicyPeer, PolicyPort, Protocol, Rule, Service, ServicePort, TargetPort,
@@ -171,8 +172,15 @@ pub(crate) enum Step {
 
 pub(crate) fn random_step(dice: &mut Dice) -> Step {
     match dice.roll(16) {
-        0 => Step::Put(namespace(dice.pick(&NAMESPACES), dice.pick(&TEAMS))),
+        0 => {
+            let namespace = namespace(dice.pick(&NAMESPACES), dice.pick(&TEAMS));
+            Step::Put(if dice.one_in(3) { switched_off(namespace) } else { namespace })
+        }
         1 if dice.one_in(3) => Step::Gone(Kind::Namespace, dice.pick(&NAMESPACES).into()),
+        1 if dice.one_in(3) => {
+            let node = node(NODE, &["172.16.0.1"]);
+            Step::Put(if dice.one_in(2) { switched_off(node) } else { node })
+        }
         2..=6 => {
             let i = dice.roll(PODS);
             Step::Put(Object::Pod(random_pod(dice, i)))
@@ -217,6 +225,9 @@ pub(crate) fn beginning(dice: &mut Dice) -> Vec<Object> {
         namespace("a", dice.pick(&TEAMS)),
         namespace("b", dice.pick(&TEAMS)),
     ];
+    if dice.one_in(6) {
+        all.push(switched_off(namespace("c", dice.pick(&TEAMS))));
+    }
     all.extend((0..PODS).map(|i| Object::Pod(random_pod(dice, i))));
     all.extend((0..4).map(|i| random_policy(dice, i)));
     all.extend((0..2).map(|i| Object::Service(random_service(dice, i))));

@@ -106,6 +106,39 @@ fn row_49_an_object_without_namespace_is_in_default_and_a_namespace_has_its_labe
 }
 
 #[test]
+fn a_break_glass_switch_that_cannot_be_read_switches_nothing_and_is_reported() {
+    let read = |kind: &str, value: Value| {
+        let annotations = json!({"netpol.io/break-glass": value});
+        let document =
+            json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "annotations": annotations}});
+        match &read_document(&document)[..] {
+            [Read::Object { object: Object::Namespace(one), problems }] => {
+                (one.break_glass, problems.clone())
+            }
+            [Read::Object { object: Object::Node(one), problems }] => (one.break_glass, problems.clone()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for kind in ["Namespace", "Node"] {
+        assert_eq!(read(kind, json!("true")), (true, vec![]));
+        assert_eq!(read(kind, json!("false")), (false, vec![]));
+        assert_eq!(read(kind, Value::Null), (false, vec![]));
+        for wrong in [json!(true), json!("True"), json!("yes"), json!(""), json!(["true"])] {
+            let (switched, problems) = read(kind, wrong.clone());
+            assert!(!switched, "{wrong}");
+            let [Problem { object, field, message, remedy, .. }] = &problems[..] else {
+                panic!("{problems:?}")
+            };
+            assert_eq!((&*object.name, &**field), ("x", "metadata.annotations.netpol.io/break-glass"));
+            assert!(
+                message.contains("policies stay in force") && remedy.contains("\"true\""),
+                "{message} {remedy}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_namespace_names_source_prefixes_and_bad_ones_are_reported() {
     let document = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "vpn", "annotations":
         {"netpol.io/source-prefixes": "10.8.0.0/16, fd08::/64 192.0.2.1,nonsense"}}});

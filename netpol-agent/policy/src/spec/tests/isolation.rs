@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use super::fixture::{ALLOWED, NO_EGRESS, NO_INGRESS, ask, cluster, deny_all, egress, ingress, pod, policy};
+use super::fixture::{
+    ALLOWED, NO_EGRESS, NO_INGRESS, NODE, ask, cluster, deny_all, egress, ingress, pod, policy,
+};
 use crate::spec::Verdict;
 
 const A: &str = "10.1.0.1";
@@ -101,6 +103,28 @@ fn row_10_both_ends_must_allow() {
     assert_eq!(ask(&x(&[deny_all("x")]), A, B, "80/TCP"), Verdict { egress: false, ingress: false });
     let to_b = egress("x", json!([{"to": [{"podSelector": {"matchLabels": {"app": "b"}}}]}]));
     assert_eq!(ask(&x(&[deny_all("x"), from_a, to_b]), A, B, "80/TCP"), ALLOWED);
+}
+
+#[test]
+fn the_break_glass_switch_takes_the_policies_of_its_pods_out_of_force_and_no_others() {
+    let switched = |kind: &str, name: &str, value: &str| {
+        let annotations = json!({"netpol.io/break-glass": value});
+        json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "annotations": annotations}})
+    };
+    let y = "10.2.0.1";
+    let with = |switch| x(&[deny_all("x"), pod("y", "a", json!({}), &[y]), deny_all("y"), switch]);
+    let closed = Verdict { egress: false, ingress: false };
+    for off in [switched("Namespace", "x", "false"), switched("Node", "elsewhere", "true")] {
+        assert_eq!(ask(&with(off), A, B, "80/TCP"), closed);
+    }
+    let x = with(switched("Namespace", "x", "true"));
+    assert_eq!(ask(&x, A, B, "80/TCP"), ALLOWED);
+    assert_eq!(ask(&x, A, y, "80/TCP"), NO_INGRESS);
+    assert_eq!(ask(&x, y, A, "80/TCP"), NO_EGRESS);
+    let node = with(switched("Node", NODE, "true"));
+    for (source, destination) in [(A, B), (A, y), (y, A)] {
+        assert_eq!(ask(&node, source, destination, "80/TCP"), ALLOWED);
+    }
 }
 
 #[test]

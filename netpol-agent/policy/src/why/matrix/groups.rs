@@ -29,6 +29,8 @@ struct Seen<'c> {
     named_ports: &'c [NamedPort],
     host_network: bool,
     local: bool,
+    /// The break-glass switch is set for it.
+    switched: bool,
     ports: BTreeSet<(Protocol, u16)>,
     /// By address, in order: its family, and the blocks that hold it.
     addresses: Vec<(bool, Vec<usize>)>,
@@ -74,6 +76,7 @@ pub(super) fn groups(cluster: &Cluster) -> BTreeMap<String, Vec<Group>> {
             named_ports: &pod.named_ports,
             host_network: pod.host_network,
             local: pod.node == cluster.node || pod.node.is_empty(),
+            switched: cluster.break_glass(pod).is_some(),
             ports: ports.clone(),
             addresses: pod.addresses.iter().map(held).collect(),
         };

@@ -54,6 +54,23 @@ fn row_1_a_pod_that_nothing_selects_is_not_isolated() {
 }
 
 #[test]
+fn what_the_break_glass_switch_keeps_from_being_enforced_is_named_with_the_object_that_carries_it() {
+    let switched = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE, "annotations": {"netpol.io/break-glass": "true"}}});
+    let of = |policies: &[Value]| ingress_of(&cluster(policies), "production/frontend-1", "80/TCP");
+    let side = of(&[ingress("production", json!([])), switched.clone()]);
+    let by = format!("Node {NODE}");
+    assert_eq!(side, Side::BreakGlass { by, policies: vec!["production/ingress".into()] });
+    assert!(side.allows());
+    let text = "NOT ENFORCED: netpol.io/break-glass is set on Node here, against production/ingress";
+    assert_eq!(side.to_string(), text);
+    assert_eq!(
+        of(&[switched]),
+        Side::NotIsolated,
+        "where there is nothing to enforce there is nothing to say"
+    );
+}
+
+#[test]
 fn row_9_every_rule_that_allows_is_named_by_policy() {
     let rule = json!({"from": [{"podSelector": {}}]});
     let cluster = cluster(&[

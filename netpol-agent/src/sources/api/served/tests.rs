@@ -62,14 +62,15 @@ fn the_other_kinds_are_read_as_from_their_wholes() {
     reads_alike(
         Kind::Namespace,
         &json!({
-            "metadata": {"name": "a", "labels": {"x": "y"}, "annotations": {"netpol.io/source-prefixes": "10.0.0.0/8"}},
+            "metadata": {"name": "a", "labels": {"x": "y"}, "annotations":
+                {"netpol.io/source-prefixes": "10.0.0.0/8", "netpol.io/break-glass": "true"}},
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
         }),
     );
     reads_alike(
         Kind::Node,
         &json!({
-            "metadata": {"name": "node-1"},
+            "metadata": {"name": "node-1", "annotations": {"netpol.io/break-glass": "true", "other": "x"}},
             "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}], "images": [{"names": ["i"]}]},
         }),
     );
