@@ -60,7 +60,8 @@ impl Entries {
 
     /// An entry that calls the classifier of a slot.
     pub(super) fn make(&mut self, slot: u32, direction: Direction) -> Result<Ebpf, Error> {
-        let mut object = self.loader.load(self.code.of(slot, direction)?).map_err(|source| Error::Load { source })?;
+        let mut object =
+            self.loader.load(self.code.of(slot, direction)?).map_err(|source| Error::Load { source })?;
         let program = object::program(&mut object, ENTRY)?;
         program.load().map_err(|source| Error::Program { name: ENTRY.to_owned(), source })?;
         Ok(object)
