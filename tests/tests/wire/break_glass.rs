@@ -49,9 +49,9 @@ fn opens_and_ends(kind: &str, name: &str) -> Result<()> {
     switch(&mut three.lab, kind, name, Some("true"))?;
     expect_reached(&denied)?;
     if kind == "Node" {
-        expect_reached(&elsewhere)?
+        expect_reached(&elsewhere)?;
     } else {
-        expect_dropped(&elsewhere)?
+        expect_dropped(&elsewhere)?;
     }
     let mut opened = Vec::new();
     for (from, port) in [(&three.stranger, ALLOWED), (&three.client, OTHER), (&three.client, ALLOWED)] {
