@@ -140,10 +140,10 @@ fn cargo_home() -> Result<PathBuf> {
 
 /// Whether an ELF program of 64 bits names an interpreter, which loads libraries for it.
 fn wants_a_loader(bytes: &[u8]) -> Option<bool> {
-    const INTERPRETER: u32 = 3;
+    const INTERPRETER: usize = 3;
     let number = |at: usize, length: usize| -> Option<usize> {
         let digits = bytes.get(at..at.checked_add(length)?)?;
-        Some(digits.iter().rev().fold(0, |sum, digit| sum << 8 | usize::from(*digit)))
+        Some(digits.iter().rev().fold(0, |sum, digit| (sum << 8) | usize::from(*digit)))
     };
     // 64 bits, little end first.
     if bytes.get(..6)? != b"\x7fELF\x02\x01" {
@@ -151,7 +151,7 @@ fn wants_a_loader(bytes: &[u8]) -> Option<bool> {
     }
     let (first, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
     let kinds: Option<Vec<usize>> = (0..count).map(|index| number(first + index * size, 4)).collect();
-    Some(kinds?.contains(&(INTERPRETER as usize)))
+    Some(kinds?.contains(&INTERPRETER))
 }
 
 #[cfg(test)]
