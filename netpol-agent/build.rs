@@ -47,6 +47,14 @@ fn main() -> Result<()> {
         env::remove_var("CARGO_TERM_VERBOSE");
         env::set_var("CARGO_TERM_QUIET", "true");
     }
+    if env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| flags.contains("--remap-path-prefix")) {
+        // What is shipped names no path of the machine that builds it; what the programs say of their lines neither.
+        // SAFETY: a build script has one thread at this point.
+        unsafe {
+            env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
+            env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
+        }
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../netpol-ebpf");
     let root = root.to_str().context("the path of the workspace is not UTF-8")?;
     let features: &[&str] = if env::var_os("CARGO_FEATURE_BPF_LOG").is_some() { &["log"] } else { &[] };

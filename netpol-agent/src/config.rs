@@ -162,7 +162,7 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
 
     /// Key of a taint that is taken off this node when the agent is ready, such as netpol.io/agent-not-ready: with it, no
-    /// pod starts where nothing would enforce its policies yet. Needs deploy/rbac-taint.yaml [default: none]
+    /// pod starts where nothing would enforce its policies yet. Needs deploy/startup-taint/rbac.yaml [default: none]
     #[arg(long, value_name = "KEY")]
     pub startup_taint: Option<String>,
 

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 
 use crate::setup::{self, Ebpf, Needs};
+use crate::shipped::{Arch, Shipped};
 use crate::{process, project, vm};
 
 /// Build the `netpol` binary with its eBPF programs inside, and print its path
@@ -14,7 +15,7 @@ use crate::{process, project, vm};
 /// Finds or installs the eBPF toolchain first (see `cargo xtask setup`).
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Build with optimisations, as it is shipped
+    /// Build it as it is shipped: with optimisations, static
     #[arg(long)]
     release: bool,
     /// Instead the static program that the test pods of a cluster run
@@ -31,7 +32,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 /// Builds the agent, as it is shipped or for development, and returns the path of `netpol`.
 pub(crate) fn netpol(ebpf: &Ebpf, shipped: bool) -> Result<PathBuf> {
-    binary(ebpf, if shipped { "shipped" } else { "dev" }, "netpol-agent", "netpol")
+    if shipped {
+        return Shipped::here(Arch::host()?).build(ebpf);
+    }
+    binary(ebpf, "dev", "netpol-agent", "netpol")
 }
 
 /// Builds what the test pods of a cluster run, and returns its path.

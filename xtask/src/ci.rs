@@ -1,6 +1,7 @@
 //! `cargo xtask ci`: everything that is checked beside the tests, one line per check.
 
 mod arrows;
+mod chart;
 mod deny;
 mod documents;
 mod members;
@@ -11,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use crate::setup::{self, Ebpf, Needs};
+use crate::setup::{self, Ebpf, Needs, kubernetes::Extent};
 use crate::{process, project};
 
 /// Check everything but the tests: format, lints, licences, the arrows between crates, and more
@@ -30,9 +31,10 @@ pub(crate) enum Fine {
 
 pub(crate) fn run(_: &Arguments) -> Result<()> {
     let start = Instant::now();
-    let ready = setup::ensure(&Needs { build: true, deny: true, ..Needs::default() })?;
-    let deny_program = ready.deny.context("setup found no cargo-deny")?;
-    let ebpf = ready.ebpf;
+    let kubernetes = Some(Extent::ControlPlane);
+    let ready = setup::ensure(&Needs { build: true, deny: true, kubernetes, ..Needs::default() })?;
+    let deny_program = ready.deny.as_ref().context("setup found no cargo-deny")?;
+    let ebpf = &ready.ebpf;
 
     let mut checks = Checks::default();
     checks.run("toolchain", toolchain);
@@ -42,9 +44,10 @@ pub(crate) fn run(_: &Arguments) -> Result<()> {
     checks.run("modules", || modules::check(&members()?));
     checks.run("documents", documents::check);
     checks.run("format", format);
-    checks.run("clippy", || clippy(&ebpf));
-    checks.run("eBPF programs", || programs(&ebpf));
-    checks.run("licences and sources", || deny::check(&deny_program));
+    checks.run("clippy", || clippy(ebpf));
+    checks.run("eBPF programs", || programs(ebpf));
+    checks.run("licences and sources", || deny::check(deny_program));
+    checks.run("chart and manifests", || chart::check(&ready));
     checks.finish(start)
 }
 

@@ -5,9 +5,11 @@ mod build;
 mod ci;
 mod cluster;
 mod demo;
+mod image;
 mod process;
 mod project;
 mod setup;
+mod shipped;
 mod test;
 mod vm;
 
@@ -31,6 +33,7 @@ enum Command {
     Test(test::Arguments),
     Bench(bench::Arguments),
     Cluster(cluster::Arguments),
+    Image(image::Arguments),
     Ci(ci::Arguments),
 }
 
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
+        Command::Image(arguments) => image::run(&arguments),
         Command::Ci(arguments) => ci::run(&arguments),
     };
     match outcome {

@@ -34,6 +34,31 @@ pub(crate) fn cache() -> Result<PathBuf> {
     Ok(cache)
 }
 
+/// Copies what git knows of the workspace, or would take, to another folder.
+pub(crate) fn copy_sources(folder: &Path) -> Result<()> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root());
+    let listed = crate::process::read(&mut git).context("git must know which files are sources")?;
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    for name in listed.split_terminator('\0') {
+        let (from, to) = (root().join(name), folder.join(name));
+        // One that was removed and is not committed yet is still listed.
+        if from.exists() {
+            std::fs::create_dir_all(to.parent().unwrap_or(folder))
+                .and_then(|()| std::fs::copy(&from, &to))
+                .with_context(|| format!("cannot copy {name} to {}", folder.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The workspace's version.
+pub(crate) fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
 /// The cargo that runs this program, in the workspace's folder.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

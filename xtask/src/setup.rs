@@ -8,13 +8,14 @@
 //! - `bpf-toolchain`: a file with the name of the rustup toolchain that compiles the eBPF programs. The agent's build
 //!   script reads it where `NETPOL_BPF_TOOLCHAIN` is not set, so that a plain `cargo build` works as well.
 
+mod cross;
 mod deny;
 mod distribution;
 pub(crate) mod kubernetes;
 mod linker;
 mod packages;
 mod report;
-mod rights;
+pub(crate) mod rights;
 mod toolchain;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::shipped::Arch;
 use crate::{project, vm};
 use report::Report;
 
@@ -55,6 +57,8 @@ pub(crate) struct Needs {
     pub deny: bool,
     /// Kubernetes itself.
     pub kubernetes: Option<kubernetes::Extent>,
+    /// What building for this processor takes.
+    pub arch: Option<Arch>,
 }
 
 /// What `ensure` found or installed.
@@ -120,6 +124,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         kernels: vm::supported_series().to_vec(),
         deny: arguments.ci,
         kubernetes: Some(kubernetes),
+        arch: None,
     };
     take(&needs, Report::full()).map(drop)
 }
@@ -149,6 +154,9 @@ fn take(needs: &Needs, mut report: Report) -> Result<Ready> {
     if needs.build {
         ebpf.toolchain = Some(toolchain::ensure(&cache, &mut report)?);
         ebpf.linker = Some(linker::ensure(&cache, &mut report)?);
+    }
+    if let Some(arch) = needs.arch {
+        cross::ensure(arch, &mut report)?;
     }
     let mut kernels = Vec::new();
     if !needs.kernels.is_empty() {

@@ -43,7 +43,9 @@ async fn try_to_take_off(client: &Client, node: &str, key: &str) -> anyhow::Resu
             Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {}
             Err(error) => {
                 return Err(error).with_context(|| {
-                    format!("cannot patch the node {node} (deploy/rbac-taint.yaml gives the right to)")
+                    format!(
+                        "cannot patch the node {node} (deploy/startup-taint/rbac.yaml gives the right to)"
+                    )
                 });
             }
         }

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use clap::{CommandFactory as _, Parser};
 
 use super::*;
@@ -52,6 +54,46 @@ fn the_help_states_the_defaults_that_are_used() {
     ] {
         assert!(help.contains(&format!("[default: {default}]")), "{default} is not in the help");
     }
+}
+
+/// The names of all flags of [`Options`].
+fn flags() -> BTreeSet<String> {
+    let command = Command::command();
+    command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+}
+
+#[test]
+fn every_flag_is_in_the_document_for_operators() {
+    let documented: BTreeSet<String> = include_str!("../../../docs/configure.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `--"))
+        .filter_map(|line| line.split_once(['`', ' ']))
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    assert!(documented.len() > 30);
+    assert_eq!(documented, flags());
+}
+
+#[test]
+fn the_chart_takes_every_flag_that_it_does_not_set_itself() {
+    let schema: serde_json::Value =
+        serde_json::from_str(include_str!("../../../deploy/chart/values.schema.json")).unwrap();
+    let taken = schema["properties"]["agent"]["properties"].as_object().unwrap().keys().cloned();
+    // Places in the container, which hold what `hostPaths` says; the source of objects; and what has values of its own.
+    let set = [
+        "bpffs",
+        "cni-cache",
+        "context",
+        "kubeconfig",
+        "manifests",
+        "metrics",
+        "node",
+        "sandbox-folder",
+        "socket",
+        "startup-taint",
+    ];
+    let all: BTreeSet<String> = taken.chain(set.map(str::to_owned)).collect();
+    assert_eq!(all, flags());
 }
 
 #[test]

@@ -8,9 +8,12 @@ use anyhow::{Context as _, Result, bail};
 /// The version that is tested with; its programs are kept under it.
 const VERSION: &str = "1.34.4";
 
-/// A program of Kubernetes: from the folder `KUBEBUILDER_ASSETS`, else from `NETPOL_KUBERNETES`, else from where
+/// A program of Kubernetes, or Helm: from the folder `KUBEBUILDER_ASSETS`, else from `NETPOL_KUBERNETES`, else from where
 /// `cargo xtask setup` puts it.
-pub(super) fn find(program: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// When it is in none of them.
+pub fn find(program: &str) -> Result<PathBuf> {
     let folders = folders()?;
     for folder in &folders {
         let path = folder.join(program);

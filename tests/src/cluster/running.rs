@@ -178,7 +178,7 @@ impl Cluster {
         self.kubectl_with(&["apply", "-f", "-"], yaml).map(drop)
     }
 
-    /// Gives an image archive, as `docker save` writes it, to every node.
+    /// Gives an image archive, an OCI one or as `docker save` writes it, to every node.
     ///
     /// # Errors
     /// When a node's containerd does not take it.

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::credentials::{Credentials, User};
-use super::images::Image;
 use super::options::Options;
 use super::part::{NodePart, Part};
 use super::running::{Cluster, load_image};
 use super::state::State;
-use super::{anchor, binaries, manifests, supervisor};
+use super::{anchor, binaries, images, manifests, supervisor};
 use crate::deadline::wait_for;
 
 /// How long each part may take to be ready. The whole takes half a minute; machines are shared.
@@ -163,7 +162,8 @@ fn prepare(state: &State, options: &Options) -> Result<()> {
 fn provide_images(state: &State, cluster: &Cluster, say: &(dyn Fn(&str) + Sync)) -> Result<()> {
     let folder = state.disk().join("images");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let images = [Image::pause(), Image::coredns()?, Image::test()?];
+    let images = [images::pause(), images::coredns()?, images::test()?];
+    let archive = folder.join("image.tar");
     for node in cluster.nodes() {
         wait_for(&format!("containerd of {} listens", node.name()), READY, || {
             node.path("/run/containerd/containerd.sock").exists().then_some(())
@@ -171,7 +171,7 @@ fn provide_images(state: &State, cluster: &Cluster, say: &(dyn Fn(&str) + Sync))
         .with_context(|| node.part(NodePart::Containerd).log())?;
     }
     for image in images {
-        let archive = image.write(&folder)?;
+        image.write(&archive)?;
         thread::scope(|scope| {
             let loading: Vec<_> =
                 cluster.nodes().iter().map(|node| scope.spawn(|| load_image(node, &archive))).collect();

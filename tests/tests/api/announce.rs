@@ -115,10 +115,10 @@ fn the_startup_taint_goes_when_the_agent_is_ready_and_may_patch_its_node() -> Re
     // Without the right it stays, and the agent works nevertheless.
     scene.lab.start_agent()?;
     eventually("the agent says why", SOON, &true, || {
-        scene.lab.agent().is_ok_and(|agent| agent.log().contains("deploy/rbac-taint.yaml"))
+        scene.lab.agent().is_ok_and(|agent| agent.log().contains("deploy/startup-taint/rbac.yaml"))
     })?;
     ensure!(scene.taints() == both, "{}", scene.taints());
-    scene.plane.apply(include_str!("../../../deploy/rbac-taint.yaml"))?;
+    scene.plane.apply(include_str!("../../../deploy/startup-taint/rbac.yaml"))?;
     eventually("the taint is gone, the other is not", SOON, &"example.org/other".to_owned(), || {
         scene.taints()
     })?;

@@ -2,4 +2,5 @@
 
 mod announce;
 mod control_plane;
+mod deploy;
 mod faults;

@@ -3,6 +3,7 @@
 mod cluster;
 mod conformance;
 mod demo;
+mod deployed;
 mod faults;
 mod figures;
 mod foreign;

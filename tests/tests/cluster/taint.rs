@@ -12,7 +12,7 @@ use crate::scene::{ALLOWED, PATIENCE, Scene, both, egress_of, pod};
 
 const KEY: &str = "netpol.io/agent-not-ready";
 /// The right to take taints off.
-const RIGHTS: &str = include_str!("../../../deploy/rbac-taint.yaml");
+const RIGHTS: &str = include_str!("../../../deploy/startup-taint/rbac.yaml");
 /// The right to everything else.
 const ALL_RIGHTS: &str = include_str!("../../../deploy/rbac.yaml");
 /// Long enough for an agent that does not wait for what it has to.

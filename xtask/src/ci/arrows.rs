@@ -22,11 +22,12 @@ const RULES: &[Rule] = &[
     Rule { name: "netpol-agent", may_use: &["netpol-common", "netpol-policy", "netpol-ebpf (build)"] },
     Rule {
         name: "netpol-tests",
-        may_use: &["netpol-common", "netpol-policy", "netpol-agent", "netpol-prober"],
+        may_use: &["netpol-common", "netpol-policy", "netpol-agent", "netpol-image", "netpol-prober"],
     },
     Rule { name: "netpol-prober", may_use: &[] },
     Rule { name: "netpol-vm", may_use: &[] },
-    Rule { name: "xtask", may_use: &[] },
+    Rule { name: "netpol-image", may_use: &[] },
+    Rule { name: "xtask", may_use: &["netpol-image"] },
 ];
 
 /// What the pure core must not reach, directly or through another crate: the kernel, the API server, tasks, flags.

@@ -11,26 +11,29 @@ pub(crate) fn check() -> Result<Fine> {
     let commands = crate::command_names();
     let mut documents = 0;
     let mut wrong = Vec::new();
-    for entry in fs::read_dir(project::root()).context("cannot list the project's folder")? {
-        let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "md") {
-            continue;
-        }
-        documents += 1;
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
-        for command in named_commands(&text).filter(|command| !commands.iter().any(|known| known == command))
-        {
-            wrong.push(format!("{name} names `cargo xtask {command}`, which is not there"));
-        }
-        for link in links(&text).filter(|link| !project::root().join(link).exists()) {
-            wrong.push(format!("{name} links to {link}, which is not there"));
+    for folder in [project::root().to_owned(), project::root().join("docs")] {
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "md") {
+                continue;
+            }
+            documents += 1;
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
+            for command in
+                named_commands(&text).filter(|command| !commands.iter().any(|known| known == command))
+            {
+                wrong.push(format!("{name} names `cargo xtask {command}`, which is not there"));
+            }
+            for link in links(&text).filter(|link| !folder.join(link).exists()) {
+                wrong.push(format!("{name} links to {link}, which is not there"));
+            }
         }
     }
     if !wrong.is_empty() {
         bail!("{}", wrong.join("; "));
     }
-    Ok(Fine::Checked(format!("{documents} documents at the top")))
+    Ok(Fine::Checked(format!("{documents} documents at the top and in docs")))
 }
 
 /// Every WORD of `cargo xtask WORD`.

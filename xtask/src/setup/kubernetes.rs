@@ -28,11 +28,17 @@ const fn kubernetes(name: &'static str, package: &'static str, hint: &'static st
     Program { name, package, module: "kubernetes", hint }
 }
 
-/// What an API server alone takes.
+/// What an API server alone takes, and what is checked with it.
 const CONTROL_PLANE: &[Program] = &[
     kubernetes("etcd", "go.etcd.io/etcd/server/v3", "a minute"),
     kubernetes("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", "four minutes"),
     kubernetes("kubectl", "k8s.io/kubernetes/cmd/kubectl", "a minute"),
+    Program {
+        name: "helm",
+        package: "helm.sh/helm/v3/cmd/helm",
+        module: "kubernetes/helm",
+        hint: "a minute or two",
+    },
 ];
 
 /// What a cluster takes beyond that.
@@ -53,7 +59,7 @@ const NODES: &[Program] = &[
 /// How much of Kubernetes a command needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// etcd, the API server and kubectl.
+    /// etcd, the API server, kubectl and Helm.
     ControlPlane,
     /// Everything that a cluster of nodes takes.
     Cluster,

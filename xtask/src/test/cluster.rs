@@ -7,7 +7,7 @@ use super::{Arguments, passed_on};
 use crate::cluster::{self, Programs};
 use crate::setup::{self, Ready};
 use crate::test::totals::Totals;
-use crate::{build, process, project};
+use crate::{build, image, process, project};
 
 /// What a cluster is made of, and which tests run on it: those whose path holds one of these, all where none is named.
 struct Combination {
@@ -32,8 +32,15 @@ const OTHERS: &[Combination] = &[
 ];
 
 /// What the paths of tests say that `--brief` leaves out: they start many pods, wait long or measure.
-const LONG: &[&str] =
-    &["conformance::published", "faults::server", "figures::", "lives::many", "remains::", "start::"];
+const LONG: &[&str] = &[
+    "conformance::published",
+    "deployed::",
+    "faults::server",
+    "figures::",
+    "lives::many",
+    "remains::",
+    "start::",
+];
 
 /// The cluster that `cargo xtask cluster up` makes; taken as it is when it runs.
 const USUAL: &str = "default";
@@ -114,6 +121,9 @@ fn tests(
     programs.tell(ready, &mut cargo);
     cargo.args(["test", "--package", "netpol-tests", "--test", "cluster"]);
     cargo.env("NETPOL_BIN", netpol).env("NETPOL_CLUSTER", name).env("RUST_TEST_THREADS", "4");
+    if !arguments.brief {
+        cargo.env("NETPOL_IMAGE", image::archive(&ready.ebpf)?);
+    }
     if arguments.long {
         cargo.env("NETPOL_LONG", "1");
     }

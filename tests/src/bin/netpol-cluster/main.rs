@@ -87,7 +87,7 @@ enum Action {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
         rest: Vec<OsString>,
     },
-    /// Give image archives, as `docker save` writes them, to every node
+    /// Give image archives, as `cargo xtask image` or `docker save` writes them, to every node
     LoadImage {
         #[command(flatten)]
         name: Name,

@@ -1,0 +1,206 @@
+//! What `deploy/` holds: the Kustomize base and the chart make the same objects, a real API server takes every field of them,
+//! and no value of the chart goes without a word about it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use netpol_tests::cluster::{ControlPlane, program};
+use netpol_tests::{command, yaml};
+use serde_json::{Value, json};
+
+/// Of the API server that the chart is rendered for.
+const VERSION: &str = "1.34.4";
+
+/// Everything that the chart can do beyond its defaults.
+const EVERYTHING: &str = "\
+image: {repository: registry.example.org/netpol, digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000000'}
+imagePullSecrets: [registry]
+metrics: {host: '::', port: 9912}
+startupTaint: netpol.io/agent-not-ready
+agent:
+  service-cidr: [10.96.0.0/16, 'fd00:10:96::/112']
+  log-format: json
+  table-peers: 1048576
+hostPaths: {cni: /var/lib/other}
+hostPID: false
+extraCapabilities: [SYS_RESOURCE]
+seLinuxOptions: null
+resources: {limits: {cpu: 2, memory: 1Gi}}
+maxUnavailable: 3
+affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
+podLabels: {team: network}
+podAnnotations: {note: text}
+";
+
+fn deploy() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+/// What the base makes, with these components.
+fn kustomized(folder: &Path, components: &[&str]) -> Result<String> {
+    // Kustomize knows folders by relative paths only.
+    let up = "../".repeat(folder.components().count() - 1);
+    let root = deploy().canonicalize()?;
+    let place = |name: &str| format!("{up}{}", root.join(name).display()).replace("//", "/");
+    let components: Vec<String> = components.iter().map(|name| place(name)).collect();
+    let overlay = json!({"resources": [place("")], "components": components});
+    fs::create_dir_all(folder)?;
+    fs::write(folder.join("kustomization.yaml"), overlay.to_string())?;
+    command::read(&program("kubectl")?.to_string_lossy(), &["kustomize", &folder.to_string_lossy()])
+}
+
+/// What the chart makes.
+fn rendered(flags: &[&str]) -> Result<String> {
+    let chart = deploy().join("chart");
+    let chart = chart.to_string_lossy();
+    let fixed = ["template", "netpol", &chart, "--namespace", "kube-system", "--kube-version", VERSION];
+    command::read(&program("helm")?.to_string_lossy(), &[&fixed, flags].concat())
+}
+
+/// Objects by kind and name.
+fn objects(text: &str) -> Result<BTreeMap<String, Value>> {
+    let documents = yaml::documents(text)?.into_iter();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let named =
+        documents.map(|one| (format!("{}/{}", text(&one["kind"]), text(&one["metadata"]["name"])), one));
+    Ok(named.collect())
+}
+
+#[test]
+#[ignore = "needs Kubernetes' programs"]
+fn the_chart_with_its_defaults_makes_what_the_base_makes() -> Result<()> {
+    let base =
+        command::read(&program("kubectl")?.to_string_lossy(), &["kustomize", &deploy().to_string_lossy()])?;
+    let base = objects(&base)?;
+    ensure!(base.len() == 4, "{:?}", base.keys());
+    assert_eq!(objects(&rendered(&[])?)?, base);
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs Kubernetes' programs"]
+fn helm_finds_nothing_in_the_chart() -> Result<()> {
+    let chart = deploy().join("chart");
+    let lint = ["lint", "--strict", "--kube-version", VERSION, &chart.to_string_lossy()];
+    let said = command::read(&program("helm")?.to_string_lossy(), &lint)?;
+    ensure!(said.contains("1 chart(s) linted, 0 chart(s) failed"), "{said}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root and Kubernetes' programs"]
+fn the_api_server_takes_every_field_of_every_object() -> Result<()> {
+    let plane = ControlPlane::start()?;
+    let folder = plane.folder()?;
+    let values = folder.join("values.yaml");
+    fs::write(&values, EVERYTHING)?;
+    let dry_run = |text: &str| -> Result<String> {
+        let file = folder.join("objects.yaml");
+        fs::write(&file, text)?;
+        let file = file.to_string_lossy();
+        plane.kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", &file])
+    };
+    let base = kustomized(&folder.join("base"), &[])?;
+    let tainted = kustomized(&folder.join("tainted"), &["startup-taint"])?;
+    let everything = rendered(&["--values", &values.to_string_lossy()])?;
+    for (text, count) in [(&base, 4), (&tainted, 6), (&rendered(&[])?, 4), (&everything, 6)] {
+        let taken = dry_run(text)?;
+        assert_eq!(taken.lines().filter(|line| line.ends_with("(server dry run)")).count(), count, "{taken}");
+    }
+    for (right, wrong) in
+        [("hostNetwork:", "hostNetwerk:"), ("path: /healthz", "path: 7"), ("- patch", "- [patch]")]
+    {
+        ensure!(base.contains(right), "there is no {right:?}");
+        let error = dry_run(&base.replace(right, wrong)).expect_err(wrong);
+        println!("{wrong}: {}", format!("{error:#}").lines().next().unwrap_or_default());
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs Kubernetes' programs"]
+fn values_become_flags_and_fields_and_unknown_ones_are_refused() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let values = folder.path().join("values.yaml");
+    fs::write(&values, EVERYTHING)?;
+    let made = objects(&rendered(&["--values", &values.to_string_lossy()])?)?;
+    let spec = &made["DaemonSet/netpol-agent"]["spec"]["template"]["spec"];
+    let agent = &spec["containers"][0];
+    let arguments: BTreeSet<&str> =
+        agent["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for wanted in [
+        "--metrics=[::]:9912",
+        "--startup-taint=netpol.io/agent-not-ready",
+        "--service-cidr=10.96.0.0/16",
+        "--service-cidr=fd00:10:96::/112",
+        "--log-format=json",
+        "--table-peers=1048576",
+    ] {
+        ensure!(arguments.contains(wanted), "no {wanted} in {arguments:?}");
+    }
+    assert_eq!(agent["livenessProbe"]["httpGet"]["host"], "127.0.0.1");
+    assert_eq!(agent["securityContext"]["capabilities"]["add"][3], "SYS_RESOURCE");
+    assert!(agent["securityContext"]["seLinuxOptions"].is_null() && spec["hostPID"].is_null());
+    for wrong in
+        ["agent.table-peer=1", "hostPid=true", "metrics.port=0", "agent.trust-tag=always", "image.digest=x"]
+    {
+        let error = rendered(&["--set", wrong]).expect_err(wrong);
+        ensure!(format!("{error:#}").contains("schema"), "{error:#}");
+    }
+    Ok(())
+}
+
+/// Paths of values: `image.tag`, but not below what is a list, or a map of the reader's own.
+fn paths(values: &Value) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for (name, value) in values.as_object().into_iter().flatten() {
+        match value.as_object().filter(|_| ["image", "metrics", "hostPaths"].contains(&&**name)) {
+            Some(inner) => paths.extend(inner.keys().map(|one| format!("{name}.{one}"))),
+            None => drop(paths.insert(name.clone())),
+        }
+    }
+    paths
+}
+
+#[test]
+fn every_value_of_the_chart_is_in_its_schema_and_in_the_document() -> Result<()> {
+    let chart = deploy().join("chart");
+    let values = yaml::documents(&fs::read_to_string(chart.join("values.yaml"))?)?;
+    let values = paths(values.first().context("values.yaml is empty")?);
+    let schema: Value = serde_json::from_str(&fs::read_to_string(chart.join("values.schema.json"))?)?;
+    let mut known = BTreeSet::new();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        match field["properties"].as_object().filter(|_| ["image", "metrics", "hostPaths"].contains(&&**name))
+        {
+            Some(inner) => known.extend(inner.keys().map(|one| format!("{name}.{one}"))),
+            None => drop(known.insert(name.clone())),
+        }
+    }
+    // What Helm gives every chart.
+    known.remove("global");
+    assert_eq!(known, values);
+    let document = fs::read_to_string(deploy().join("../docs/configure.md"))?;
+    let documented: BTreeSet<String> = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .filter_map(|line| line.split_once('`'))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| !name.starts_with('-'))
+        .collect();
+    assert_eq!(documented, values);
+    Ok(())
+}
+
+#[test]
+fn chart_and_manifests_name_this_version() -> Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    let chart = fs::read_to_string(deploy().join("chart/Chart.yaml"))?;
+    for field in ["version", "appVersion"] {
+        ensure!(chart.contains(&format!("\n{field}: {version}\n")), "{chart}");
+    }
+    let base = fs::read_to_string(deploy().join("daemonset.yaml"))?;
+    ensure!(base.contains(&format!("image: localhost/netpol:{version}\n")), "{base}");
+    Ok(())
+}
