@@ -100,7 +100,7 @@ impl Open {
             return sight.is_at(slot, dst).then_some(Expected::Exactly(true));
         }
         if sight.unknown().any(|(_, unknown)| unknown == slot) {
-            return Some(Expected::Exactly(false));
+            return Some(Expected::Exactly(sight.switched_off));
         }
         let own = if self.origin == Origin::Pod { src } else { dst };
         let owner = sight.spec.owner(own)?;
