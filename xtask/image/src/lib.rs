@@ -157,13 +157,15 @@ impl Image {
         Ok(())
     }
 
-    /// Owned by root, as headers are when nothing is said.
+    /// Owned by root: where nothing is said, there is no number at all.
     fn header(&self, kind: EntryType, mode: u32, size: u64) -> Header {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_size(size);
         header.set_mtime(self.made);
+        header.set_uid(0);
+        header.set_gid(0);
         header
     }
 
