@@ -6,7 +6,6 @@ mod server;
 
 use std::fmt;
 
-use netpol_common::Reason;
 use netpol_policy::model::Kind;
 use prometheus_client::{
     collector::Collector,
@@ -129,10 +128,10 @@ fn break_glass(status: &Status) -> Vec<(Labels<'_>, i64)> {
 }
 
 fn verdicts(status: &Status) -> Vec<(Labels<'_>, u64)> {
-    let drops = |name: &str| Reason::ALL.iter().any(|reason| reason.name() == name && reason.is_drop());
     let mut lines = Vec::new();
-    for CounterLine { direction, reason, packets } in &status.counters {
-        let verdict = if drops(reason) { "drop" } else { "allow" };
+    for line in &status.counters {
+        let verdict = if line.is_drop() { "drop" } else { "allow" };
+        let CounterLine { direction, reason, packets } = line;
         let labels =
             vec![("direction", direction.as_str()), ("verdict", verdict), ("reason", reason.as_str())];
         lines.push((labels, *packets));

@@ -40,7 +40,7 @@ mod uplink;
 
 pub use agents::Agents;
 pub use anchor::run as run_anchor;
-pub use binaries::find as program;
+pub use binaries::{VERSION as KUBERNETES, find as program};
 pub use control_plane::ControlPlane;
 pub use foreign::Foreign;
 pub use guards::{exclusive, shared};

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod command;
 pub mod conformance;
 pub mod deadline;
+pub mod deploy;
 pub mod etcd;
 pub mod kernel;
 pub mod laboratory;

@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
 
 use self::cluster::Cluster;
-use super::{FAILURE, output};
+use super::{FAILURE, Format, output};
 use crate::{
     control::{client::AskError, protocol::Response},
     nodes::{Agent, Answered},
@@ -64,6 +64,25 @@ struct Scope {
     namespace: Option<String>,
 }
 
+/// Whose namespace, which cluster, and how the answer looks.
+#[derive(Args, Debug)]
+struct Ask {
+    #[command(flatten)]
+    scope: Scope,
+    /// How the answer looks
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    cluster: Cluster,
+}
+
+impl Ask {
+    /// The namespace that is meant, where this is the one of the kubeconfig's context.
+    fn home<'a>(&'a self, of_context: &'a str) -> &'a str {
+        self.scope.namespace.as_deref().unwrap_or(of_context)
+    }
+}
+
 pub(super) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -111,6 +130,18 @@ impl<T> Answers<T> {
             error: answer.as_ref().err().map(|error| format!("{error:#}")),
         });
         lines.collect()
+    }
+
+    /// Writes them: `text` for people, or a list of JSON; the exit code says whether the answer is whole.
+    fn show(&self, format: Format, text: impl FnOnce(&Self) -> String) -> anyhow::Result<ExitCode>
+    where
+        T: Serialize,
+    {
+        match format {
+            Format::Json => output::json(&self.json())?,
+            Format::Text => output::text(&text(self))?,
+        }
+        Ok(self.ended())
     }
 
     /// Names those that have not answered, and says by the exit code whether the answer is whole.

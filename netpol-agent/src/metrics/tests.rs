@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use netpol_common::Reason;
+
 use super::*;
 use crate::control::protocol::{
     Absence, BreakGlassLine, CounterLine, EndpointLine, EnforcerLine, Moment, PolicyLine, TableLine,

@@ -31,9 +31,8 @@ impl<D: Datapath> Reconciler<D> {
 
     /// What keeps the policies of a namespace from being enforced here; empty when nothing does.
     pub(super) fn stopped_by(&self, namespace: &str) -> String {
-        let mut switches = self.engine.break_glass();
-        let stops = switches.find(|(kind, name)| *kind == Kind::Node || *name == namespace);
-        stops.map(|(kind, name)| format!("{} {name}", kind.name())).unwrap_or_default()
+        let switch = self.engine.switch_over(Some(namespace));
+        switch.map(|(kind, name)| format!("{} {name}", kind.name())).unwrap_or_default()
     }
 
     /// Says which switches are set since it was last looked, and which are gone.

@@ -159,8 +159,8 @@ const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
 impl Hashing {
     /// Where a flow is to be looked for. Connections that one end opens to another one after the other, which take every
     /// second port (`connect` leaves the odd ones to `bind`), are in buckets one after the other: that spreads them better
-    /// than chance would. Odd ports start half of the table away. The larger port is taken for theirs. A flow that has to give way is opened anew by whichever end speaks next, so as few as
-    /// possible shall meet.
+    /// than chance would. Odd ports start half of the table away. The larger port is taken for theirs. A flow that has to
+    /// give way is opened anew by whichever end speaks next, so as few as possible shall meet.
     ///
     /// Sums of products of halves (NH of UMAC, RFC 4418, 5.2.1): the chance that two keys meet is 2^-32 for who does
     /// not know the words.

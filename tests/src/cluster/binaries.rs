@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 
 /// The version that is tested with; its programs are kept under it.
-const VERSION: &str = "1.34.4";
+pub const VERSION: &str = "1.34.4";
 
 /// A program of Kubernetes, or Helm: from the folder `KUBEBUILDER_ASSETS`, else from `NETPOL_KUBERNETES`, else from where
 /// `cargo xtask setup` puts it.

@@ -18,6 +18,15 @@ const SOON: Duration = Duration::from_secs(30);
 const TAINT: &str = "netpol.io/agent-not-ready";
 const METRICS: &str = "127.0.0.1:9911";
 
+/// A policy that lets a block in.
+fn from_block(cidr: &str) -> Value {
+    json!({
+        "podSelector": {"matchLabels": {"app": "web"}},
+        "policyTypes": ["Ingress"],
+        "ingress": [{"from": [{"ipBlock": {"cidr": cidr}}]}],
+    })
+}
+
 struct Scene {
     lab: Laboratory,
     plane: ControlPlane,
@@ -132,16 +141,9 @@ fn the_startup_taint_goes_when_the_agent_is_ready_and_may_patch_its_node() -> Re
 #[ignore = "needs root, BPF and Kubernetes' programs"]
 fn a_policy_that_is_not_realized_as_written_gets_one_event() -> Result<()> {
     let mut scene = Scene::new()?;
-    let spec = |cidr: &str| {
-        json!({
-            "podSelector": {"matchLabels": {"app": "web"}},
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"ipBlock": {"cidr": cidr}}]}],
-        })
-    };
-    scene.lab.policy("shop", "good", &spec("10.0.0.0/8"))?;
+    scene.lab.policy("shop", "good", &from_block("10.0.0.0/8"))?;
     // As an older server may have stored it: this one would refuse it.
-    scene.lab.policy("shop", "bad", &spec("10.0.0.0/99"))?;
+    scene.lab.policy("shop", "bad", &from_block("10.0.0.0/99"))?;
     scene.lab.start_agent()?;
     eventually("it is said", SOON, &1, || scene.warnings("NetworkPolicy", "bad").len())?;
     let event = scene.warnings("NetworkPolicy", "bad").remove(0);
@@ -213,27 +215,20 @@ fn only(reasons: &[&str]) -> BTreeSet<String> {
 #[ignore = "needs root, BPF and Kubernetes' programs"]
 fn what_is_mended_is_a_warning_no_more_and_one_again_when_it_comes_back() -> Result<()> {
     let mut scene = Scene::new()?;
-    let spec = |cidr: &str| {
-        json!({
-            "podSelector": {"matchLabels": {"app": "web"}},
-            "policyTypes": ["Ingress"],
-            "ingress": [{"from": [{"ipBlock": {"cidr": cidr}}]}],
-        })
-    };
-    scene.lab.policy("shop", "bad", &spec("10.0.0.0/99"))?;
+    scene.lab.policy("shop", "bad", &from_block("10.0.0.0/99"))?;
     scene.lab.start_agent()?;
     let warned = only(&["NotRealizedAsWritten"]);
     let warnings = |scene: &Scene| scene.reasons("Warning", "NetworkPolicy", "bad");
     eventually("it is said", SOON, &warned, || warnings(&scene))?;
 
-    scene.lab.policy("shop", "bad", &spec("10.0.0.0/8"))?;
+    scene.lab.policy("shop", "bad", &from_block("10.0.0.0/8"))?;
     eventually("it is no warning any more", SOON, &only(&[]), || warnings(&scene))?;
     let normal = scene.events("Normal", "NetworkPolicy", "bad");
     ensure!(normal.iter().all(|event| event["reason"] == "Mended"), "{normal:?}");
     let message = normal.first().and_then(|event| event["message"].as_str()).context("no Event is left")?;
     ensure!(message.starts_with("no longer so: spec.ingress[0]"), "{message}");
 
-    scene.lab.policy("shop", "bad", &spec("10.0.0.0/99"))?;
+    scene.lab.policy("shop", "bad", &from_block("10.0.0.0/99"))?;
     eventually("it is a warning again", SOON, &warned, || warnings(&scene))?;
     Ok(())
 }

@@ -3,15 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use netpol_tests::cluster::{ControlPlane, program};
-use netpol_tests::{command, yaml};
+use netpol_tests::cluster::{ControlPlane, KUBERNETES, program};
+use netpol_tests::{command, deploy, yaml};
 use serde_json::{Value, json};
-
-/// Of the API server that the chart is rendered for.
-const VERSION: &str = "1.34.4";
 
 /// Everything that the chart can do beyond its defaults.
 const EVERYTHING: &str = "\
@@ -34,29 +31,17 @@ podLabels: {team: network}
 podAnnotations: {note: text}
 ";
 
-fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
-}
-
 /// What the base makes, with these components.
-fn kustomized(folder: &Path, components: &[&str]) -> Result<String> {
+fn with_components(folder: &Path, components: &[&str]) -> Result<String> {
     // Kustomize knows folders by relative paths only.
     let up = "../".repeat(folder.components().count() - 1);
-    let root = deploy().canonicalize()?;
+    let root = deploy::folder().canonicalize()?;
     let place = |name: &str| format!("{up}{}", root.join(name).display()).replace("//", "/");
     let components: Vec<String> = components.iter().map(|name| place(name)).collect();
     let overlay = json!({"resources": [place("")], "components": components});
     fs::create_dir_all(folder)?;
     fs::write(folder.join("kustomization.yaml"), overlay.to_string())?;
-    command::read(&program("kubectl")?.to_string_lossy(), &["kustomize", &folder.to_string_lossy()])
-}
-
-/// What the chart makes.
-fn rendered(flags: &[&str]) -> Result<String> {
-    let chart = deploy().join("chart");
-    let chart = chart.to_string_lossy();
-    let fixed = ["template", "netpol", &chart, "--namespace", "kube-system", "--kube-version", VERSION];
-    command::read(&program("helm")?.to_string_lossy(), &[&fixed, flags].concat())
+    deploy::kustomized(folder)
 }
 
 /// Objects by kind and name.
@@ -71,19 +56,17 @@ fn objects(text: &str) -> Result<BTreeMap<String, Value>> {
 #[test]
 #[ignore = "needs Kubernetes' programs"]
 fn the_chart_with_its_defaults_makes_what_the_base_makes() -> Result<()> {
-    let base =
-        command::read(&program("kubectl")?.to_string_lossy(), &["kustomize", &deploy().to_string_lossy()])?;
-    let base = objects(&base)?;
+    let base = objects(&deploy::kustomized(&deploy::folder())?)?;
     ensure!(base.len() == 4, "{:?}", base.keys());
-    assert_eq!(objects(&rendered(&[])?)?, base);
+    assert_eq!(objects(&deploy::rendered(&[])?)?, base);
     Ok(())
 }
 
 #[test]
 #[ignore = "needs Kubernetes' programs"]
 fn helm_finds_nothing_in_the_chart() -> Result<()> {
-    let chart = deploy().join("chart");
-    let lint = ["lint", "--strict", "--kube-version", VERSION, &chart.to_string_lossy()];
+    let chart = deploy::chart();
+    let lint = ["lint", "--strict", "--kube-version", KUBERNETES, &chart.to_string_lossy()];
     let said = command::read(&program("helm")?.to_string_lossy(), &lint)?;
     ensure!(said.contains("1 chart(s) linted, 0 chart(s) failed"), "{said}");
     Ok(())
@@ -102,10 +85,10 @@ fn the_api_server_takes_every_field_of_every_object() -> Result<()> {
         let file = file.to_string_lossy();
         plane.kubectl(&["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", &file])
     };
-    let base = kustomized(&folder.join("base"), &[])?;
-    let tainted = kustomized(&folder.join("tainted"), &["startup-taint"])?;
-    let everything = rendered(&["--values", &values.to_string_lossy()])?;
-    for (text, count) in [(&base, 4), (&tainted, 6), (&rendered(&[])?, 4), (&everything, 6)] {
+    let base = with_components(&folder.join("base"), &[])?;
+    let tainted = with_components(&folder.join("tainted"), &["startup-taint"])?;
+    let everything = deploy::rendered(&["--values", &values.to_string_lossy()])?;
+    for (text, count) in [(&base, 4), (&tainted, 6), (&deploy::rendered(&[])?, 4), (&everything, 6)] {
         let taken = dry_run(text)?;
         assert_eq!(taken.lines().filter(|line| line.ends_with("(server dry run)")).count(), count, "{taken}");
     }
@@ -125,7 +108,7 @@ fn values_become_flags_and_fields_and_unknown_ones_are_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let values = folder.path().join("values.yaml");
     fs::write(&values, EVERYTHING)?;
-    let made = objects(&rendered(&["--values", &values.to_string_lossy()])?)?;
+    let made = objects(&deploy::rendered(&["--values", &values.to_string_lossy()])?)?;
     let spec = &made["DaemonSet/netpol-agent"]["spec"]["template"]["spec"];
     let agent = &spec["containers"][0];
     let arguments: BTreeSet<&str> =
@@ -146,17 +129,18 @@ fn values_become_flags_and_fields_and_unknown_ones_are_refused() -> Result<()> {
     for wrong in
         ["agent.table-peer=1", "hostPid=true", "metrics.port=0", "agent.trust-tag=always", "image.digest=x"]
     {
-        let error = rendered(&["--set", wrong]).expect_err(wrong);
+        let error = deploy::rendered(&["--set", wrong]).expect_err(wrong);
         ensure!(format!("{error:#}").contains("schema"), "{error:#}");
     }
     Ok(())
 }
 
-/// Paths of values: `image.tag`, but not below what is a list, or a map of the reader's own.
-fn paths(values: &Value) -> BTreeSet<String> {
+/// Paths of values: `image.tag`, but not below what is a list, or a map of the reader's own. `inside` is where a field holds
+/// those that are in it.
+fn paths(fields: &Value, inside: fn(&Value) -> &Value) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
-    for (name, value) in values.as_object().into_iter().flatten() {
-        match value.as_object().filter(|_| ["image", "metrics", "hostPaths"].contains(&&**name)) {
+    for (name, field) in fields.as_object().into_iter().flatten() {
+        match inside(field).as_object().filter(|_| ["image", "metrics", "hostPaths"].contains(&&**name)) {
             Some(inner) => paths.extend(inner.keys().map(|one| format!("{name}.{one}"))),
             None => drop(paths.insert(name.clone())),
         }
@@ -166,22 +150,15 @@ fn paths(values: &Value) -> BTreeSet<String> {
 
 #[test]
 fn every_value_of_the_chart_is_in_its_schema_and_in_the_document() -> Result<()> {
-    let chart = deploy().join("chart");
+    let chart = deploy::chart();
     let values = yaml::documents(&fs::read_to_string(chart.join("values.yaml"))?)?;
-    let values = paths(values.first().context("values.yaml is empty")?);
+    let values = paths(values.first().context("values.yaml is empty")?, |value| value);
     let schema: Value = serde_json::from_str(&fs::read_to_string(chart.join("values.schema.json"))?)?;
-    let mut known = BTreeSet::new();
-    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        match field["properties"].as_object().filter(|_| ["image", "metrics", "hostPaths"].contains(&&**name))
-        {
-            Some(inner) => known.extend(inner.keys().map(|one| format!("{name}.{one}"))),
-            None => drop(known.insert(name.clone())),
-        }
-    }
+    let mut known = paths(&schema["properties"], |field| &field["properties"]);
     // What Helm gives every chart.
     known.remove("global");
     assert_eq!(known, values);
-    let document = fs::read_to_string(deploy().join("../docs/configure.md"))?;
+    let document = fs::read_to_string(deploy::folder().join("../docs/configure.md"))?;
     let documented: BTreeSet<String> = document
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
@@ -196,11 +173,11 @@ fn every_value_of_the_chart_is_in_its_schema_and_in_the_document() -> Result<()>
 #[test]
 fn chart_and_manifests_name_this_version() -> Result<()> {
     let version = env!("CARGO_PKG_VERSION");
-    let chart = fs::read_to_string(deploy().join("chart/Chart.yaml"))?;
+    let chart = fs::read_to_string(deploy::folder().join("chart/Chart.yaml"))?;
     for field in ["version", "appVersion"] {
         ensure!(chart.contains(&format!("\n{field}: {version}\n")), "{chart}");
     }
-    let base = fs::read_to_string(deploy().join("daemonset.yaml"))?;
+    let base = fs::read_to_string(deploy::folder().join("daemonset.yaml"))?;
     ensure!(base.contains(&format!("image: localhost/netpol:{version}\n")), "{base}");
     Ok(())
 }

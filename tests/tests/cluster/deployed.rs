@@ -2,20 +2,16 @@
 //! the rights, the mounts and the capabilities that stand there, and removed again.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use netpol_tests::cluster::{self, Agents, Cluster, Node, Pod, program};
-use netpol_tests::{command, eventually};
+use netpol_tests::cluster::{self, Agents, Cluster, Node, Pod};
+use netpol_tests::{deploy, eventually};
 use serde_json::{Value, json};
 
 /// How long agents, and what they enforce, may take.
 const PATIENCE: Duration = Duration::from_secs(90);
-
-fn deploy() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
-}
 
 /// Objects of a deployment; when this is dropped they are gone, and nothing is enforced any more.
 struct Deployed<'a> {
@@ -133,9 +129,7 @@ fn enforces(deployed: &Deployed<'_>) -> Result<()> {
 fn the_kustomize_base_gives_agents_that_enforce_on_every_node() -> Result<()> {
     let _guard = cluster::exclusive();
     let cluster = Cluster::running()?;
-    let kubectl = program("kubectl")?;
-    let base = command::read(&kubectl.to_string_lossy(), &["kustomize", &deploy().to_string_lossy()])?;
-    let deployed = Deployed::new(&cluster, base)?;
+    let deployed = Deployed::new(&cluster, deploy::kustomized(&deploy::folder())?)?;
     enforces(&deployed)?;
     deployed.remove()
 }
@@ -146,12 +140,7 @@ fn the_chart_gives_agents_that_enforce_on_every_node() -> Result<()> {
     let _guard = cluster::exclusive();
     let cluster = Cluster::running()?;
     let ranges = format!("agent.service-cidr={{{}}}", cluster.options().service_ranges().join(","));
-    let chart = deploy().join("chart");
-    let chart = chart.to_string_lossy();
-    let fixed = ["template", "netpol", &chart, "--namespace", "kube-system", "--kube-version", "1.34.4"];
-    let arguments =
-        [&fixed[..], &["--set", &ranges, "--set", "startupTaint=netpol.io/agent-not-ready"]].concat();
-    let objects = command::read(&program("helm")?.to_string_lossy(), &arguments)?;
+    let objects = deploy::rendered(&["--set", &ranges, "--set", "startupTaint=netpol.io/agent-not-ready"])?;
     let deployed = Deployed::new(&cluster, objects)?;
     enforces(&deployed)?;
     deployed.remove()

@@ -125,10 +125,20 @@ impl Engine {
 
     /// The objects whose break-glass switch is set: this node, and any namespace.
     pub fn break_glass(&self) -> impl Iterator<Item = (Kind, &str)> {
-        let node = self.store.nodes.get(&self.settings.node).filter(|node| node.break_glass);
         let namespaces = self.store.namespaces.values().filter(|namespace| namespace.break_glass);
         let namespaces = namespaces.map(|namespace| (Kind::Namespace, &*namespace.name));
-        node.map(|node| (Kind::Node, &*node.name)).into_iter().chain(namespaces)
+        self.switch_over(None).into_iter().chain(namespaces)
+    }
+
+    /// The object whose break-glass switch keeps policies from judging the pods of a namespace here: this node, else the
+    /// namespace, if it is known.
+    #[must_use]
+    pub fn switch_over(&self, namespace: Option<&str>) -> Option<(Kind, &str)> {
+        if let Some(node) = self.store.nodes.get(&self.settings.node).filter(|node| node.break_glass) {
+            return Some((Kind::Node, &*node.name));
+        }
+        let namespace = self.store.namespaces.get(namespace?).filter(|namespace| namespace.break_glass)?;
+        Some((Kind::Namespace, &*namespace.name))
     }
 
     /// The policies of a policy set.

@@ -6,12 +6,9 @@ use anyhow::Context as _;
 use clap::Args;
 use futures::future::join_all;
 
-use super::{Cluster, INCOMPLETE, Scope, complain_of};
+use super::{Ask, INCOMPLETE, complain_of};
 use crate::{
-    cli::{
-        Format,
-        explain::{Asked, ENDS, show},
-    },
+    cli::explain::{Asked, ENDS, show},
     control::{
         client::AskError,
         protocol::{Explanation, Request, Response},
@@ -25,12 +22,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     asked: Asked,
     #[command(flatten)]
-    scope: Scope,
-    /// How the answer looks
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    cluster: Cluster,
+    ask: Ask,
 }
 
 const HELP: &str = "A name without a namespace is of the one that -n names. `node` alone would be the node of whichever agent \
@@ -47,21 +39,21 @@ impl Arguments {
     /// # Errors
     /// When an end is not written as one.
     pub(super) fn request(&self, of_context: &str) -> anyhow::Result<Request> {
-        self.asked.request(self.scope.namespace.as_deref().unwrap_or(of_context))
+        self.asked.request(self.ask.home(of_context))
     }
 }
 
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let client = arguments.cluster.client().await?;
+    let client = arguments.ask.cluster.client().await?;
     let request = arguments.request(client.default_namespace())?;
-    let nodes = arguments.cluster.nodes(&client).await?;
+    let nodes = arguments.ask.cluster.nodes(&client).await?;
     let (explanation, missing) = explain(&nodes, &request).await?;
     for Answered { agent, answer } in &missing {
         if let Err(error) = answer {
             complain_of(agent, error);
         }
     }
-    let code = show(&explanation, arguments.output)?;
+    let code = show(&explanation, arguments.ask.output)?;
     Ok(if explanation.passes && !missing.is_empty() { ExitCode::from(INCOMPLETE) } else { code })
 }
 

@@ -4,12 +4,9 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use clap::{Args, Subcommand};
 
-use super::{Answers, Cluster, Scope};
+use super::{Answers, Ask};
 use crate::{
-    cli::{
-        Format, output,
-        policy::{in_force, show},
-    },
+    cli::policy::{in_force, show},
     control::protocol::{PolicyDetail, PolicyLine, Request, Response},
     text::Columns,
 };
@@ -44,21 +41,10 @@ enum Command {
     },
 }
 
-#[derive(Args, Debug)]
-struct Ask {
-    #[command(flatten)]
-    scope: Scope,
-    /// How the answer looks
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t)]
-    output: Format,
-    #[command(flatten)]
-    cluster: Cluster,
-}
-
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let (Command::List { ask, .. } | Command::Show { ask, .. }) = &arguments.command;
     let client = ask.cluster.client().await?;
-    let home = ask.scope.namespace.as_deref().unwrap_or_else(|| client.default_namespace());
+    let home = ask.home(client.default_namespace());
     let nodes = ask.cluster.nodes(&client).await?;
     match &arguments.command {
         Command::List { all_namespaces, .. } => {
@@ -70,11 +56,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 }
                 _ => None,
             });
-            match ask.output {
-                Format::Json => output::json(&answers.json())?,
-                Format::Text => output::text(&list(&answers))?,
-            }
-            Ok(answers.ended())
+            answers.show(ask.output, list)
         }
         Command::Show { name, .. } => {
             let name = if name.contains('/') { name.clone() } else { format!("{home}/{name}") };
@@ -83,11 +65,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
                 Response::Policy(policy) => Some(*policy),
                 _ => None,
             });
-            match ask.output {
-                Format::Json => output::json(&answers.json())?,
-                Format::Text => output::text(&one(&answers))?,
-            }
-            Ok(answers.ended())
+            answers.show(ask.output, one)
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::Args;
-use netpol_common::Reason;
 
 use super::{Answers, Cluster};
 use crate::{
@@ -121,14 +120,13 @@ struct Line {
 
 impl Line {
     fn of(status: &Status) -> Self {
-        let drops = |name: &str| Reason::ALL.iter().any(|reason| reason.name() == name && reason.is_drop());
         let local = || status.policies.iter().filter(|policy| policy.local_pods > 0);
         Self {
             ready: usize::from(status.ready),
             pods: status.endpoints.len(),
             realized: local().filter(|policy| policy.realized).count(),
             policies: local().count(),
-            denied: status.counters.iter().filter(|one| drops(&one.reason)).map(|one| one.packets).sum(),
+            denied: status.counters.iter().filter(|one| one.is_drop()).map(|one| one.packets).sum(),
             lost: status.lost_events,
             problems: status.problems.len() + status.unenforced.len() + status.faults.len(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use netpol_common::Reason;
 use serde::{Deserialize, Serialize};
 
 use super::Moment;
@@ -276,6 +277,14 @@ pub struct CounterLine {
     pub reason: String,
     /// How many.
     pub packets: u64,
+}
+
+impl CounterLine {
+    /// Whether these packets were dropped.
+    #[must_use]
+    pub fn is_drop(&self) -> bool {
+        Reason::ALL.iter().any(|reason| reason.name() == self.reason && reason.is_drop())
+    }
 }
 
 /// A table.

@@ -54,7 +54,7 @@ pub(super) fn chains() -> io::Result<Vec<Chain>> {
     let mut found = Vec::new();
     for family in &FAMILIES {
         let tables = match fs::read_to_string(family.tables) {
-            // No kernel that has them, or not yet.
+            // The kernel has no such tables, or its module for them is not loaded: then there are no chains.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             tables => tables?,
         };

@@ -166,13 +166,8 @@ impl Engine {
     /// Whether the break-glass switch keeps policies from judging an endpoint: that of this node, or of the namespace of its
     /// pod, if it is known.
     fn is_switched_off(&self, slot: u32) -> bool {
-        if self.store.nodes.get(&self.settings.node).is_some_and(|node| node.break_glass) {
-            return true;
-        }
         let profile = self.endpoints.get(slot).and_then(|state| self.profiles.get(state.profile?));
-        profile
-            .and_then(|profile| self.store.namespaces.get(&profile.content.namespace))
-            .is_some_and(|namespace| namespace.break_glass)
+        self.switch_over(profile.map(|profile| &*profile.content.namespace)).is_some()
     }
 
     /// The policy sets that judge an endpoint, and in which direction the break-glass switch stands in the place of one.
