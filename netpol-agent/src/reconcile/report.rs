@@ -226,6 +226,7 @@ impl<D: Datapath> Reconciler<D> {
             egress: set_name(endpoint.sets[Direction::Egress.index()]).to_owned(),
             tag_trusted: endpoint.local.tag_trusted,
             taken_over: self.datapath.taken_over(endpoint.slot).map(|taken| TakenOverLine {
+                table: taken.table,
                 conntrack: taken.conntrack,
                 sockets: taken.sockets,
                 refused: taken.refused,
