@@ -10,6 +10,7 @@ pub mod command;
 pub mod conformance;
 pub mod deadline;
 pub mod etcd;
+pub mod held;
 pub mod kernel;
 pub mod laboratory;
 pub mod load;
@@ -19,6 +20,7 @@ pub mod raw;
 pub mod relay;
 pub mod say;
 pub mod serve;
+pub mod steady;
 pub mod yaml;
 
 pub use deadline::eventually;

@@ -2,6 +2,7 @@
 //! arrives.
 
 mod agent;
+mod alive;
 mod bridges;
 mod changes;
 mod errors;
