@@ -57,9 +57,11 @@ fn main() -> Result<()> {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../netpol-ebpf");
     let root = root.to_str().context("the path of the workspace is not UTF-8")?;
-    let features: &[&str] = if env::var_os("CARGO_FEATURE_BPF_LOG").is_some() { &["log"] } else { &[] };
+    let chosen = [("CARGO_FEATURE_BPF_LOG", "log"), ("CARGO_FEATURE_OTHER_LAYOUT", "other-layout")];
+    let features: Vec<&str> =
+        chosen.iter().filter(|(on, _)| env::var_os(on).is_some()).map(|(_, feature)| *feature).collect();
     build_ebpf(
-        [Package { name: "netpol-ebpf", root_dir: root, features, ..Package::default() }],
+        [Package { name: "netpol-ebpf", root_dir: root, features: &features, ..Package::default() }],
         Toolchain::Custom(&toolchain),
     )
 }

@@ -24,7 +24,7 @@ use crate::{
     announce::Announcer,
     config::{Config, Objects},
     control::{protocol::Moment, server::Server},
-    datapath::{self, Alive, Datapath},
+    datapath::{self, Alive, Claim, Datapath},
     discovery::{
         Discovery,
         fresh::{Change, Fresh},
@@ -63,7 +63,8 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     };
     let fresh = Fresh::new(&places)?;
     let discovery = Local::new(places)?;
-    // First of all, as it tells whether another agent runs: two must never write the same tables.
+    // First of all: two agents must never write the same tables.
+    let _claim = Claim::take(&config.bpffs)?;
     let server = Server::bind(&config.socket)?;
     let (mut datapath, recovered) = Datapath::open(datapath::Options {
         bpffs: config.bpffs.clone(),

@@ -5,15 +5,19 @@
 
 mod alive;
 mod apply;
+mod aside;
 mod attached;
 mod cell;
+mod claim;
 mod entries;
 mod error;
 mod events;
+mod fault;
 mod flow_tables;
 mod gate;
 mod hooks;
 mod interfaces;
+mod layout;
 mod live;
 #[cfg(feature = "bpf-log")]
 mod log;
@@ -31,7 +35,7 @@ mod uninstall;
 mod verify;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -39,11 +43,13 @@ use std::{
 use aya::{Ebpf, programs::ProgramFd};
 use netpol_common::flow::Timeouts;
 use netpol_policy::engine::{HookLevel, Recovered};
+use tracing::warn;
 
 pub(crate) use self::takeover::netlink_dump;
 pub use self::{
     alive::Alive,
     attached::{Attached, Attachment, Side, program_name, tcx_programs},
+    claim::Claim,
     error::Error,
     events::{Counters, Events},
     gate::Gate,
@@ -87,6 +93,7 @@ pub struct Datapath {
     sizes: Sizes,
     attach: Attach,
     tables: Tables,
+    timeouts: Timeouts,
     /// How the tables of flows are hashed.
     hashing: netpol_common::flow::table::Hashing,
     /// The loaded object: its programs live as long as it, and beyond it in the pinned array of programs.
@@ -102,6 +109,12 @@ pub struct Datapath {
     steps: gate::Steps,
     /// What becomes of connections that are open when a pod is hooked first.
     takeover: takeover::Takeover,
+    /// Tables of another layout by which some pods may still be judged.
+    aside: aside::Aside,
+    /// Slots whose interfaces carry what an earlier agent has attached, until they are hooked with their flows.
+    unswitched: BTreeSet<u32>,
+    /// Verdicts that were lost with tables that were put aside.
+    lost: u64,
 }
 
 fn make_folder(path: &Path) -> Result<(), Error> {
@@ -114,13 +127,19 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// Missing rights, a bpffs that is not mounted, a program that the kernel refuses, pins of another layout.
+    /// Missing rights, a bpffs that is not mounted, a program that the kernel refuses.
     pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
         let Options { bpffs, sizes, timeouts, attach } = options;
         let maps = bpffs.join("maps");
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
         make_folder(&bpffs.join(flow_tables::FOLDER))?;
+        make_folder(&bpffs.join(events::FOLDER))?;
+        if let Some(why) = layout::check(&bpffs, &sizes)? {
+            warn!(
+                "the pinned tables are not this version's or are damaged ({why}): they stay in force until each pod is switched to new ones"
+            );
+        }
         object::forget_others(&bpffs)?;
         let hashing = flow_tables::hashing(&maps, &sizes)?;
         let mut object = object::load(Some(&maps), &sizes, timeouts, hashing)?;
@@ -138,10 +157,11 @@ impl Datapath {
         clock.load().map_err(|source| Error::Program { name: object::CLOCK.to_owned(), source })?;
         let tables = Tables::new(&mut object)?;
         let mut datapath = Self {
-            folder: bpffs,
+            folder: bpffs.clone(),
             sizes,
             attach,
             tables,
+            timeouts,
             hashing,
             object,
             programs,
@@ -150,8 +170,19 @@ impl Datapath {
             attached: Attached::default(),
             steps: gate::Steps::default(),
             takeover: takeover::Takeover::default(),
+            aside: aside::Aside::of(&bpffs),
+            unswitched: BTreeSet::new(),
+            lost: 0,
         };
+        let new = !layout::is_complete(&maps);
+        if new {
+            datapath.take_slots_over()?;
+        }
         let recovered = datapath.recover();
+        if !new {
+            // Of an agent that was killed after it had switched the last pod.
+            datapath.forget_aside();
+        }
         Ok((datapath, recovered))
     }
 }

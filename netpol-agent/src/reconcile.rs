@@ -137,7 +137,10 @@ impl<D: Datapath> Reconciler<D> {
         let given = recovered
             .0
             .iter()
-            .filter_map(|op| if let TableOp::Endpoint { slot, .. } = op { Some(*slot) } else { None })
+            .filter_map(|op| match op {
+                TableOp::Endpoint { slot, .. } | TableOp::Hook { slot, .. } => Some(*slot),
+                _ => None,
+            })
             .collect();
         let trusted = datapath.trusted_bridges();
         let left_gates = datapath.gates().unwrap_or_else(|error| {

@@ -22,7 +22,7 @@ use netpol_common::{
     Addr, Direction, Reason,
     event::Event,
     flow::{Flow, FlowKey},
-    tables::{Endpoint, INTERFACE_ENDPOINT, Interface},
+    tables::{ENDPOINT_RESERVED, Endpoint, INTERFACE_ENDPOINT, Interface},
 };
 use netpol_policy::engine::{HookLevel, Mirror, TableOp};
 
@@ -277,7 +277,7 @@ fn without_hooks(operation: &TableOp) -> Option<TableOp> {
                 v4: 0,
                 flags: 0,
                 hardware: [0; 6],
-                reserved: [0; 2],
+                reserved: [0; ENDPOINT_RESERVED],
             };
             Some(TableOp::Endpoint { slot: *slot, value })
         }

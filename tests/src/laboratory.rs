@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result};
 
 use crate::etcd::Etcd;
 pub(crate) use agent::keep_capabilities;
-pub use agent::{Agent, binary as agent_binary};
+pub use agent::{Agent, binary as agent_binary, other_binary as other_agent_binary};
 use claim::Claim;
 pub use namespace::Namespace;
 pub use network::Link;
@@ -72,6 +72,9 @@ pub struct Laboratory {
     proxy: Proxy,
     agent_flags: Vec<String>,
     agent_capabilities: Option<Vec<u8>>,
+    agent_binary: Option<PathBuf>,
+    /// The agent that is started next can pin nothing new.
+    pins_are_full: bool,
     pods: BTreeMap<String, Pod>,
     services: Vec<ServiceSpec>,
     /// Where the agent finds the API server, and where objects are written for it, beside the folder.
@@ -118,6 +121,8 @@ impl Laboratory {
             proxy: setup.proxy,
             agent_flags: setup.agent_flags,
             agent_capabilities: setup.agent_capabilities,
+            agent_binary: None,
+            pins_are_full: false,
             pods: BTreeMap::new(),
             services: Vec::new(),
             api: None,

@@ -11,6 +11,7 @@ pub mod conformance;
 pub mod deadline;
 pub mod deploy;
 pub mod etcd;
+pub mod held;
 pub mod kernel;
 pub mod laboratory;
 pub mod load;
@@ -20,6 +21,7 @@ pub mod raw;
 pub mod relay;
 pub mod say;
 pub mod serve;
+pub mod steady;
 pub mod yaml;
 
 pub use deadline::eventually;

@@ -24,15 +24,22 @@ impl Namespace {
     /// When the namespace has no route for it, or the kernel refuses the header.
     pub fn send_packet(&self, bytes: &[u8]) -> Result<()> {
         let (_, destination, ..) = packet::read(bytes).context("this is no IP packet")?;
-        let domain = if destination.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
-        let socket = self
-            .run(|| Socket::new(domain, Type::RAW, Some(Protocol::from(HEADER_INCLUDED))))?
-            .context("cannot make a raw socket")?;
+        let socket = self.packet_sender(destination.is_ipv4())?;
         let to = SocketAddr::new(destination, 0);
         socket
             .send_to(bytes, &to.into())
             .with_context(|| format!("cannot send a packet to {destination}"))?;
         Ok(())
+    }
+
+    /// A raw socket for IP packets of one family that are sent as they are.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn packet_sender(&self, v4: bool) -> Result<Socket> {
+        let domain = if v4 { Domain::IPV4 } else { Domain::IPV6 };
+        self.run(|| Socket::new(domain, Type::RAW, Some(Protocol::from(HEADER_INCLUDED))))?
+            .context("cannot make a raw socket")
     }
 
     /// Sends an Ethernet frame as it is out of an interface.

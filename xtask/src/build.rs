@@ -38,6 +38,18 @@ pub(crate) fn netpol(ebpf: &Ebpf, shipped: bool) -> Result<PathBuf> {
     binary(ebpf, "dev", "netpol-agent", "netpol")
 }
 
+/// Builds the agent once more for tests alone: with another layout of its tables, and with ends between any two operations.
+/// Returns its path, which is beside that of `netpol`.
+pub(crate) fn other_layout(ebpf: &Ebpf) -> Result<PathBuf> {
+    let mut cargo = project::cargo();
+    ebpf.prepare(&mut cargo);
+    cargo.args(["build", "--features", "other-layout,fault-points"]);
+    let built = project::executable(&mut cargo, "netpol-agent", "netpol")?;
+    let kept = built.with_file_name("netpol-other-layout");
+    std::fs::copy(&built, &kept).with_context(|| format!("cannot make {}", kept.display()))?;
+    Ok(kept)
+}
+
 /// Builds what the test pods of a cluster run, and returns its path.
 pub(crate) fn prober() -> Result<PathBuf> {
     project::executable(&mut vm::static_cargo(&["build"]), "netpol-prober", "netpol-prober")

@@ -80,11 +80,12 @@ fn kernels(arguments: &Arguments, totals: &mut Totals) -> Result<()> {
 /// `cargo test` on the default members.
 fn host(ready: &Ready, arguments: &Arguments, totals: &mut Totals) -> Result<()> {
     println!("== this machine's kernel");
+    let other = build::other_layout(&ready.ebpf)?;
     let netpol = build::netpol(&ready.ebpf, false)?;
     let mut cargo = project::cargo();
     ready.ebpf.prepare(&mut cargo);
     ready.tell_kubernetes(&mut cargo);
-    cargo.args(["test", "--no-fail-fast"]).env("NETPOL_BIN", netpol);
+    cargo.args(["test", "--no-fail-fast"]).env("NETPOL_BIN", netpol).env("NETPOL_OTHER_LAYOUT", other);
     // The tests on real packets mostly wait for packets that must not come.
     cargo.env("RUST_TEST_THREADS", "6");
     if arguments.long {

@@ -65,6 +65,7 @@ use netpol_common::tables::{
 };
 
 pub use cidr::Cidr;
+pub use endpoints::slot_digest;
 pub use mirror::Mirror;
 pub use ops::{HookLevel, LocalEndpoint, Recovered, Settings, TableOp};
 pub use store::Store;

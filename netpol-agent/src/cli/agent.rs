@@ -1,11 +1,6 @@
 //! `netpol agent`.
 
-use std::{
-    io::IsTerminal as _,
-    os::unix::net::UnixStream,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,8 +8,8 @@ use tracing_subscriber::EnvFilter;
 
 use super::output;
 use crate::{
-    config::{BPFFS, LOG, LogFormat, Options, SOCKET},
-    datapath,
+    config::{BPFFS, LOG, LogFormat, Options},
+    datapath::{self, Claim},
 };
 
 /// What libraries say of themselves is not asked for by a level alone; a directive that names them wins.
@@ -45,15 +40,8 @@ pub(super) fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     start_log(options.log.as_deref().unwrap_or(LOG), options.log_format.unwrap_or_default())?;
     if arguments.uninstall {
         let folder = options.bpffs.unwrap_or_else(|| BPFFS.into());
-        // One whose socket is not known cannot be found out.
-        if options.socket.is_some() || folder == Path::new(BPFFS) {
-            let socket = options.socket.unwrap_or_else(|| SOCKET.into());
-            anyhow::ensure!(
-                UnixStream::connect(&socket).is_err(),
-                "an agent is running on {}: stop it first, or it would go on without its tables",
-                socket.display()
-            );
-        }
+        // An agent that runs would go on without its tables.
+        let _claim = folder.exists().then(|| Claim::take(&folder)).transpose()?;
         let done = datapath::uninstall(&folder).context("cannot take everything down")?;
         output::text(&format!(
             "removed {} hooks and {} pins of {}\n",

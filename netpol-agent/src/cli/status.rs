@@ -228,6 +228,7 @@ fn taken_over(status: &Status) -> Vec<String> {
         let taken = endpoint.taken_over.as_ref()?;
         let mut parts = Vec::new();
         for (number, what) in [
+            (taken.table, "taken over from the tables of another version"),
             (taken.conntrack, "taken over from conntrack"),
             (taken.sockets, "taken over from its sockets"),
             (taken.refused, "beyond its quota must reopen"),

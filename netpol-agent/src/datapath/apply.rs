@@ -11,7 +11,7 @@ use netpol_common::{
 };
 use netpol_policy::engine::{Cidr, HookLevel, TableOp};
 
-use super::{Datapath, Error, raw::Raw};
+use super::{Datapath, Error, fault, raw::Raw};
 
 /// Names the map in an error.
 pub(super) fn named(name: &str) -> impl Fn(MapError) -> Error + '_ {
@@ -61,7 +61,7 @@ impl Datapath {
         let mut first = BTreeMap::new();
         for operation in operations {
             if let TableOp::Hook { slot, ifindex, level: HookLevel::Full } = operation
-                && !self.has_flow_table(*slot)
+                && (self.unswitched.contains(slot) || !self.has_flow_table(*slot))
             {
                 if first.is_empty() {
                     let slots = self.read_open(operations);
@@ -76,10 +76,12 @@ impl Datapath {
         if !first.is_empty() {
             self.finish_takeover(&first, operations);
         }
+        self.forget_aside();
         failed
     }
 
     fn apply_one(&mut self, operation: &TableOp) -> Result<(), Error> {
+        fault::point();
         let tables = &mut self.tables;
         match operation {
             TableOp::Intern { kind, id, digest } => {

@@ -87,12 +87,12 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
-    /// A pinned map has another layout than this version's.
+    /// Another agent works on the same tables.
     #[error(
-        "the pinned map {path} has another layout than this version of netpol uses; remove the old state with `netpol agent --uninstall`"
+        "another agent works on the pins in {path}, and two must never write the same tables: stop it first, or give this one a folder of its own by --bpffs"
     )]
-    Layout {
-        /// The pin.
+    Taken {
+        /// The folder of the pins.
         path: PathBuf,
     },
     /// A program could not be attached.

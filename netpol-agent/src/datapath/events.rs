@@ -1,6 +1,6 @@
 //! Events out of the rings, and counters.
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{Map, MapData, MapError, MapInfo, RingBuf};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use netpol_common::{
     Direction, Reason,
@@ -8,14 +8,19 @@ use netpol_common::{
     tables::{COUNTER_FLOW_FULL, COUNTER_LIMITED, COUNTER_LOST, counter_cell},
 };
 
-use super::{Datapath, Error};
+use super::{Datapath, Error, apply::named, hooks::remove_whatever, sys};
+
+/// The array of the rings.
+const NAME: &str = "RINGS";
+/// Where the rings are pinned, below the folder of all pins: each by its CPU.
+pub(super) const FOLDER: &str = "rings";
 
 /// What has been counted since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Verdicts that were worth counting: every drop, and each new or changed flow.
     pub verdicts: Vec<(Direction, Reason, u64)>,
-    /// Events that found no room in their ring.
+    /// Events that found no room in their ring, or waited in one that was put aside.
     pub lost: u64,
     /// Events beyond an endpoint's rate.
     pub limited: u64,
@@ -52,28 +57,32 @@ impl Datapath {
     ///
     /// When a ring cannot be made or mapped.
     pub fn events(&mut self) -> Result<Events, Error> {
-        let failed = |source| Error::NamedMap { name: "RINGS".to_owned(), source };
         let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Map { source })?;
         let mut rings = Vec::new();
         for cpu in 0..cpus as u32 {
-            let data = match self.tables.rings.get(&cpu, 0) {
-                Ok(data) => data,
-                Err(_none) => {
-                    let shape = aya_obj::Map::new_from_params(
-                        BPF_MAP_TYPE_RINGBUF as u32,
-                        0,
-                        0,
-                        self.sizes.ring_bytes,
-                        0,
-                    );
-                    let data = MapData::create(shape, "np_ring", None).map_err(failed)?;
-                    self.tables.rings.set(cpu, &data, 0).map_err(failed)?;
-                    data
-                }
-            };
-            rings.push((cpu, RingBuf::try_from(Map::RingBuf(data)).map_err(failed)?));
+            let ring = RingBuf::try_from(Map::RingBuf(self.ring(cpu)?)).map_err(named(NAME))?;
+            rings.push((cpu, ring));
         }
         Ok(Events { rings })
+    }
+
+    /// The ring of a CPU: the one that is pinned and in the array, so that what waits in it outlives an agent, or a new one.
+    /// Opening the one in the array takes CAP_SYS_ADMIN.
+    fn ring(&mut self, cpu: u32) -> Result<MapData, Error> {
+        let pin = self.folder.join(FOLDER).join(cpu.to_string());
+        let array = self.folder.join("maps").join(NAME);
+        let array = MapData::from_pin(&array).map_err(|source| Error::Pin { path: array, source })?;
+        let held = sys::element(&array, cpu).map_err(|source| named(NAME)(MapError::IoError(source)))?;
+        if held.is_some() && MapInfo::from_pin(&pin).ok().map(|info| info.id()) == held {
+            return MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source });
+        }
+        let shape =
+            aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, self.sizes.ring_bytes, 0);
+        let ring = MapData::create(shape, "np_ring", None).map_err(named(NAME))?;
+        remove_whatever(&pin)?;
+        ring.pin(&pin).map_err(|source| Error::PinLink { path: pin, source })?;
+        self.tables.rings.set(cpu, &ring, 0).map_err(named(NAME))?;
+        Ok(ring)
     }
 
     /// Reads all counters.
@@ -101,7 +110,7 @@ impl Datapath {
         }
         Ok(Counters {
             verdicts,
-            lost: read(COUNTER_LOST)?,
+            lost: read(COUNTER_LOST)? + self.lost,
             limited: read(COUNTER_LIMITED)?,
             flow_full: read(COUNTER_FLOW_FULL)?,
         })

@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{ArrayOfMaps, MapData, MapError};
+use aya::maps::{MapData, MapError, MapInfo};
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type::BPF_MAP_TYPE_ARRAY};
 use netpol_common::{
     flow::{
@@ -20,7 +20,13 @@ use netpol_common::{
 };
 
 use super::{
-    Datapath, Error, Sizes, apply::named, cell, hooks::remove_pin, mapped::Mapped, raw::Raw, sys,
+    Datapath, Error, Sizes,
+    apply::named,
+    cell, fault,
+    hooks::{remove_pin, remove_whatever},
+    mapped::Mapped,
+    raw::Raw,
+    sys,
     takeover::OpenFlow,
 };
 
@@ -38,7 +44,7 @@ impl FlowTable {
         Ok(Self { buckets: Mapped::new(map, hashing.mask + 1)?, hashing })
     }
 
-    fn open(pin: &Path, hashing: Hashing) -> Result<Self, Error> {
+    pub(super) fn open(pin: &Path, hashing: Hashing) -> Result<Self, Error> {
         let map = MapData::from_pin(pin).map_err(|source| Error::Pin { path: pin.to_owned(), source })?;
         Self::new(&map, hashing)
     }
@@ -147,13 +153,8 @@ const fn opposite(known: u8, origin: u8) -> bool {
 /// Where the tables are pinned, below the folder of all pins.
 pub(super) const FOLDER: &str = "flows";
 
-fn pin(folder: &Path, slot: u32) -> PathBuf {
+pub(super) fn pin(folder: &Path, slot: u32) -> PathBuf {
     folder.join(FOLDER).join(slot.to_string())
-}
-
-/// Whether there is a table at a place of the array. Without the right to open it, the answer is another error.
-fn holds(outer: &ArrayOfMaps<MapData>, slot: u32) -> bool {
-    !matches!(outer.get(&slot, 0), Err(MapError::KeyNotFound))
 }
 
 /// A new table, pinned nowhere and in no array yet.
@@ -177,8 +178,9 @@ fn make(hashing: Hashing, pin: &Path, open: &[OpenFlow]) -> Result<MapData, Erro
         let _full = takeover.take_over(flow);
     }
     // Left behind by an agent that was killed just here.
-    remove_pin(pin)?;
+    remove_whatever(pin)?;
     map.pin(pin).map_err(|source| Error::PinLink { path: pin.to_owned(), source })?;
+    fault::point();
     Ok(map)
 }
 
@@ -208,15 +210,22 @@ pub(super) fn hashing(maps: &Path, sizes: &Sizes) -> Result<Hashing, Error> {
 }
 
 impl Datapath {
-    /// Whether a slot has its table.
+    /// The array of the tables, as the system calls want it that aya does not offer.
+    fn outer(&self) -> Result<MapData, Error> {
+        let pin = self.folder.join("maps").join(NAME);
+        MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source })
+    }
+
+    /// Whether a slot has its table: the one that is pinned is in the array, and not one that somebody else has put there.
     pub(super) fn has_flow_table(&self, slot: u32) -> bool {
-        holds(&self.tables.flows, slot) && pin(&self.folder, slot).exists()
+        let held = self.outer().ok().and_then(|outer| sys::element(&outer, slot).ok().flatten());
+        held.is_some() && MapInfo::from_pin(pin(&self.folder, slot)).ok().map(|info| info.id()) == held
     }
 
     /// Makes the tables of many slots at once. Each that is put into its array waits for a grace period of the kernel; those
     /// of threads that wait together are the same. What fails is tried again, and told, when the slot is hooked.
     pub(super) fn make_many_flow_tables(&mut self, slots: &[u32]) {
-        let Ok(outer) = MapData::from_pin(self.folder.join("maps").join(NAME)) else { return };
+        let Ok(outer) = self.outer() else { return };
         for slots in slots.chunks(TOGETHER) {
             std::thread::scope(|scope| {
                 for slot in slots.iter().copied() {
@@ -251,11 +260,11 @@ impl Datapath {
 
     /// Drops the table of a slot.
     pub(super) fn drop_flow_table(&mut self, slot: u32) -> Result<(), Error> {
-        remove_pin(&pin(&self.folder, slot))?;
-        if holds(&self.tables.flows, slot) {
-            let pin = self.folder.join("maps").join(NAME);
-            let outer = MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source })?;
-            sys::delete_inner(&outer, slot).map_err(|source| named(NAME)(MapError::IoError(source)))?;
+        remove_whatever(&pin(&self.folder, slot))?;
+        let outer = self.outer()?;
+        let failed = |source| named(NAME)(MapError::IoError(source));
+        if sys::element(&outer, slot).map_err(failed)?.is_some() {
+            sys::delete_inner(&outer, slot).map_err(failed)?;
         }
         Ok(())
     }

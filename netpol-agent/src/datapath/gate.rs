@@ -28,7 +28,7 @@ use tracing::{error, info};
 
 use super::{
     Datapath, Error,
-    hooks::{release_link, remove_pin},
+    hooks::{release_link, remove_pin, remove_whatever},
     make_folder, object, sys,
 };
 
@@ -245,7 +245,11 @@ impl Datapath {
         let mut object = load()?;
         let program = program(&mut object)?;
         for pin in pins(&folder)? {
-            renew(program, &pin)?;
+            match renew(program, &pin) {
+                // What somebody has put there closes nothing.
+                Err(Error::Link { .. }) => remove_whatever(&pin)?,
+                other => other?,
+            }
         }
         let id = program.info().map_err(failed)?.id();
         let fd = program.fd().map_err(failed)?.try_clone().map_err(|source| Error::Map { source })?;

@@ -26,7 +26,7 @@ use netpol_policy::engine::HookLevel;
 use super::{
     Attachment, Datapath, Error,
     apply::{gone, named},
-    object, sys,
+    fault, object, sys,
 };
 
 /// Our filters where there are no TCX links: the first of the chain, and recognised by this handle.
@@ -82,11 +82,14 @@ impl Datapath {
         if level == HookLevel::Full {
             self.make_flow_table(slot)?;
         }
+        fault::point();
         self.say(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot })?;
         for direction in Direction::ALL {
             match classifier(level, direction) {
                 Some(name) => {
+                    fault::point();
                     self.set_program(slot, direction, name)?;
+                    fault::point();
                     self.attach(slot, ifindex, direction)?;
                 }
                 None => {
@@ -102,6 +105,7 @@ impl Datapath {
             self.drop_flow_table(slot)?;
         }
         self.hooks.insert(slot, (ifindex, level));
+        self.unswitched.remove(&slot);
         Ok(())
     }
 
@@ -113,6 +117,7 @@ impl Datapath {
         }
         self.forget_interface(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot })?;
         self.hooks.remove(&slot);
+        self.unswitched.remove(&slot);
         self.drop_flow_table(slot)
     }
 
@@ -163,7 +168,7 @@ impl Datapath {
             |source| Error::Attach { interface: interface.clone(), direction: direction.name(), source };
         let id = entry.info().map_err(failed)?.id();
         if self.attach.by_links() {
-            self.attach_link(slot, &interface, direction, entry)?;
+            self.attach_link(place, &interface, entry)?;
         } else {
             attach_filter(&interface, direction, entry).map_err(failed)?;
         }
@@ -174,15 +179,20 @@ impl Datapath {
     /// By a TCX link, pinned before anything else can fail: links detach when they are dropped.
     fn attach_link(
         &self,
-        slot: u32,
+        place: Attachment,
         interface: &str,
-        direction: Direction,
         entry: &mut SchedClassifier,
     ) -> Result<(), Error> {
+        let Attachment { slot, ifindex, direction } = place;
         let pin = self.link_pin(slot, direction);
         let failed =
             |source| Error::Attach { interface: interface.to_owned(), direction: direction.name(), source };
         let pin_failed = |source| Error::Link { path: pin.clone(), source };
+        let egress = tc_side(direction) == TcAttachType::Egress;
+        if pin.exists() && sys::link_at(&pin) != Some((ifindex, egress)) {
+            // Of an interface that is gone, or not ours: somebody else's link is not to be given our program.
+            remove_whatever(&pin)?;
+        }
         if pin.exists() {
             let old = PinnedLink::from_pin(&pin).map_err(pin_failed)?;
             let link: SchedClassifierLink = FdLink::from(old).try_into().map_err(pin_failed)?;
@@ -237,10 +247,14 @@ impl Datapath {
     }
 }
 
-/// Detaches a pinned link and removes its pin; one that is not there is what was wanted.
+/// Detaches a pinned link and removes its pin; one that is not there is what was wanted, and what is no link only goes.
 pub(super) fn release_link(pin: &Path) -> Result<(), Error> {
+    use std::io::ErrorKind::{InvalidInput, NotFound};
+    if pin.is_dir() {
+        return remove_whatever(pin);
+    }
     match sys::detach_link(pin) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+        Err(source) if !matches!(source.kind(), NotFound | InvalidInput) => {
             Err(Error::Folder { path: pin.to_owned(), source })
         }
         _ => remove_pin(pin),
@@ -248,12 +262,24 @@ pub(super) fn release_link(pin: &Path) -> Result<(), Error> {
 }
 
 pub(super) fn remove_pin(pin: &Path) -> Result<(), Error> {
+    // Asked first: where nothing can be changed that is the answer to any removal.
+    if std::fs::symlink_metadata(pin).is_err() {
+        return Ok(());
+    }
     match std::fs::remove_file(pin) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::Folder { path: pin.to_owned(), source })
         }
         _ => Ok(()),
     }
+}
+
+/// Removes what is in the place of a pin, a folder too.
+pub(super) fn remove_whatever(pin: &Path) -> Result<(), Error> {
+    if !pin.is_dir() {
+        return remove_pin(pin);
+    }
+    std::fs::remove_dir_all(pin).map_err(|source| Error::Folder { path: pin.to_owned(), source })
 }
 
 /// By a filter of clsact: fixed priority and handle, so that a later agent replaces it in place.

@@ -112,11 +112,9 @@ impl Datapath {
         }
         let programs = self.folder.join("maps/PROGRAMS");
         let map = MapData::from_pin(&programs).map_err(|source| Error::Pin { path: programs, source })?;
-        let called = sys::has_element(&map, program_cell(slot, direction));
-        match called.map_err(|source| named("PROGRAMS")(MapError::IoError(source)))? {
-            true => Ok(hook),
-            false => Ok(Hook::Empty),
-        }
+        let called = sys::element(&map, program_cell(slot, direction));
+        let called = called.map_err(|source| named("PROGRAMS")(MapError::IoError(source)))?;
+        Ok(if called.is_some() { hook } else { Hook::Empty })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use aya::{Ebpf, EbpfLoader, include_bytes_aligned, maps::MapInfo, programs::SchedClassifier};
+use aya::{Ebpf, EbpfLoader, include_bytes_aligned, programs::SchedClassifier};
 
 use netpol_common::flow::{Timeouts, table::Hashing};
 use nix::{
@@ -10,7 +10,7 @@ use nix::{
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Sizes, alive, flow_tables, hooks::remove_pin, raw::Raw};
+use super::{Error, Sizes, alive, events, flow_tables, hooks::remove_whatever, layout, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -75,7 +75,7 @@ pub(super) fn load(
         loader.map_max_entries(name, entries);
     }
     if let Some(folder) = maps {
-        check_layout(folder)?;
+        // aya takes a pinned map as it is, whatever its shape: that was compared (see `layout`).
         for name in PINNED {
             loader.map_pin_path(name, folder.join(name));
         }
@@ -93,9 +93,12 @@ fn jiffy() -> Result<u32, Error> {
 /// Takes away the pins of maps that this version does not have: those that another one has left would keep their memory.
 /// What still runs with them keeps them until it goes.
 pub(super) fn forget_others(bpffs: &Path) -> Result<(), Error> {
-    let is_ours = |name: &str| PINNED.contains(&name) || [alive::NAME, flow_tables::HASHING].contains(&name);
-    forget_unless(&bpffs.join("maps"), &is_ours)?;
-    forget_unless(&bpffs.join(flow_tables::FOLDER), &|name| name.parse::<u32>().is_ok())
+    let cells = [alive::NAME, flow_tables::HASHING, layout::NAME];
+    forget_unless(&bpffs.join("maps"), &|name| PINNED.contains(&name) || cells.contains(&name))?;
+    for folder in [flow_tables::FOLDER, events::FOLDER] {
+        forget_unless(&bpffs.join(folder), &|name| name.parse::<u32>().is_ok())?;
+    }
+    Ok(())
 }
 
 fn forget_unless(folder: &Path, is_ours: &dyn Fn(&str) -> bool) -> Result<(), Error> {
@@ -103,28 +106,7 @@ fn forget_unless(folder: &Path, is_ours: &dyn Fn(&str) -> bool) -> Result<(), Er
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if !is_ours(&entry.file_name().to_string_lossy()) {
-            remove_pin(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// aya takes a pinned map as it is, whatever its shape: a larger key or another kind would pass silently. So compare
-/// before loading.
-fn check_layout(folder: &Path) -> Result<(), Error> {
-    let object = aya_obj::Object::parse(CLASSIFIERS).map_err(|source| Error::Parse { source })?;
-    for (name, wanted) in &object.maps {
-        let pin = folder.join(name);
-        if !pin.exists() {
-            continue;
-        }
-        let found = MapInfo::from_pin(&pin).map_err(|source| Error::Pin { path: pin.clone(), source })?;
-        let same = found.map_type().is_ok_and(|kind| kind as u32 == wanted.map_type())
-            && found.key_size() == wanted.key_size()
-            && found.value_size() == wanted.value_size()
-            && found.map_flags() == wanted.map_flags();
-        if !same {
-            return Err(Error::Layout { path: pin });
+            remove_whatever(&entry.path())?;
         }
     }
     Ok(())

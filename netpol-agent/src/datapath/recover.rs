@@ -6,8 +6,8 @@ use aya::maps::lpm_trie::Key;
 use netpol_common::{
     Direction,
     tables::{
-        ENDPOINT_LIVE, FIRST_SLOT, INTERFACE_ENDPOINT, INTERNED_PORT_SET, INTERNED_SET, PortChunk, SLOTS,
-        SourceKey,
+        ENDPOINT_LIVE, Endpoint, FIRST_SLOT, INTERFACE_ENDPOINT, INTERNED_PORT_SET, INTERNED_SET, PortChunk,
+        SET_NONE, SLOTS, SourceKey, set_of,
     },
 };
 use netpol_policy::engine::{Cidr, HookLevel, Recovered, TableOp};
@@ -20,8 +20,10 @@ use super::{
 };
 
 impl Datapath {
-    /// Reads every table.
+    /// Reads every table. What flows were judged by is looked up again: the agent before may have been killed between a
+    /// change and the move of the generation that was to follow.
     pub(super) fn recover(&mut self) -> Recovered {
+        self.tables.generations.bump_all();
         let mut found = self.written();
         self.recover_endpoints(&mut found);
         Recovered(found)
@@ -75,6 +77,14 @@ impl Datapath {
             let Some(entry) = self.tables.endpoints.get(slot) else { continue };
             let live = entry.flags & ENDPOINT_LIVE != 0;
             if !live && entry.judgements == [0, 0] {
+                if let Some(&ifindex) = interfaces.get(&slot) {
+                    // Of tables that were put aside: nothing but its slot is known here.
+                    self.unswitched.insert(slot);
+                    // A filter does not tell what it calls.
+                    let full = self.is_linked_full(slot) || !self.attach.by_links();
+                    let level = if full { HookLevel::Full } else { HookLevel::SourceCheck };
+                    found.push(TableOp::Hook { slot, ifindex, level });
+                }
                 continue;
             }
             for direction in Direction::ALL {
@@ -89,7 +99,7 @@ impl Datapath {
             }
             found.push(TableOp::Endpoint { slot, value: entry });
             if let Some(&ifindex) = interfaces.get(&slot) {
-                let level = self.renew(slot, ifindex);
+                let level = self.renew(slot, ifindex, &entry);
                 found.push(TableOp::Hook { slot, ifindex, level });
             }
         }
@@ -97,8 +107,14 @@ impl Datapath {
 
     /// This version's programs take over, by updates: no packet goes unjudged. An interface that is gone carries nothing
     /// any more; whoever has its index by now may be no pod's, and is hooked when discovery says whose it is.
-    fn renew(&mut self, slot: u32, ifindex: u32) -> HookLevel {
-        let level = self.level(slot);
+    fn renew(&mut self, slot: u32, ifindex: u32, entry: &Endpoint) -> HookLevel {
+        let level = self.level(slot, entry);
+        if !self.aside.is_empty() || level == HookLevel::Full && !self.has_flow_table(slot) {
+            // What is attached may have its flows elsewhere, and goes on with them until the first operations take them
+            // over.
+            self.unswitched.insert(slot);
+            return level;
+        }
         if !self.is_attached(slot, ifindex) {
             if let Err(error) = self.unhook(slot, ifindex) {
                 warn!(slot, "cannot forget an interface that is gone: {:#}", anyhow::Error::new(error));
@@ -110,8 +126,8 @@ impl Datapath {
 
     /// Whether what an earlier agent has attached for a slot is still there, by a link or by a filter.
     fn is_attached(&mut self, slot: u32, ifindex: u32) -> bool {
-        let links = Direction::ALL.map(|direction| sys::link_interface(&self.link_pin(slot, direction)));
-        if links.iter().flatten().any(|index| *index == ifindex) {
+        let links = Direction::ALL.map(|direction| sys::link_at(&self.link_pin(slot, direction)));
+        if links.iter().flatten().any(|(index, _)| *index == ifindex) {
             return true;
         }
         let Ok(interface) = Self::interface_name(ifindex) else { return false };
@@ -124,9 +140,17 @@ impl Datapath {
         })
     }
 
-    /// What an interface carries: flows are kept by the full classifiers only.
-    fn level(&self, slot: u32) -> HookLevel {
-        if self.has_flow_table(slot) { HookLevel::Full } else { HookLevel::SourceCheck }
+    /// What an interface carries. By any sign of the full classifiers they are there: an isolated pod is not to carry less
+    /// because its table of flows has gone.
+    fn level(&self, slot: u32, entry: &Endpoint) -> HookLevel {
+        let isolated = entry.judgements.iter().any(|word| set_of(*word) != SET_NONE);
+        let full = isolated || self.is_linked_full(slot) || self.has_flow_table(slot);
+        if full { HookLevel::Full } else { HookLevel::SourceCheck }
+    }
+
+    /// Whether what goes to the pod meets a link: only the full classifiers look at that.
+    fn is_linked_full(&self, slot: u32) -> bool {
+        self.link_pin(slot, Direction::Ingress).exists()
     }
 }
 

@@ -32,6 +32,8 @@ const BPF_LINK_DETACH: libc::c_long = 34;
 const BPF_XDP: u32 = 37;
 /// As there; the one for egress follows.
 const BPF_TCX_INGRESS: u32 = 46;
+/// As in the kernel's `enum bpf_link_type`.
+const BPF_LINK_TYPE_TCX: u32 = 11;
 /// Programs of one chain at most (`BPF_MPROG_MAX`).
 const MOST_PROGRAMS: usize = 64;
 /// `XDP_FLAGS_SKB_MODE`: before tc, on any interface, without its driver.
@@ -210,14 +212,14 @@ pub(super) fn delete_inner(outer: &MapData, index: u32) -> io::Result<()> {
     bpf(BPF_MAP_DELETE_ELEM, &Element { map_fd, reserved: 0, key, value: 0, flags: 0 }).map(drop)
 }
 
-/// Whether an array of programs holds one at an index.
-pub(super) fn has_element(programs: &MapData, index: u32) -> io::Result<bool> {
-    let map_fd = programs.fd().as_fd().as_raw_fd() as u32;
+/// The id of what an array of programs or of maps holds at an index, which takes no right to open it.
+pub(super) fn element(array: &MapData, index: u32) -> io::Result<Option<u32>> {
+    let map_fd = array.fd().as_fd().as_raw_fd() as u32;
     let mut id = 0u32;
     let (key, value) = ((&raw const index) as u64, (&raw mut id) as u64);
     match bpf(BPF_MAP_LOOKUP_ELEM, &Element { map_fd, reserved: 0, key, value, flags: 0 }) {
-        Ok(_) => Ok(id != 0),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Ok(_) => Ok((id != 0).then_some(id)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -230,9 +232,13 @@ fn pinned(pin: &Path) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// The interface that a pinned link of TCX is attached to; 0 when that is gone, or somebody has detached it.
-pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
-    Ok(info_of::<LinkInfo>(&pinned(pin)?)?.ifindex)
+/// The interface that a pinned link of TCX is attached to, 0 when that is gone or somebody has detached it, and whether it
+/// is at its egress; `None` when no such link is pinned there.
+pub(super) fn link_at(pin: &Path) -> Option<(u32, bool)> {
+    let info = info_of::<LinkInfo>(&pinned(pin).ok()?).ok()?;
+    // Of what is no link the same call tells something else.
+    let egress = info.attach_type.checked_sub(BPF_TCX_INGRESS).filter(|egress| *egress < 2)?;
+    (info.kind == BPF_LINK_TYPE_TCX).then_some((info.ifindex, egress == 1))
 }
 
 /// Detaches a pinned link before this returns. Removing the pin alone lets the kernel do it some time later, and until

@@ -21,7 +21,7 @@ use std::{
 use aya::programs::{TestRun as _, TestRunOptions};
 use netpol_common::{
     Addr,
-    flow::{FlowKey, Origin, STATE_CLOSING},
+    flow::{FlowKey, Origin, STATE_CLOSING, table::TICK_MASK},
     tables::{ENDPOINT_LIVE, Endpoint, FIRST_SLOT, SLOTS},
 };
 use netpol_policy::engine::{Cidr, HookLevel, TableOp};
@@ -43,6 +43,8 @@ pub struct Surroundings {
 /// What became of the connections that a pod had open when it was first hooked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TakenOver {
+    /// Taken from the table of an agent whose tables had another layout.
+    pub table: usize,
     /// Taken from the kernel's conntrack.
     pub conntrack: usize,
     /// Taken from the pod's sockets.
@@ -67,6 +69,8 @@ pub(super) struct Takeover {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
+    /// The table of an earlier agent, whose layout was another one.
+    Table,
     Conntrack,
     Sockets,
 }
@@ -196,10 +200,12 @@ impl Datapath {
             for (open, source) in found.by_worth() {
                 if !table.take_over(&open) {
                     taken.refused += 1;
-                } else if source == Source::Conntrack {
-                    taken.conntrack += 1;
-                } else {
-                    taken.sockets += 1;
+                    continue;
+                }
+                match source {
+                    Source::Table => taken.table += 1,
+                    Source::Conntrack => taken.conntrack += 1,
+                    Source::Sockets => taken.sockets += 1,
                 }
             }
             self.takeover.done.insert(slot, taken);
@@ -230,6 +236,15 @@ impl Datapath {
                 }
             }
         });
+        for (slot, found) in &mut found {
+            // What our own programs have seen is more than conntrack tells.
+            for (key, flow) in self.aside.flows(*slot) {
+                let idle = now.wrapping_sub(flow.last_seen) & TICK_MASK;
+                if idle <= self.timeouts.of(key.proto, flow.state) {
+                    found.flows.insert(key, (OpenFlow { key, flow }, Source::Table));
+                }
+            }
+        }
         let reader = Reader { places, now, conntrack_failed: entries.is_err() };
         let blind = match &entries {
             Ok(0) => Some("the kernel's conntrack holds nothing".to_owned()),

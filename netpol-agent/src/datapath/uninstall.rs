@@ -1,6 +1,9 @@
 //! Takes everything down that an agent left in a folder of pins.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use aya::maps::{HashMap, Map, MapData};
 use netpol_common::{
@@ -8,7 +11,7 @@ use netpol_common::{
     tables::{INTERFACE_ENDPOINT, Interface},
 };
 
-use super::{Datapath, Error, flow_tables, gate, hooks, raw::Raw};
+use super::{Datapath, Error, aside, events, flow_tables, gate, hooks, raw::Raw};
 
 /// What was taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,13 +33,22 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
     if !bpffs.exists() {
         return Ok(done);
     }
-    done.hooks += detach_filters(bpffs);
+    let aside = aside::folders(bpffs);
+    for tables in aside.iter().map(PathBuf::as_path).chain([bpffs]) {
+        done.hooks += detach_filters(tables);
+    }
     for folder in ["links", gate::FOLDER] {
         done.hooks += remove_all(&bpffs.join(folder), hooks::release_link)?;
     }
-    for folder in ["programs", flow_tables::FOLDER, "maps"] {
-        done.pins += remove_all(&bpffs.join(folder), remove_file)?;
+    for tables in aside.iter().map(PathBuf::as_path).chain([bpffs]) {
+        for folder in [flow_tables::FOLDER, events::FOLDER, "maps"] {
+            done.pins += remove_all(&tables.join(folder), hooks::remove_whatever)?;
+        }
     }
+    for folder in aside {
+        hooks::remove_whatever(&folder)?;
+    }
+    remove_all(&bpffs.join(aside::FOLDER), hooks::remove_whatever)?;
     fs::remove_dir(bpffs).map_err(|source| Error::Folder { path: bpffs.to_owned(), source })?;
     Ok(done)
 }
@@ -54,10 +66,6 @@ fn detach_filters(bpffs: &Path) -> usize {
         }
     }
     count
-}
-
-fn remove_file(path: &Path) -> Result<(), Error> {
-    fs::remove_file(path).map_err(|source| Error::Folder { path: path.to_owned(), source })
 }
 
 fn remove_all(folder: &Path, remove: fn(&Path) -> Result<(), Error>) -> Result<usize, Error> {

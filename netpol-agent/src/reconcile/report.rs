@@ -236,6 +236,7 @@ impl<D: Datapath> Reconciler<D> {
             egress: judged(Direction::Egress),
             tag_trusted: endpoint.local.tag_trusted,
             taken_over: self.datapath.taken_over(endpoint.slot).map(|taken| TakenOverLine {
+                table: taken.table,
                 conntrack: taken.conntrack,
                 sockets: taken.sockets,
                 refused: taken.refused,

@@ -1,6 +1,6 @@
 use std::{cell::RefCell, rc::Rc};
 
-use netpol_common::tables::{ENDPOINT_LIVE, FIRST_SLOT};
+use netpol_common::tables::{ENDPOINT_LIVE, ENDPOINT_RESERVED, FIRST_SLOT};
 use netpol_policy::{
     engine::Mirror,
     model::{Key, Kind, Object, SourceEvent},
@@ -316,7 +316,7 @@ fn a_pod_that_an_earlier_agent_had_closed_is_not_opened_by_a_restart() {
         v4: 0,
         flags: ENDPOINT_LIVE,
         hardware: [0; 6],
-        reserved: [0; 2],
+        reserved: [0; ENDPOINT_RESERVED],
     };
     let slot = FIRST_SLOT;
     let recovered = Recovered(vec![

@@ -2,7 +2,7 @@
 //! capabilities of its DaemonSet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -83,8 +83,16 @@ impl Agents {
     /// # Errors
     /// When it runs already.
     pub fn launch(&self, node: &Node) -> Result<()> {
+        self.launch_program(node, &self.0.binary)
+    }
+
+    /// Starts an agent of another version on a node.
+    ///
+    /// # Errors
+    /// When one runs already.
+    pub fn launch_program(&self, node: &Node, program: &Path) -> Result<()> {
         let running = &self.0;
-        let mut command = vec![running.binary.to_string_lossy().into_owned()];
+        let mut command = vec![program.to_string_lossy().into_owned()];
         command.extend(["agent", "--node", node.name(), "--kubeconfig"].map(str::to_owned));
         command.push(running.cluster.agent_kubeconfig().to_string_lossy().into_owned());
         for range in running.cluster.options().service_ranges() {

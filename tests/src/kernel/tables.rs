@@ -6,10 +6,10 @@ use ipnet::IpNet;
 use netpol_common::{
     Addr, Direction,
     tables::{
-        BACKENDS_OVERFLOW, Backend, BackendSet, CHUNK_PORTS, ENDPOINT_LIVE, Endpoint, FIRST_BACKENDS,
-        FIRST_CLASS, FIRST_PORT_SET, FIRST_SET, Frontend, FrontendKey, INLINE_RANGES, Interface,
-        MAX_BACKENDS, MemberKey, PORTS_FLAG_CHUNKS, Peer, PolicySet, PortChunk, PortChunkKey, PortRange,
-        PortSet, Prefix, Rule, RuleKey, SET_NONE, SLOTS, judgement, proto_bit,
+        BACKENDS_OVERFLOW, Backend, BackendSet, CHUNK_PORTS, ENDPOINT_LIVE, ENDPOINT_RESERVED, Endpoint,
+        FIRST_BACKENDS, FIRST_CLASS, FIRST_PORT_SET, FIRST_SET, Frontend, FrontendKey, INLINE_RANGES,
+        Interface, MAX_BACKENDS, MemberKey, PORTS_FLAG_CHUNKS, Peer, PolicySet, PortChunk, PortChunkKey,
+        PortRange, PortSet, Prefix, Rule, RuleKey, SET_NONE, SLOTS, judgement, proto_bit,
     },
 };
 use netpol_policy::engine::TableOp;
@@ -108,7 +108,7 @@ impl Tables {
             v4: Addr::from(pod.v4).0[3],
             flags: flags | ENDPOINT_LIVE,
             hardware,
-            reserved: [0; 2],
+            reserved: [0; ENDPOINT_RESERVED],
         };
         self.kernel.datapath.make_flow_table(slot).expect("tables of flows");
         self.write_with(&TableOp::Endpoint { slot, value }, TableOp::RemoveEndpoint { slot });

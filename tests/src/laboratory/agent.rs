@@ -1,7 +1,7 @@
 //! The real agent on the laboratory's node, and netpol's other commands against it.
 
 use std::fs::{self, OpenOptions};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -55,11 +55,24 @@ pub fn binary() -> Result<PathBuf> {
     )
 }
 
+/// The agent whose tables have another layout, and which ends where it is told to: `NETPOL_OTHER_LAYOUT`, or what
+/// `cargo xtask test` has built beside `netpol`.
+///
+/// # Errors
+/// When there is none.
+pub fn other_binary() -> Result<PathBuf> {
+    let named = std::env::var_os("NETPOL_OTHER_LAYOUT").map(PathBuf::from);
+    let path = named.map_or_else(|| binary().map(|path| path.with_file_name("netpol-other-layout")), Ok)?;
+    fs::canonicalize(&path).with_context(|| {
+        format!("no agent with another layout at {}: `cargo xtask test` builds it", path.display())
+    })
+}
+
 impl Agent {
     pub(super) fn new(laboratory: &Laboratory, flags: &[String]) -> Result<Self> {
         let folder = laboratory.folder();
         Ok(Self {
-            binary: binary()?,
+            binary: laboratory.agent_binary.clone().map_or_else(binary, Ok)?,
             bpffs: laboratory.claim.pins(),
             socket: folder.join("netpol.sock"),
             manifests: laboratory.manifests(),
@@ -167,6 +180,17 @@ impl Laboratory {
         self.agent_flags.extend(flags.iter().map(|flag| (*flag).to_owned()));
     }
 
+    /// Whether the agent that is started next can pin nothing new: a BPF file system has no size of its own, and to fill
+    /// the kernel's memory would hit others.
+    pub const fn fill_pins(&mut self, full: bool) {
+        self.pins_are_full = full;
+    }
+
+    /// The agent that is started next is this program.
+    pub fn use_agent(&mut self, binary: PathBuf) {
+        self.agent_binary = Some(binary);
+    }
+
     /// Starts the agent and waits until it is ready.
     ///
     /// # Errors
@@ -193,6 +217,32 @@ impl Laboratory {
     /// # Errors
     /// When it cannot be started.
     pub fn launch_agent(&mut self) -> Result<()> {
+        self.running = Some(self.launch_with(&[])?);
+        Ok(())
+    }
+
+    /// Starts an agent that ends by itself after so many operations, as if it were killed there, and waits for its end.
+    /// Says whether it has ended so: it may have had less to do, and is ready then.
+    ///
+    /// # Errors
+    /// When it cannot be started, ends otherwise, or takes too long.
+    pub fn agent_that_ends_after(&mut self, operations: u32) -> Result<bool> {
+        let mut program = self.launch_with(&[("NETPOL_FAULT_AFTER", operations.to_string())])?;
+        let agent = self.agent()?;
+        let ended = wait_for("the agent ends, or is ready", READY, || {
+            let ready = || agent.status().is_ok_and(|status| status["ready"] == Value::Bool(true));
+            program.ended().map(Some).or_else(|| ready().then_some(None))
+        })
+        .with_context(|| agent.log())?;
+        if let Some(status) = ended
+            && status.signal() != Some(Signal::SIGKILL as i32)
+        {
+            bail!("the agent ended with {status}\n{}", agent.log());
+        }
+        Ok(ended.is_some())
+    }
+
+    fn launch_with(&self, environment: &[(&str, String)]) -> Result<Program> {
         let agent = self.agent()?;
         let log = OpenOptions::new()
             .create(true)
@@ -203,9 +253,12 @@ impl Laboratory {
         if let Some(capabilities) = &self.agent_capabilities {
             keep_capabilities(&mut command, capabilities);
         }
+        if self.pins_are_full {
+            Namespace::keep_from_making(&mut command, &agent.bpffs)?;
+        }
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         command.stdout(log.try_clone().context("cannot share the agent's log")?).stderr(log);
-        self.running = Some(Program::start(self.folder(), command)?);
-        Ok(())
+        Program::start(self.folder(), command)
     }
 
     /// Kills the agent: no handler runs, nothing is tidied up.

@@ -146,6 +146,31 @@ impl Namespace {
         Ok(())
     }
 
+    /// Lets a command find nothing new that it makes in a folder, in a mount namespace of its own; what is there it can
+    /// use and change.
+    ///
+    /// # Errors
+    /// When the path holds a zero byte.
+    pub fn keep_from_making(command: &mut Command, folder: &Path) -> Result<()> {
+        let folder = CString::new(folder.as_os_str().as_bytes())?;
+        let mount = move || {
+            let null = std::ptr::null();
+            let read_only = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY;
+            // SAFETY: plain system calls with strings that outlive them; nothing is allocated between fork and exec.
+            let all = unsafe {
+                libc::unshare(libc::CLONE_NEWNS) == 0
+                    && libc::mount(null, c"/".as_ptr(), null, libc::MS_REC | libc::MS_PRIVATE, null.cast())
+                        == 0
+                    && libc::mount(folder.as_ptr(), folder.as_ptr(), null, libc::MS_BIND, null.cast()) == 0
+                    && libc::mount(null, folder.as_ptr(), null, read_only, null.cast()) == 0
+            };
+            if all { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+        };
+        // SAFETY: the closure only makes system calls.
+        unsafe { command.pre_exec(mount) };
+        Ok(())
+    }
+
     /// Lets a command be killed when the thread that started it ends: for clients that are waited for at once, so that
     /// none outlives an interruption.
     pub fn die_with_thread(command: &mut Command) {

@@ -7,3 +7,4 @@ mod server;
 mod traffic;
 
 pub(crate) use node::NoKubelet;
+pub(crate) use server::Dead;

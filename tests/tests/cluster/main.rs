@@ -1,5 +1,6 @@
 //! On a real cluster, the one that `NETPOL_CLUSTER` names.
 
+mod alive;
 mod cluster;
 mod conformance;
 mod demo;

@@ -2,6 +2,7 @@
 //! arrives.
 
 mod agent;
+mod alive;
 mod break_glass;
 mod bridges;
 mod changes;

@@ -20,14 +20,14 @@ pub(crate) struct Three {
 
 /// The server's end of one port.
 pub(crate) struct Listening {
-    pub(crate) tcp: Server,
+    _tcp: Server,
     pub(crate) udp: Server,
     _sctp: Server,
 }
 
 impl Listening {
     fn on(pod: &Pod, port: u16) -> Result<Self> {
-        Ok(Self { tcp: serve::tcp(pod, port)?, udp: serve::udp(pod, port)?, _sctp: serve::sctp(pod, port)? })
+        Ok(Self { _tcp: serve::tcp(pod, port)?, udp: serve::udp(pod, port)?, _sctp: serve::sctp(pod, port)? })
     }
 }
 

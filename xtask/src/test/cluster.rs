@@ -115,12 +115,17 @@ fn tests(
     totals: &mut Totals,
 ) -> Result<()> {
     // As it is shipped where something is measured: on a small machine the agent competes with what it is measured by.
+    let other = build::other_layout(&ready.ebpf)?;
     let netpol = build::netpol(&ready.ebpf, !arguments.brief)?;
     let mut cargo = project::cargo();
     ready.ebpf.prepare(&mut cargo);
     programs.tell(ready, &mut cargo);
     cargo.args(["test", "--package", "netpol-tests", "--test", "cluster"]);
-    cargo.env("NETPOL_BIN", netpol).env("NETPOL_CLUSTER", name).env("RUST_TEST_THREADS", "4");
+    cargo
+        .env("NETPOL_BIN", netpol)
+        .env("NETPOL_OTHER_LAYOUT", other)
+        .env("NETPOL_CLUSTER", name)
+        .env("RUST_TEST_THREADS", "4");
     if !arguments.brief {
         cargo.env("NETPOL_IMAGE", image::archive(&ready.ebpf)?);
     }

@@ -49,6 +49,12 @@ impl State {
     }
 }
 
+/// The digest of what a slot stands for: an interface by its name and its index.
+#[must_use]
+pub fn slot_digest(ifname: &str, ifindex: u32) -> Digest {
+    digest_of(&("slot", ifname, ifindex))
+}
+
 /// The endpoints of this node.
 #[derive(Debug)]
 pub(super) struct Endpoints {
@@ -134,7 +140,7 @@ impl Endpoints {
     /// An endpoint is there or has changed. Returns its slot and the pods whose state depends on it.
     pub(super) fn set(&mut self, local: LocalEndpoint) -> (Option<u32>, Vec<Key>) {
         let mut pods = Vec::new();
-        let digest = digest_of(&("slot", &local.ifname, local.ifindex));
+        let digest = slot_digest(&local.ifname, local.ifindex);
         if let Some(&slot) = self.by_name.get(&local.ifname) {
             if let Some(state) = self.states.get_mut(&slot)
                 && state.digest == digest

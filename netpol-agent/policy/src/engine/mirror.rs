@@ -10,10 +10,10 @@ use netpol_common::{
     decide::Tables,
     packet,
     tables::{
-        BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, Endpoint, Frontend,
-        FrontendKey, INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey, PORTS_NONE, Peer,
-        PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SET_CLOSED, generation_cell,
-        judgement, revision_of, set_of,
+        BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, ENDPOINT_RESERVED,
+        Endpoint, Frontend, FrontendKey, INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey,
+        PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SET_CLOSED,
+        generation_cell, judgement, revision_of, set_of,
     },
 };
 
@@ -50,7 +50,7 @@ const NO_ENDPOINT: Endpoint = Endpoint {
     v4: 0,
     flags: 0,
     hardware: [0; 6],
-    reserved: [0; 2],
+    reserved: [0; ENDPOINT_RESERVED],
 };
 
 impl Mirror {

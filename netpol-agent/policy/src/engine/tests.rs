@@ -6,6 +6,7 @@ pub(crate) mod build;
 mod given;
 mod history;
 mod isolation;
+mod killed;
 mod lab;
 mod life;
 mod order;

@@ -243,6 +243,9 @@ pub struct UnenforcedLine {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TakenOverLine {
+    /// Taken from the table of an agent whose tables had another layout.
+    #[serde(default)]
+    pub table: usize,
     /// Taken from the kernel's conntrack.
     pub conntrack: usize,
     /// Taken from the pod's sockets.

@@ -10,9 +10,9 @@ use crate::{
     decide::{Arrival, Decision, Memory, Tables, Work, decide},
     packet::{Packet, TCP},
     tables::{
-        BACKENDS_NONE, Backend, BackendSet, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
-        Judgement, MAX_BACKENDS, PORTS_ALL, PORTS_NONE, PortRange, PortSet, Prefix, SET_CLOSED, judgement,
-        proto_bit,
+        BACKENDS_NONE, Backend, BackendSet, CLASS_NONE, ENDPOINT_LIVE, ENDPOINT_RESERVED, Endpoint,
+        FrontendKey, Interface, Judgement, MAX_BACKENDS, PORTS_ALL, PORTS_NONE, PortRange, PortSet, Prefix,
+        SET_CLOSED, judgement, proto_bit,
     },
 };
 
@@ -125,7 +125,7 @@ impl World {
                 v4: addr(&format!("10.1.0.{slot}")).0[3],
                 flags: ENDPOINT_LIVE,
                 hardware: [0; 6],
-                reserved: [0; 2],
+                reserved: [0; ENDPOINT_RESERVED],
             };
             world.tables.endpoints.insert(slot, endpoint);
         }

@@ -6,9 +6,9 @@ use netpol_common::{
     Addr, Direction,
     packet::{TCP, UDP},
     tables::{
-        CHUNK_PORTS, ENDPOINT_LIVE, Endpoint, FIRST_CLASS, FIRST_PORT_SET, FIRST_SET, INLINE_RANGES,
-        PORTS_FLAG_CHUNKS, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortRange, PortSet, Prefix,
-        Rule, RuleKey, judgement, proto_bit,
+        CHUNK_PORTS, ENDPOINT_LIVE, ENDPOINT_RESERVED, Endpoint, FIRST_CLASS, FIRST_PORT_SET, FIRST_SET,
+        INLINE_RANGES, PORTS_FLAG_CHUNKS, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortRange,
+        PortSet, Prefix, Rule, RuleKey, judgement, proto_bit,
     },
 };
 use netpol_policy::engine::{Cidr, TableOp};
@@ -197,7 +197,7 @@ fn endpoint(slot: u32) -> Vec<TableOp> {
         v4: v4.0[3],
         flags: ENDPOINT_LIVE,
         hardware: [0; 6],
-        reserved: [0; 2],
+        reserved: [0; ENDPOINT_RESERVED],
     };
     let set = if slot == CHUNKED { CHUNKED_SET } else { SET };
     let mut operations = vec![TableOp::Endpoint { slot, value }];

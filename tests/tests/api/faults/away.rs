@@ -1,11 +1,14 @@
 //! The API server is away: it stands still, is killed, cannot be reached; and so is the agent meanwhile.
 
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use netpol_tests::deadline::wait_for;
+use netpol_tests::laboratory::{agent_binary, other_agent_binary};
 use netpol_tests::probe::{expect_dropped, expect_reached};
+use netpol_tests::steady::{CONNECTIONS, Carried};
 use netpol_tests::{eventually, figure};
 
 use super::scene::{CONVERGED, Scene};
@@ -97,12 +100,32 @@ fn a_watch_that_stalls_alone_is_noticed() -> Result<()> {
     scene.ended(load)
 }
 
+/// How long each agent runs that starts while the server is away: two minutes of them in a long run.
+fn in_vain() -> Duration {
+    if std::env::var_os("NETPOL_LONG").is_some() { Duration::from_secs(40) } else { Duration::from_secs(2) }
+}
+
 #[test]
 #[ignore = "needs root, BPF and Kubernetes' programs"]
 fn an_agent_that_starts_while_the_server_is_away_leaves_the_last_state_and_keeps_new_pods_closed()
 -> Result<()> {
+    restarted_while_away(agent_binary()?, "the API server away, the agent restarted")
+}
+
+#[test]
+#[ignore = "needs root, BPF and Kubernetes' programs"]
+fn an_agent_of_another_layout_that_starts_while_the_server_is_away_leaves_the_last_state() -> Result<()> {
+    restarted_while_away(
+        other_agent_binary()?,
+        "the API server away, the agent upgraded across another layout",
+    )
+}
+
+fn restarted_while_away(next: PathBuf, what: &str) -> Result<()> {
     let mut scene = Scene::start()?;
     let load = scene.load()?;
+    let mut steady = scene.steady()?;
+    scene.lab.use_agent(next);
     scene.plane.api_server.stop()?;
     scene.change()?;
     let mut newcomer = None;
@@ -111,7 +134,8 @@ fn an_agent_that_starts_while_the_server_is_away_leaves_the_last_state_and_keeps
         scene.lab.launch_agent()?;
         let status = wait_for("the agent answers", Duration::from_secs(10), || scene.status().ok())?;
         ensure!(status["ready"] == false, "it has heard nothing: {status}");
-        sleep(Duration::from_secs(2));
+        sleep(in_vain());
+        steady.goes_on()?;
         let status = scene.status()?;
         ensure!(status["ready"] == false, "it has heard nothing: {status}");
         ensure!(status["revision"] == 0, "it has nothing to write: {status}");
@@ -136,6 +160,11 @@ fn an_agent_that_starts_while_the_server_is_away_leaves_the_last_state_and_keeps
     wait_for("the new pod may send what it may", REACHED, || expect_reached(&may).ok())?;
     expect_dropped(&may_not)?;
     ensure!(scene.gates() == 0, "it is judged by its policies");
+    steady.goes_on()?;
+    let Carried { exchanges, probes } = steady.stop()?;
+    figure(format_args!(
+        "{what}: {CONNECTIONS} connections kept ({exchanges} numbers came back), {probes} probes denied"
+    ));
     scene.ended(load)
 }
 

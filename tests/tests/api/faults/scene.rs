@@ -12,6 +12,7 @@ use netpol_tests::load::Load;
 use netpol_tests::probe::{Kind, Probe, expect_dropped, expect_reached};
 use netpol_tests::relay::Relay;
 use netpol_tests::serve::{self, Server};
+use netpol_tests::steady::{Denied, Steady};
 use netpol_tests::{Laboratory, Outcome, Pod, PodSpec, Setup, command, counted, figure};
 use serde_json::{Value, json};
 
@@ -111,6 +112,12 @@ impl Scene {
         let denied = [self.probes(&self.stranger, OPEN), self.probes(&self.client, NEVER)].concat();
         let heard = self.heard();
         Ok(Running { load: Load::start(&self.probes(&self.client, OPEN), &denied)?, heard })
+    }
+
+    /// The same at a steady rate, with many connections that stay open.
+    pub(crate) fn steady(&self) -> Result<Steady> {
+        let denied = [&self.stranger, &self.client].map(|from| Denied::of(from, &self.server.sockets(NEVER)));
+        Steady::start(&self.client, &self.server.sockets(OPEN), denied.to_vec())
     }
 
     fn heard(&self) -> u64 {

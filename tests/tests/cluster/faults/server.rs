@@ -119,10 +119,10 @@ impl Drop for Stopped<'_> {
 }
 
 /// The API server does not run as long as this lives.
-struct Dead<'a>(&'a Cluster);
+pub(crate) struct Dead<'a>(&'a Cluster);
 
 impl<'a> Dead<'a> {
-    fn new(cluster: &'a Cluster) -> Result<Self> {
+    pub(crate) fn new(cluster: &'a Cluster) -> Result<Self> {
         cluster.part(Part::ApiServer).kill()?;
         Ok(Self(cluster))
     }

@@ -9,9 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use netpol_tests::cluster::{self, Node, Prober};
 use netpol_tests::counted;
 use netpol_tests::deadline::wait_for;
+use netpol_tests::held::Ids;
 use serde_json::{Value, json};
 
-use self::held::{Held, Ids};
+use self::held::{Held, PINS};
 use super::sender::sender;
 use crate::scene::{ALLOWED, OTHER, PATIENCE, Running, Scene, app, ingress_of, pod, ports};
 
@@ -118,7 +119,7 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
         let guests = come(&scene, batch, &servers)?;
         denied += judged(&guests, &servers)?;
         for node in &nodes {
-            seen.note(node)?;
+            seen.note(&node.path(PINS))?;
         }
         let chosen = format!("--selector=batch={batch}");
         scene.kubectl(&["delete", "pods", &chosen])?;
@@ -136,7 +137,8 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
         });
         settled.with_context(|| format!("{}: {now:#?}\nbefore {before:#?}", node.name()))?;
     }
-    seen.wait_until_gone(&nodes)?;
+    let pins: Vec<_> = nodes.iter().map(|node| node.path(PINS)).collect();
+    seen.wait_until_gone(&pins, PATIENCE)?;
     counted(&[
         ((BATCHES * BATCH) as u64, "pods that came and went"),
         (denied, "packets of theirs that were denied"),

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use netpol_common::{
     Addr, Direction,
     tables::{
-        ENDPOINT_HARDWARE_KNOWN, ENDPOINT_LIVE, ENDPOINT_MORE_SOURCES, ENDPOINT_TAG_TRUSTED,
-        ENDPOINT_TAGS_ALLOWED, Endpoint, INTERNED_SLOT, judgement, revision_of, set_of,
+        ENDPOINT_HARDWARE_KNOWN, ENDPOINT_LIVE, ENDPOINT_MORE_SOURCES, ENDPOINT_RESERVED,
+        ENDPOINT_TAG_TRUSTED, ENDPOINT_TAGS_ALLOWED, Endpoint, INTERNED_SLOT, judgement, revision_of, set_of,
     },
 };
 
@@ -97,7 +97,7 @@ impl Engine {
             flags |= if on { flag } else { 0 };
         }
         let hardware = state.local.hardware.unwrap_or_default();
-        (Endpoint { judgements: [0; 2], v6, v4, flags, hardware, reserved: [0; 2] }, sources)
+        (Endpoint { judgements: [0; 2], v6, v4, flags, hardware, reserved: [0; ENDPOINT_RESERVED] }, sources)
     }
 
     /// Decides which classifiers each endpoint carries. More come at once; fewer after a while.

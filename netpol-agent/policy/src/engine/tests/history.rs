@@ -18,15 +18,15 @@ use crate::{
 };
 
 /// How many seeds are tried; times `NETPOL_SEEDS`.
-fn seeds(few: u64) -> u64 {
+pub(super) fn seeds(few: u64) -> u64 {
     few * std::env::var("NETPOL_SEEDS").ok().and_then(|times| times.parse::<u64>().ok()).unwrap_or(1)
 }
 
-fn key_of(i: usize) -> Key {
+pub(super) fn key_of(i: usize) -> Key {
     Key::new(NAMESPACES[i % 3], &format!("p{i}"))
 }
 
-fn compare_with_the_specification(lab: &Lab, slots: &[u32], exact_services: bool, what: &str) {
+pub(super) fn compare_with_the_specification(lab: &Lab, slots: &[u32], exact_services: bool, what: &str) {
     compare(lab, slots, exact_services, true, what);
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn dump(m: &Mirror) -> Vec<TableOp> {
     all
 }
 
-fn step(lab: &mut Lab, dice: &mut Dice) -> String {
+pub(super) fn step(lab: &mut Lab, dice: &mut Dice) -> String {
     match random_step(dice) {
         Step::Put(object) => {
             let what = format!("put {} {}", object.kind().name(), object.key());
@@ -200,7 +200,7 @@ fn come_to_rest(lab: &mut Lab) {
 }
 
 /// What was kept up to date is what is compiled from nothing.
-fn compare_with_nothing(lab: &mut Lab, what: &str) {
+pub(super) fn compare_with_nothing(lab: &mut Lab, what: &str) {
     come_to_rest(lab);
     let mut fresh = fresh(lab, &[]);
     come_to_rest(&mut fresh);
@@ -210,7 +210,7 @@ fn compare_with_nothing(lab: &mut Lab, what: &str) {
     assert!(left.is_empty() && missing.is_empty(), "{what}: left {left:#?} missing {missing:#?}");
 }
 
-fn fresh(lab: &Lab, found: &[TableOp]) -> Lab {
+pub(super) fn fresh(lab: &Lab, found: &[TableOp]) -> Lab {
     let mut fresh = Lab::with(settings(), found);
     fresh.now = lab.now;
     fresh.engine.apply(SourceEvent::Reset(lab.engine.store().objects()));

@@ -47,7 +47,7 @@ pub(super) fn ask(tables: &Mirror, q: &Question) -> Judged {
 }
 
 /// Asks again for a flow that was judged by a set of backends.
-fn ask_again(tables: &Mirror, q: &Question, backends: u32) -> Judged {
+pub(super) fn ask_again(tables: &Mirror, q: &Question, backends: u32) -> Judged {
     let key = FlowKey {
         pod: Addr::NONE,
         peer: q.peer.into(),
@@ -62,13 +62,16 @@ fn ask_again(tables: &Mirror, q: &Question, backends: u32) -> Judged {
     out
 }
 
-fn is_own(endpoint: &Endpoint, peer: IpAddr) -> bool {
+pub(super) fn is_own(endpoint: &Endpoint, peer: IpAddr) -> bool {
     let peer = Addr::from(peer);
     peer == endpoint.v6 || peer.is_v4() && peer.0[3] == endpoint.v4
 }
 
+/// Whether a flow passes, and what it remembers of that: revision, generation and set of backends.
+pub(super) type Stamp = (bool, u32, u32, u32);
+
 /// What a flow that is judged now would remember.
-fn stamp(tables: &Mirror, q: &Question) -> (bool, u32, u32, u32) {
+pub(super) fn stamp(tables: &Mirror, q: &Question) -> Stamp {
     let judged = ask(tables, q);
     let revision = revision_of(tables.judgement(q.slot, q.direction));
     (judged.passes(), revision, tables.generation(&q.peer.into()), judged.backends)

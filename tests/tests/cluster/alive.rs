@@ -1,0 +1,207 @@
+//! On every node two hundred connections stay open and two hundred denied datagrams a second are denied, whatever becomes
+//! of the agents.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use netpol_tests::cluster::{self, Node};
+use netpol_tests::figure;
+use netpol_tests::held::Ids;
+use netpol_tests::laboratory::{Namespace, other_agent_binary};
+use netpol_tests::serve::{self, Server};
+use netpol_tests::steady::{CONNECTIONS, Carried, Denied, Steady};
+use serde_json::{Value, json};
+
+use crate::faults::Dead;
+use crate::scene::{PATIENCE, Running, Scene, app, ingress_of, pod};
+
+/// What servers give back that this test runs in the pods' networks; policies allow the first.
+const ALLOWED: u16 = 7000;
+/// See [`ALLOWED`].
+const OTHER: u16 = 7001;
+/// How often the agents are killed.
+const KILLS: usize = 20;
+/// In a long run.
+const MANY_KILLS: usize = 100;
+/// The longest that an agent lives that is killed.
+const LIFE: Duration = Duration::from_secs(2);
+/// Where an agent pins, as its node sees it.
+const PINS: &str = "/sys/fs/bpf/netpol";
+
+fn long() -> bool {
+    std::env::var_os("NETPOL_LONG").is_some()
+}
+
+/// A client, a server and a stranger on every node: clients call the server of the next node.
+struct Alive {
+    scene: Scene,
+    steady: Vec<Steady>,
+    never: Vec<Server>,
+    _servers: Vec<Server>,
+    seen: Ids,
+}
+
+/// The network namespace of a pod, as libcni has noted it.
+fn network(scene: &Scene, name: &str) -> Result<Namespace> {
+    let node = &scene.pod(name)?.node;
+    for entry in fs::read_dir(node.path("/var/lib/cni/results")).context("no cache of libcni")?.flatten() {
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        let Ok(result) = serde_json::from_str::<Value>(&text) else { continue };
+        let is = |key: &str, value: &str| {
+            let mut all = result["cniArgs"].as_array().into_iter().flatten();
+            all.any(|pair| pair[0] == key && pair[1] == value)
+        };
+        if is("K8S_POD_NAMESPACE", &scene.namespace)
+            && is("K8S_POD_NAME", name)
+            && let Some(path) = result["netns"].as_str()
+        {
+            return Namespace::opened(name, node.path(&path.replace("/var/run/", "/run/")));
+        }
+    }
+    anyhow::bail!("libcni knows no network of {name}")
+}
+
+impl Alive {
+    fn build(name: &str) -> Result<Self> {
+        let pods = ["server-0", "client-0", "stranger-0", "server-1", "client-1", "stranger-1"];
+        let shapes: Vec<_> = pods
+            .into_iter()
+            .map(|name| pod(name, usize::from(name.ends_with('1'))).label("role", &name[..name.len() - 2]))
+            .collect();
+        let scene = Scene::build(name, &shapes)?;
+        let (mut never, mut servers) = (Vec::new(), Vec::new());
+        for server in ["server-0", "server-1"] {
+            let network = network(&scene, server)?;
+            servers.extend([serve::tcp(&network, ALLOWED)?, serve::udp(&network, ALLOWED)?]);
+            never.push(serve::udp(&network, OTHER)?);
+        }
+        // The control: without policies all of it is heard.
+        for (from, to) in [("client-0", "server-1"), ("stranger-1", "server-0")] {
+            for to in scene.pod(to)?.sockets(OTHER) {
+                let outcome = network(&scene, from)?.udp(to, netpol_tests::probe::ARRIVAL_PATIENCE);
+                ensure!(outcome == netpol_tests::Outcome::Reached, "{from} to {to}: {outcome:?}");
+            }
+        }
+        for server in ["server-0", "server-1"] {
+            let clients = [app("client-0"), app("client-1")].map(|one| one[0].clone());
+            let port = |protocol: &str| json!({"protocol": protocol, "port": ALLOWED});
+            let rule = json!([{"from": clients, "ports": [port("TCP"), port("UDP")]}]);
+            scene.policy(server, &ingress_of(server, &rule))?;
+        }
+        let mut alive = Self { scene, steady: Vec::new(), never, _servers: servers, seen: Ids::default() };
+        let heard = alive.heard();
+        for (client, stranger, to) in
+            [("client-0", "stranger-0", "server-1"), ("client-1", "stranger-1", "server-0")]
+        {
+            let to = alive.scene.pod(to)?.clone();
+            let denied = [client, stranger].map(|from| alive.denied(from, &to.sockets(OTHER)));
+            let denied = denied.into_iter().collect::<Result<Vec<_>>>()?;
+            let client = network(&alive.scene, client)?;
+            alive.steady.push(Steady::start(&client, &to.sockets(ALLOWED), denied)?);
+        }
+        ensure!(alive.heard() == heard, "a denied datagram was heard");
+        Ok(alive)
+    }
+
+    fn denied(&self, from: &str, to: &[SocketAddr]) -> Result<Denied> {
+        let Running { addresses, .. } = self.scene.pod(from)?;
+        Ok(Denied { from: network(&self.scene, from)?, own: addresses.clone(), to: to.to_vec() })
+    }
+
+    fn heard(&self) -> u64 {
+        self.never.iter().map(Server::heard).sum()
+    }
+
+    fn nodes(&self) -> Vec<Node> {
+        self.scene.cluster.nodes().to_vec()
+    }
+
+    fn goes_on(&mut self) -> Result<()> {
+        for node in self.nodes() {
+            self.seen.note(&node.path(PINS))?;
+        }
+        self.steady.iter().try_for_each(Steady::goes_on)
+    }
+
+    /// What happens, with all traffic before, meanwhile and after it; then nothing is left of what was there in between.
+    fn through(mut self, what: &str, happens: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let heard = self.heard();
+        self.goes_on()?;
+        happens(&mut self)?;
+        self.scene.agents.settled()?;
+        self.goes_on()?;
+        let (mut exchanges, mut probes) = (0, 0);
+        for steady in &mut self.steady {
+            let Carried { exchanges: more, probes: denied } = steady.stop()?;
+            (exchanges, probes) = (exchanges + more, probes + denied);
+        }
+        ensure!(self.heard() == heard, "a denied datagram was heard");
+        figure(format_args!(
+            "{what}: {CONNECTIONS} connections kept on each node ({exchanges} numbers came back), {probes} probes denied"
+        ));
+        let pins: Vec<_> = self.nodes().iter().map(|node| node.path(PINS)).collect();
+        self.seen.wait_until_gone(&pins, PATIENCE)
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn agents_that_are_killed_at_random_instants_break_nothing_and_let_nothing_pass() -> Result<()> {
+    let _guard = cluster::exclusive();
+    let kills = if long() { MANY_KILLS } else { KILLS };
+    Alive::build("killed")?.through(
+        &format!("agents of both nodes killed at {kills} random instants"),
+        |alive| {
+            let agents = alive.scene.agents.clone();
+            for _ in 0..kills {
+                for node in alive.nodes() {
+                    agents.kill(&node)?;
+                    agents.launch(&node)?;
+                }
+                thread::sleep(LIFE.mul_f64(fastrand::f64()));
+            }
+            alive.nodes().iter().try_for_each(|node| agents.restart(node))
+        },
+    )
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn an_upgrade_and_a_downgrade_across_another_layout_break_nothing_and_let_nothing_pass() -> Result<()> {
+    let _guard = cluster::exclusive();
+    let other = other_agent_binary()?;
+    Alive::build("layouts")?.through("upgrade and downgrade across another layout", |alive| {
+        let agents = alive.scene.agents.clone();
+        for node in alive.nodes() {
+            agents.kill(&node)?;
+            agents.launch_program(&node, &other)?;
+            agents.ready(&node)?;
+            alive.goes_on()?;
+        }
+        alive.nodes().iter().try_for_each(|node| agents.restart(node))
+    })
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn agents_that_start_again_while_the_api_server_is_away_break_nothing_and_let_nothing_pass() -> Result<()> {
+    let _guard = cluster::exclusive();
+    let away = if long() { Duration::from_mins(2) } else { Duration::from_secs(15) };
+    let what = format!("the API server away for {} s, agents restarted meanwhile", away.as_secs());
+    Alive::build("away")?.through(&what, |alive| {
+        let agents = alive.scene.agents.clone();
+        let cluster = alive.scene.cluster.clone();
+        let dead = Dead::new(&cluster)?;
+        for node in alive.nodes() {
+            agents.kill(&node)?;
+            agents.launch(&node)?;
+        }
+        thread::sleep(away);
+        alive.goes_on()?;
+        drop(dead);
+        alive.nodes().iter().try_for_each(|node| agents.ready(node))
+    })
+}
