@@ -81,7 +81,6 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .context("cannot load what closes new interfaces")?;
     let watch = Watch {
         attached: datapath.attached(),
-        by_links: datapath.uses_links(),
         own_xdp: gate.program_id(),
         bpffs: config.bpffs.parent().unwrap_or(&config.bpffs).to_owned(),
     };

@@ -6,6 +6,7 @@
 mod alive;
 mod apply;
 mod aside;
+mod attach;
 mod attached;
 mod cell;
 mod claim;
@@ -24,6 +25,7 @@ mod log;
 mod mapped;
 mod mend;
 mod object;
+mod pins;
 mod raw;
 mod recover;
 mod sizes;
@@ -48,12 +50,12 @@ use tracing::warn;
 pub(crate) use self::takeover::netlink_dump;
 pub use self::{
     alive::Alive,
-    attached::{Attached, Attachment, Side, program_name, tcx_programs},
+    attach::Attach,
+    attached::{Attached, Attachment, Hold, Holder, Side, program_name, tcx_programs},
     claim::Claim,
     error::Error,
     events::{Counters, Events},
     gate::Gate,
-    hooks::Attach,
     live::{Entry, Hook, Meeting, Met, first_packet},
     sizes::Sizes,
     takeover::{Surroundings, TakenOver},

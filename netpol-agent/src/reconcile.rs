@@ -8,6 +8,7 @@ mod break_glass;
 mod endpoints;
 mod input;
 mod kernel;
+mod links;
 mod live;
 mod lives;
 mod report;
@@ -104,6 +105,7 @@ pub struct Reconciler<D> {
     /// The owners of the interfaces that were found, by interface index.
     resolved: BTreeMap<u32, endpoints::Resolved>,
     lives: lives::Lives,
+    links: links::Links,
     /// Bridges as the datapath knows them.
     trusted: BTreeSet<u32>,
     /// Why slots are not hooked as they should be; the engine tries again.
@@ -171,6 +173,7 @@ impl<D: Datapath> Reconciler<D> {
             endpoints: BTreeMap::new(),
             resolved: BTreeMap::new(),
             lives: lives::Lives::default(),
+            links: links::Links::default(),
             trusted,
             failed_hooks: BTreeMap::new(),
             usage,
@@ -263,7 +266,12 @@ impl<D: Datapath> Reconciler<D> {
         if !self.may_write() {
             return None;
         }
-        let deadlines = [self.engine.next_deadline(), Some(self.release_at), self.lives.deadline()];
+        let deadlines = [
+            self.engine.next_deadline(),
+            Some(self.release_at),
+            self.lives.deadline(),
+            self.links.deadline(),
+        ];
         deadlines.into_iter().flatten().chain(self.gates_due()).min()
     }
 
@@ -292,6 +300,7 @@ impl<D: Datapath> Reconciler<D> {
         }
         self.dirty |= self.gates_due().is_some_and(|at| at <= now);
         if !self.dirty && !due(&self.engine) && now < self.release_at {
+            self.hold_by_links(now);
             return;
         }
         if std::mem::take(&mut self.dirty) {
@@ -349,6 +358,9 @@ impl<D: Datapath> Reconciler<D> {
             for operation in &operations {
                 if let TableOp::Hook { slot, .. } | TableOp::RemoveEndpoint { slot } = operation {
                     self.failed_hooks.remove(slot);
+                }
+                if let TableOp::Hook { level: HookLevel::SourceCheck | HookLevel::Full, .. } = operation {
+                    self.links.hooked(now);
                 }
             }
             for (operation, reason) in self.datapath.apply(&operations) {

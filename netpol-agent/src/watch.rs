@@ -20,7 +20,7 @@ use tracing::debug;
 
 pub use self::enforcers::Enforcers;
 use crate::{
-    datapath::{Attached, Attachment, Side, program_name, tcx_programs},
+    datapath::{Attached, Attachment, Hold, Holder, Side, program_name, tcx_programs},
     discovery::links,
 };
 
@@ -89,7 +89,7 @@ pub struct Sighting {
     /// When it began.
     pub begun: Instant,
     /// Entries of ours that are not there any more, with their programs.
-    pub lost: BTreeMap<Attachment, u32>,
+    pub lost: BTreeMap<Attachment, Hold>,
     /// Programs that run before an entry of ours, by the entry's interface.
     pub ahead: BTreeMap<u32, BTreeSet<Program>>,
     /// All other programs of others; nothing when it was not looked for them this time.
@@ -106,8 +106,6 @@ pub struct Sighting {
 pub struct Watch {
     /// What is to be there.
     pub attached: Attached,
-    /// Whether it is there by TCX links.
-    pub by_links: bool,
     /// The XDP program with this id is ours.
     pub own_xdp: u32,
     /// Where the node's bpffs is.
@@ -144,8 +142,8 @@ impl Watch {
         let before = self.attached.all();
         let mut chains = BTreeMap::new();
         let mut failed = None;
-        for place in before.keys() {
-            match self.chain(handle, place).await {
+        for (place, held) in &before {
+            match self.chain(handle, place, held.by).await {
                 Ok(chain) => drop(chains.insert(*place, chain)),
                 Err(error) => {
                     failed = Some(format!("cannot look at what is attached to pods' interfaces: {error:#}"));
@@ -169,7 +167,7 @@ impl Watch {
         let (lost, ahead) = compare(&before, chains);
         if let Some(found) = &mut elsewhere {
             found.retain(|foreign| {
-                !now.values().any(|ours| *ours == foreign.program.id)
+                !now.values().any(|ours| ours.program == foreign.program.id)
                     && !ahead.get(&foreign.ifindex).is_some_and(|ahead| ahead.contains(&foreign.program))
             });
         }
@@ -187,11 +185,16 @@ impl Watch {
     }
 
     /// What runs where an entry of ours is to be, in its order; `None` when the interface is gone.
-    async fn chain(&self, handle: &Handle, place: &Attachment) -> anyhow::Result<Option<Vec<(At, u32)>>> {
+    async fn chain(
+        &self,
+        handle: &Handle,
+        place: &Attachment,
+        by: Holder,
+    ) -> anyhow::Result<Option<Vec<(At, u32)>>> {
         let side = Side::of(place.direction);
         let Some(ids) = of_interface(tcx_programs(place.ifindex, side))? else { return Ok(None) };
         let mut chain: Vec<_> = ids.into_iter().map(|id| (At::Tcx(side), id)).collect();
-        if !self.by_links {
+        if by == Holder::Filter {
             let filters = programs::filters(handle, place.ifindex, side).await?;
             chain.extend(filters.into_iter().map(|id| (At::Filter(side), id)));
             // One that is gone is said to have no filters.
@@ -206,7 +209,7 @@ impl Watch {
     async fn others(&self, handle: &Handle) -> anyhow::Result<BTreeSet<Foreign>> {
         let links = links::list(handle).await.context("cannot list the interfaces of this host")?;
         let filtered = programs::with_filters(handle).await.context("cannot list queueing disciplines")?;
-        let ours: BTreeSet<u32> = self.attached.all().into_values().collect();
+        let ours: BTreeSet<u32> = self.attached.all().into_values().map(|held| held.program).collect();
         let mut found = BTreeSet::new();
         for link in links.values() {
             let mut programs = Vec::new();
@@ -241,13 +244,13 @@ fn of_interface(said: io::Result<Vec<u32>>) -> anyhow::Result<Option<Vec<u32>>> 
 
 /// Which of our entries are gone, and what runs before those that are there.
 fn compare(
-    wanted: &BTreeMap<Attachment, u32>,
+    wanted: &BTreeMap<Attachment, Hold>,
     chains: BTreeMap<Attachment, Option<Vec<(At, u32)>>>,
-) -> (BTreeMap<Attachment, u32>, BTreeMap<u32, BTreeSet<Program>>) {
+) -> (BTreeMap<Attachment, Hold>, BTreeMap<u32, BTreeSet<Program>>) {
     let (mut lost, mut ahead) = (BTreeMap::new(), BTreeMap::<u32, BTreeSet<Program>>::new());
     for (place, chain) in chains {
         let (Some(chain), Some(ours)) = (chain, wanted.get(&place)) else { continue };
-        match chain.iter().position(|(_, id)| id == ours) {
+        match chain.iter().position(|(_, id)| *id == ours.program) {
             None => drop(lost.insert(place, *ours)),
             Some(0) => {}
             Some(first) => {

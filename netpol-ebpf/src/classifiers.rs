@@ -7,6 +7,8 @@
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the macro of a classifier gives it its context so")]
 
+mod object;
+
 use core::ptr::read_volatile;
 
 use aya_ebpf::{
@@ -239,5 +241,3 @@ fn check_arp(skb: Skb, frame: &Frame, slot: u32) -> Reason {
         Reason::SpoofedNeighbour
     }
 }
-
-netpol_ebpf::object!();

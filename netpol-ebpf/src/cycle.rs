@@ -5,11 +5,13 @@
 #![no_main]
 #![expect(clippy::needless_pass_by_value, reason = "the macro of a classifier gives it its context so")]
 
+mod object;
+
 use core::ptr::read_volatile;
 
 use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
 use netpol_common::Direction;
-use netpol_ebpf::{maps::PROGRAMS, skb::Skb};
+use netpol_ebpf::{programs::PROGRAMS, skb::Skb};
 
 /// What is changed in a packet; set by the bench before loading.
 #[repr(C)]
@@ -91,5 +93,3 @@ fn cycle(ctx: TcContext) -> i32 {
     unsafe { PROGRAMS.tail_call(&ctx, cell) };
     TC_ACT_SHOT
 }
-
-netpol_ebpf::object!();

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod object;
+
 use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext};
 
 /// Lets every packet pass, looking at none.
@@ -9,5 +11,3 @@ use aya_ebpf::{bindings::TC_ACT_UNSPEC, macros::classifier, programs::TcContext}
 fn empty(_ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
-
-netpol_ebpf::object!();

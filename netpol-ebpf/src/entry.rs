@@ -7,11 +7,18 @@
 #![feature(asm_experimental_arch)]
 #![expect(clippy::needless_pass_by_value, reason = "the macro of a classifier gives it its context so")]
 
+mod object;
+#[expect(unreachable_pub, reason = "the library has it too")]
+mod programs;
+#[expect(dead_code, unreachable_pub, reason = "the library has it too, and uses the rest of it")]
+mod skb;
+
 use core::arch::asm;
 
 use aya_ebpf::{bindings::TC_ACT_SHOT, macros::classifier, programs::TcContext};
 use netpol_common::{Direction, tables::UNSET_CELL};
-use netpol_ebpf::{maps::PROGRAMS, skb::Skb};
+
+use crate::{programs::PROGRAMS, skb::Skb};
 
 /// Calls the endpoint's classifier. Without one the packet is dropped.
 #[classifier]
@@ -31,5 +38,3 @@ fn netpol_entry(ctx: TcContext) -> i32 {
     unsafe { PROGRAMS.tail_call(&ctx, cell) };
     TC_ACT_SHOT
 }
-
-netpol_ebpf::object!();

@@ -2,6 +2,8 @@
 #![no_std]
 #![no_main]
 
+mod object;
+
 use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 
 /// Drops every packet, looking at none.
@@ -9,5 +11,3 @@ use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
 fn netpol_gate(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
-
-netpol_ebpf::object!();

@@ -2,6 +2,9 @@
 //! decision function over BPF maps ([`tables`], [`flows`]), and what they [`report`].
 //!
 //! Only netpol-common is known here: nothing of Kubernetes, nothing of names.
+//!
+//! Whoever links this has every map in its object, and whoever loads an object makes every map of it anew that is not pinned.
+//! So the entry and the gate, of which there are many, take its files as modules of their own.
 #![no_std]
 #![feature(asm_experimental_arch)]
 
@@ -9,22 +12,7 @@ pub mod flows;
 pub mod known;
 pub mod maps;
 pub mod parse;
+pub mod programs;
 pub mod report;
 pub mod skb;
 pub mod tables;
-
-/// What every object needs beside its programs: the licence under which the kernel lends its helpers (some only to
-/// GPL-compatible programs), and a handler for panics, of which there are none: the verifier would refuse them.
-#[macro_export]
-macro_rules! object {
-    () => {
-        #[panic_handler]
-        fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
-            loop {}
-        }
-
-        #[unsafe(link_section = "license")]
-        #[unsafe(no_mangle)]
-        static LICENSE: [u8; 4] = *b"GPL\0";
-    };
-}

@@ -1,9 +1,9 @@
 //! The maps. What their keys and values mean is said in `netpol_common::tables`; the agent pins each under its name
-//! and may give it another size.
+//! and may give it another size. One more, [`programs`](crate::programs), has a file of its own.
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
     macros::btf_map,
 };
 use netpol_common::{
@@ -119,9 +119,6 @@ pub static RATES: PerCpuArray<Rate, { SLOTS as usize }> = PerCpuArray::new();
 /// One packet's working memory.
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
-/// Slot and direction → classifier.
-#[btf_map]
-pub static PROGRAMS: ProgramArray<{ 2 * SLOTS as usize }> = ProgramArray::new();
 /// Id → digest of what it stands for. Only user space reads and writes it.
 #[btf_map]
 pub static INTERNED: HashMap<InternedKey, Digest, 524_288, NO_PREALLOC> = HashMap::new();

@@ -58,23 +58,27 @@ impl Datapath {
     /// applied: the engine then closes what depends on it.
     pub fn apply(&mut self, operations: &[TableOp]) -> Vec<(TableOp, Error)> {
         let mut failed = Vec::new();
-        let mut first = BTreeMap::new();
+        let mut prepared = false;
+        let mut open = BTreeMap::new();
         for operation in operations {
             if let TableOp::Hook { slot, ifindex, level: HookLevel::Full } = operation
                 && (self.unswitched.contains(slot) || !self.has_flow_table(*slot))
             {
-                if first.is_empty() {
+                if !prepared {
                     let slots = self.read_open(operations);
                     self.make_many_flow_tables(&slots);
+                    prepared = true;
                 }
-                first.insert(*slot, *ifindex);
+                if !self.is_closed(*ifindex) {
+                    open.insert(*slot, *ifindex);
+                }
             }
             if let Err(error) = self.apply_one(operation) {
                 failed.push((operation.clone(), error));
             }
         }
-        if !first.is_empty() {
-            self.finish_takeover(&first, operations);
+        if !open.is_empty() {
+            self.finish_takeover(&open, operations);
         }
         self.forget_aside();
         failed

@@ -24,10 +24,12 @@ use netpol_policy::engine::slot_digest;
 use tracing::{info, warn};
 
 use super::{
-    Datapath, Error, alive, apply, cell, events,
+    Datapath, Error, alive, apply,
+    attach::detach_filter,
+    cell, events,
     flow_tables::{self, FlowTable},
-    hooks::{detach_filter, release_link, remove_whatever},
     layout, make_folder,
+    pins::{release_link, remove_whatever},
     raw::Raw,
     sys,
 };
@@ -231,9 +233,6 @@ impl Datapath {
             for direction in Direction::ALL {
                 release_link(&self.link_pin(slot, direction))?;
             }
-        }
-        if self.attach.by_links() {
-            return Ok(());
         }
         let hooked = |name: &str| {
             self.hooks.values().any(|(of, _)| Self::interface_name(*of).is_ok_and(|of| of == name))

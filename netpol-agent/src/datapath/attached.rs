@@ -9,7 +9,7 @@ use std::{
 use aya::programs::TcAttachType;
 use netpol_common::Direction;
 
-use super::{hooks::tc_side, sys};
+use super::{attach::tc_side, sys};
 
 /// A place for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,33 +22,51 @@ pub struct Attachment {
     pub direction: Direction,
 }
 
-/// The entries that this process has attached or replaced, by the kernel's ids of their programs. One that is there was attached
-/// when it was put in: whoever does not find it afterwards knows that somebody has taken it off.
+/// What holds an entry in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A TCX link.
+    Link,
+    /// A filter of clsact, which runs after all of TCX.
+    Filter,
+}
+
+/// An entry in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// The kernel's id of its program.
+    pub program: u32,
+    /// By what.
+    pub by: Holder,
+}
+
+/// The entries that this process has attached or replaced. One that is there was attached when it was put in: whoever does not
+/// find it afterwards knows that somebody has taken it off.
 #[derive(Clone, Debug, Default)]
-pub struct Attached(Arc<Mutex<BTreeMap<Attachment, u32>>>);
+pub struct Attached(Arc<Mutex<BTreeMap<Attachment, Hold>>>);
 
 impl Attached {
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<Attachment, u32>> {
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<Attachment, Hold>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All of them now.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<Attachment, u32> {
+    pub fn all(&self) -> BTreeMap<Attachment, Hold> {
         self.locked().clone()
     }
 
-    /// The program at a place.
-    pub(super) fn program(&self, place: Attachment) -> Option<u32> {
+    /// What is in a place.
+    pub(super) fn at(&self, place: Attachment) -> Option<Hold> {
         self.locked().get(&place).copied()
     }
 
-    pub(super) fn insert(&self, place: Attachment, program: u32) {
-        self.locked().insert(place, program);
+    pub(super) fn insert(&self, place: Attachment, held: Hold) {
+        self.locked().insert(place, held);
     }
 
-    pub(super) fn remove(&self, place: Attachment) {
-        self.locked().remove(&place);
+    pub(super) fn remove(&self, place: Attachment) -> Option<Hold> {
+        self.locked().remove(&place)
     }
 }
 

@@ -8,7 +8,7 @@ use netpol_common::{
     tables::{SLOTS, UNSET_CELL, program_cell},
 };
 
-use super::{Error, hooks::ENTRY, object};
+use super::{Error, attach::ENTRY, object};
 
 /// Makes entries, with one loader for all of them: whenever aya makes one it reads all of the kernel's own types, which
 /// takes longer than everything else about an entry, and none of our programs looks at them.

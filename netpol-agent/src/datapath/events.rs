@@ -8,7 +8,7 @@ use netpol_common::{
     tables::{COUNTER_FLOW_FULL, COUNTER_LIMITED, COUNTER_LOST, counter_cell},
 };
 
-use super::{Datapath, Error, apply::named, hooks::remove_whatever, sys};
+use super::{Datapath, Error, apply::named, pins::remove_whatever, sys};
 
 /// The array of the rings.
 const NAME: &str = "RINGS";

@@ -27,9 +27,9 @@ use aya::{
 use tracing::{error, info};
 
 use super::{
-    Datapath, Error,
-    hooks::{release_link, remove_pin, remove_whatever},
-    make_folder, object, sys,
+    Datapath, Error, make_folder, object,
+    pins::{release_link, remove_pin, remove_whatever},
+    sys,
 };
 
 /// Where gates are pinned, below the folder of all pins: each by the index of its interface.
@@ -260,7 +260,12 @@ impl Datapath {
     /// Whether a gate closes an interface, or is about to.
     #[must_use]
     pub fn is_gated(&self, ifindex: u32) -> bool {
-        self.steps.is_closing(ifindex) || pin(&self.folder.join(FOLDER), ifindex).exists()
+        self.steps.is_closing(ifindex) || self.is_closed(ifindex)
+    }
+
+    /// Whether a gate closes an interface.
+    pub(super) fn is_closed(&self, ifindex: u32) -> bool {
+        pin(&self.folder.join(FOLDER), ifindex).exists()
     }
 
     /// The interfaces that gates close.

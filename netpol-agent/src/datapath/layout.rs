@@ -10,8 +10,8 @@ use netpol_common::{flow::table::Hashing, tables::LAYOUT};
 
 use super::{
     Error, Sizes, alive, aside, cell, flow_tables,
-    hooks::remove_whatever,
     object::{CLASSIFIERS, PINNED},
+    pins::remove_whatever,
 };
 
 /// The pin of the layout's number, which is written last: as long as it is not there, nothing has been made that could be

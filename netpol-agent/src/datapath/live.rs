@@ -22,7 +22,7 @@ use netpol_policy::engine::HookLevel;
 
 use self::kept::Kept;
 pub use self::trail::{Entry, first_packet};
-use super::{Attachment, Datapath, Error, Side, apply::named, raw::Raw, sys, tables, tcx_programs};
+use super::{Attachment, Datapath, Error, Holder, Side, apply::named, raw::Raw, sys, tables, tcx_programs};
 
 /// The first packet of a flow, and where it is met.
 #[derive(Clone, Copy, Debug)]
@@ -102,11 +102,13 @@ impl Datapath {
             (HookLevel::SourceCheck, Direction::Egress) => Hook::SourceCheck,
             (HookLevel::Full, _) => Hook::Full,
         };
-        if self.attach.by_links() {
+        let Some(held) = self.attached.at(Attachment { slot, ifindex, direction }) else {
+            return Ok(Hook::Gone);
+        };
+        if held.by == Holder::Link {
             let programs = tcx_programs(ifindex, Side::of(direction))
                 .map_err(|source| Error::Carried { ifindex, source })?;
-            let entry = self.attached.program(Attachment { slot, ifindex, direction });
-            if entry.is_none_or(|entry| !programs.contains(&entry)) {
+            if !programs.contains(&held.program) {
                 return Ok(Hook::Gone);
             }
         }

@@ -10,7 +10,7 @@ use nix::{
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Sizes, alive, events, flow_tables, hooks::remove_whatever, layout, raw::Raw};
+use super::{Error, Sizes, alive, events, flow_tables, layout, pins::remove_whatever, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::{
     Datapath,
-    hooks::{ENTRY, replace_filter},
+    attach::{ENTRY, replace_filter},
     object, sys,
 };
 
@@ -81,7 +81,8 @@ impl Datapath {
                     // Of tables that were put aside: nothing but its slot is known here.
                     self.unswitched.insert(slot);
                     // A filter does not tell what it calls.
-                    let full = self.is_linked_full(slot) || !self.attach.by_links();
+                    let by_filter = !self.link_pin(slot, Direction::Egress).exists();
+                    let full = self.is_linked_full(slot) || by_filter;
                     let level = if full { HookLevel::Full } else { HookLevel::SourceCheck };
                     found.push(TableOp::Hook { slot, ifindex, level });
                 }

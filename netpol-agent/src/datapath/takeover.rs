@@ -158,7 +158,8 @@ impl Datapath {
         self.takeover.surroundings = surroundings;
     }
 
-    /// What became of the connections that were open when a slot was hooked first; `None` when an earlier agent did.
+    /// What became of the connections that were open when a slot was hooked first; `None` when an earlier agent did, or
+    /// the interface was closed from the beginning.
     #[must_use]
     pub fn taken_over(&self, slot: u32) -> Option<&TakenOver> {
         self.takeover.done.get(&slot)
@@ -179,8 +180,11 @@ impl Datapath {
     pub(super) fn read_open(&mut self, operations: &[TableOp]) -> Vec<u32> {
         let mut hooks = full_hooks(operations);
         hooks.retain(|slot, _| !self.has_flow_table(*slot));
+        let slots = hooks.keys().copied().collect();
+        // Behind a gate nothing could open.
+        hooks.retain(|_, ifindex| !self.is_closed(*ifindex));
         self.takeover.found = self.find_open(&hooks, operations);
-        hooks.into_keys().collect()
+        slots
     }
 
     /// What [`read_open`](Self::read_open) has found for a slot, the best first.
@@ -214,6 +218,9 @@ impl Datapath {
 
     /// Every open flow of some slots. Those without an address, of which nobody knows yet whose they are, have none.
     fn find_open(&mut self, hooks: &BTreeMap<u32, u32>, operations: &[TableOp]) -> BTreeMap<u32, Found> {
+        if hooks.is_empty() {
+            return BTreeMap::new();
+        }
         let places = self.places(operations);
         let addressed = |slot: &u32| places.slots.values().any(|of| of == slot);
         let mut found: BTreeMap<u32, Found> =

@@ -11,7 +11,7 @@ use netpol_common::{
     tables::{INTERFACE_ENDPOINT, Interface},
 };
 
-use super::{Datapath, Error, aside, events, flow_tables, gate, hooks, raw::Raw};
+use super::{Datapath, Error, aside, attach, events, flow_tables, gate, pins, raw::Raw};
 
 /// What was taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,17 +38,17 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
         done.hooks += detach_filters(tables);
     }
     for folder in ["links", gate::FOLDER] {
-        done.hooks += remove_all(&bpffs.join(folder), hooks::release_link)?;
+        done.hooks += remove_all(&bpffs.join(folder), pins::release_link)?;
     }
     for tables in aside.iter().map(PathBuf::as_path).chain([bpffs]) {
         for folder in [flow_tables::FOLDER, events::FOLDER, "maps"] {
-            done.pins += remove_all(&tables.join(folder), hooks::remove_whatever)?;
+            done.pins += remove_all(&tables.join(folder), pins::remove_whatever)?;
         }
     }
     for folder in aside {
-        hooks::remove_whatever(&folder)?;
+        pins::remove_whatever(&folder)?;
     }
-    remove_all(&bpffs.join(aside::FOLDER), hooks::remove_whatever)?;
+    remove_all(&bpffs.join(aside::FOLDER), pins::remove_whatever)?;
     fs::remove_dir(bpffs).map_err(|source| Error::Folder { path: bpffs.to_owned(), source })?;
     Ok(done)
 }
@@ -62,7 +62,7 @@ fn detach_filters(bpffs: &Path) -> usize {
         let name = Datapath::interface_name(interface.ifindex).ok();
         let Some(name) = name.filter(|_| interface.kind == INTERFACE_ENDPOINT) else { continue };
         for direction in Direction::ALL {
-            count += usize::from(matches!(hooks::detach_filter(&name, direction), Ok(true)));
+            count += usize::from(matches!(attach::detach_filter(&name, direction), Ok(true)));
         }
     }
     count

@@ -7,7 +7,7 @@ use aya::{
 
 use netpol_common::flow::{Timeouts, table::Hashing};
 
-use super::{Error, Sizes, gate, hooks::ENTRY, object};
+use super::{Error, Sizes, attach::ENTRY, gate, object};
 
 /// What the verifier said of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use netpol_policy::engine::TableOp;
 
-use crate::datapath::{Attachment, Counters, Error, Meeting, Met, Surroundings, TakenOver};
+use crate::datapath::{Attachment, Counters, Error, Hold, Meeting, Met, Surroundings, TakenOver};
 
 /// What the reconciler needs of the kernel.
 pub trait Datapath {
@@ -25,7 +25,10 @@ pub trait Datapath {
     /// Whether a gate closes an interface.
     fn is_gated(&self, ifindex: u32) -> bool;
     /// Attaches entries again that were seen to be off, and says what became of those that are still wanted.
-    fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)>;
+    fn mend(&mut self, lost: &BTreeMap<Attachment, Hold>) -> Vec<(Attachment, Result<(), String>)>;
+    /// Lets a link hold the next entry after a place that a filter holds because its pod was starting; `None` when there is
+    /// no other one.
+    fn hold_by_link(&mut self, after: Option<Attachment>) -> Option<(Attachment, Result<(), String>)>;
     /// The interfaces that gates close.
     ///
     /// # Errors
@@ -79,9 +82,13 @@ impl Datapath for crate::datapath::Datapath {
         Self::is_gated(self, ifindex)
     }
 
-    fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)> {
+    fn mend(&mut self, lost: &BTreeMap<Attachment, Hold>) -> Vec<(Attachment, Result<(), String>)> {
         let mended = Self::mend(self, lost);
         mended.into_iter().map(|(place, result)| (place, result.map_err(text))).collect()
+    }
+
+    fn hold_by_link(&mut self, after: Option<Attachment>) -> Option<(Attachment, Result<(), String>)> {
+        Self::hold_by_link(self, after).map(|(place, result)| (place, result.map_err(text)))
     }
 
     fn gates(&self) -> Result<BTreeSet<u32>, String> {

@@ -10,12 +10,13 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    datapath::{Attachment, Counters, Hook, Meeting, Met, Surroundings, TakenOver, first_packet},
+    datapath::{Attachment, Counters, Hold, Hook, Meeting, Met, Surroundings, TakenOver, first_packet},
     discovery::{Bridge, LocalPod, Owner},
 };
 
 mod joined;
 mod latencies;
+mod links;
 mod live;
 mod lives;
 mod replaced;
@@ -43,6 +44,10 @@ struct Kernel {
     /// What was to be attached again.
     mended: Vec<Attachment>,
     refuses_to_mend: bool,
+    /// Places that filters hold.
+    by_filter: BTreeSet<Attachment>,
+    /// Those that no link can hold.
+    refuses_links: BTreeSet<Attachment>,
 }
 
 #[derive(Clone, Default)]
@@ -84,11 +89,21 @@ impl Datapath for Fake {
         self.0.borrow().gates.contains(&ifindex)
     }
 
-    fn mend(&mut self, lost: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)> {
+    fn mend(&mut self, lost: &BTreeMap<Attachment, Hold>) -> Vec<(Attachment, Result<(), String>)> {
         let mut kernel = self.0.borrow_mut();
         kernel.mended.extend(lost.keys());
         let result = if kernel.refuses_to_mend { Err("no room".to_owned()) } else { Ok(()) };
         lost.keys().map(|place| (*place, result.clone())).collect()
+    }
+
+    fn hold_by_link(&mut self, after: Option<Attachment>) -> Option<(Attachment, Result<(), String>)> {
+        let mut kernel = self.0.borrow_mut();
+        let next = kernel.by_filter.iter().copied().find(|place| after.is_none_or(|after| *place > after))?;
+        if kernel.refuses_links.contains(&next) {
+            return Some((next, Err("no room".to_owned())));
+        }
+        kernel.by_filter.remove(&next);
+        Some((next, Ok(())))
     }
 
     fn gates(&self) -> Result<BTreeSet<u32>, String> {

@@ -3,6 +3,7 @@ use netpol_common::Direction;
 use super::*;
 
 const OURS: u32 = 70;
+const HOLD: Hold = Hold { program: OURS, by: Holder::Link };
 
 fn place(direction: Direction) -> Attachment {
     Attachment { slot: 3, ifindex: 5, direction }
@@ -12,8 +13,8 @@ fn place(direction: Direction) -> Attachment {
 fn seen(chain: Option<&[u32]>) -> (usize, Vec<u32>) {
     let place = place(Direction::Egress);
     let chain = chain.map(|ids| ids.iter().map(|id| (At::Tcx(Side::Ingress), *id)).collect());
-    let (lost, ahead) = compare(&BTreeMap::from([(place, OURS)]), BTreeMap::from([(place, chain)]));
-    assert!(lost.values().all(|id| *id == OURS) && ahead.keys().all(|ifindex| *ifindex == 5));
+    let (lost, ahead) = compare(&BTreeMap::from([(place, HOLD)]), BTreeMap::from([(place, chain)]));
+    assert!(lost.values().all(|held| *held == HOLD) && ahead.keys().all(|ifindex| *ifindex == 5));
     (lost.len(), ahead.into_values().flatten().map(|program| program.id).collect())
 }
 
@@ -44,7 +45,7 @@ fn both_directions_of_an_interface_are_said_together() {
     let places = Direction::ALL.map(place);
     let chain = |id| Some(vec![(At::Tcx(Side::Ingress), id), (At::Filter(Side::Ingress), OURS)]);
     let (lost, ahead) = compare(
-        &places.into_iter().map(|place| (place, OURS)).collect(),
+        &places.into_iter().map(|place| (place, HOLD)).collect(),
         BTreeMap::from([(places[0], chain(8)), (places[1], chain(9))]),
     );
     assert!(lost.is_empty());

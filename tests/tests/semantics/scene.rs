@@ -15,7 +15,7 @@ use std::{
 use netpol_agent::{
     config::TrustTag,
     control::protocol::Status,
-    datapath::{Attachment, Counters, Meeting, Met, Surroundings, TakenOver},
+    datapath::{Attachment, Counters, Hold, Meeting, Met, Surroundings, TakenOver},
     discovery::{Discovered, LocalPod, Owner},
     metrics::latencies,
     reconcile::{Datapath, Options, Reconciler},
@@ -94,8 +94,12 @@ impl Datapath for Written {
         false
     }
 
-    fn mend(&mut self, _: &BTreeMap<Attachment, u32>) -> Vec<(Attachment, Result<(), String>)> {
+    fn mend(&mut self, _: &BTreeMap<Attachment, Hold>) -> Vec<(Attachment, Result<(), String>)> {
         Vec::new()
+    }
+
+    fn hold_by_link(&mut self, _: Option<Attachment>) -> Option<(Attachment, Result<(), String>)> {
+        None
     }
 
     fn gates(&self) -> Result<BTreeSet<u32>, String> {

@@ -1,6 +1,7 @@
 //! What somebody else does at tc on this host: a classifier that is taken off is attached again, and whatever may take
 //! packets past ours is said.
 
+mod held;
 mod program;
 
 use std::time::Duration;

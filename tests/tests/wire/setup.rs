@@ -18,7 +18,7 @@ pub(crate) struct Three {
     pub(crate) other: Listening,
 }
 
-/// The server's end of one port.
+/// A pod's end of one port.
 pub(crate) struct Listening {
     _tcp: Server,
     pub(crate) udp: Server,
@@ -26,7 +26,8 @@ pub(crate) struct Listening {
 }
 
 impl Listening {
-    fn on(pod: &Pod, port: u16) -> Result<Self> {
+    /// Servers of every protocol there.
+    pub(crate) fn on(pod: &Pod, port: u16) -> Result<Self> {
         Ok(Self { _tcp: serve::tcp(pod, port)?, udp: serve::udp(pod, port)?, _sctp: serve::sctp(pod, port)? })
     }
 }

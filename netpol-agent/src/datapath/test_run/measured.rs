@@ -5,7 +5,7 @@ use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
 use netpol_common::{Direction, tables::program_cell};
 
 use super::{Ran, TestRun, test_run};
-use crate::datapath::{Datapath, Error, entries::Code, hooks::ENTRY, object};
+use crate::datapath::{Datapath, Error, attach::ENTRY, entries::Code, object};
 
 /// A program of its own object, ready to be run.
 pub struct Measured {

@@ -4,7 +4,7 @@ use netpol_common::Direction;
 
 use super::*;
 use crate::{
-    datapath::Side,
+    datapath::{Holder, Side},
     watch::{At, Foreign, Program, Sighting},
 };
 
@@ -41,7 +41,7 @@ fn isolated() -> Given {
 fn lost(given: &Given) -> Sighting {
     let slot = given.reconciler.status(Duration::ZERO).endpoints[0].slot;
     let place = Attachment { slot, ifindex: LOOPBACK, direction: Direction::Ingress };
-    Sighting { lost: BTreeMap::from([(place, 70)]), ..nothing() }
+    Sighting { lost: BTreeMap::from([(place, Hold { program: 70, by: Holder::Link })]), ..nothing() }
 }
 
 #[test]
