@@ -44,6 +44,12 @@ struct Alive {
     seen: Ids,
 }
 
+/// Where what libcni has noted says that the pod's network is.
+fn sandbox(noted: &Value) -> Option<&str> {
+    let interfaces = noted["result"]["interfaces"].as_array()?;
+    interfaces.iter().filter_map(|one| one["sandbox"].as_str()).find(|path| !path.is_empty())
+}
+
 /// The network namespace of a pod, as libcni has noted it.
 fn network(scene: &Scene, name: &str) -> Result<Namespace> {
     let node = &scene.pod(name)?.node;
@@ -56,7 +62,7 @@ fn network(scene: &Scene, name: &str) -> Result<Namespace> {
         };
         if is("K8S_POD_NAMESPACE", &scene.namespace)
             && is("K8S_POD_NAME", name)
-            && let Some(path) = result["netns"].as_str()
+            && let Some(path) = sandbox(&result)
         {
             return Namespace::opened(name, node.path(&path.replace("/var/run/", "/run/")));
         }
