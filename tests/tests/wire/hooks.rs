@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use netpol_agent::datapath::{Side, tcx_programs};
+use netpol_tests::bpf::detach;
 use netpol_tests::deadline::wait_for;
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE, exchange, expect_dropped, expect_reached};
 use netpol_tests::{Laboratory, Link, Outcome, Pod, Setup, eventually};
 use serde_json::Value;
 
-use self::program::{What, attach, detach, index, tc};
+use self::program::{What, attach, index, tc};
 use crate::setup::{ALLOWED, Three, from_client, ingress_of_server};
 
 /// Within this time a hook that is off is to be back.
