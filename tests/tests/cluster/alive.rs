@@ -4,6 +4,7 @@
 mod damaged;
 mod detached;
 mod replaced;
+mod told;
 mod two;
 
 use std::fs;

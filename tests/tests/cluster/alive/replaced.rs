@@ -8,7 +8,7 @@ use netpol_tests::cluster;
 use netpol_tests::deploy;
 use netpol_tests::laboratory::other_agent_binary;
 
-use super::{Alive, long};
+use super::{Alive, long, told};
 use crate::deployed::Deployed;
 use crate::faults::Dead;
 
@@ -28,6 +28,7 @@ fn agents_that_are_killed_at_random_instants_break_nothing_and_let_nothing_pass(
         &format!("agents of both nodes killed at {kills} random instants"),
         |alive| {
             let agents = alive.scene.agents.clone();
+            told::by_agents_that_are_killed(alive)?;
             for _ in 0..kills {
                 for node in alive.nodes() {
                     agents.kill(&node)?;
