@@ -169,7 +169,8 @@ impl Alive {
         let mut now = None;
         let is_back = wait_for("the nodes hold what they held before", PATIENCE, || {
             now = self.held().ok();
-            (now.as_ref() == Some(&before)).then_some(())
+            let within = |now: &Vec<Held>| now.iter().zip(&before).all(|(now, before)| now.is_within(before));
+            now.as_ref().is_some_and(within).then_some(())
         });
         is_back.with_context(|| format!("{now:#?}\nbefore {before:#?}"))?;
         let pins: Vec<_> = self.nodes().iter().map(pins_of).collect();

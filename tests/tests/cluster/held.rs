@@ -16,7 +16,7 @@ pub(super) fn pins_of(node: &Node) -> PathBuf {
 }
 
 /// What is counted of a node.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Held {
     /// Pinned maps, links and programs, by their path.
     pins: BTreeSet<String>,
@@ -37,5 +37,10 @@ impl Held {
             }
         }
         Ok(Self { pins, filters })
+    }
+
+    /// Whether nothing is here that was not there; pods of an earlier test may still have been.
+    pub(super) fn is_within(&self, before: &Self) -> bool {
+        self.pins.is_subset(&before.pins) && self.filters.is_subset(&before.filters)
     }
 }
