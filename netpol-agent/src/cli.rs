@@ -8,6 +8,7 @@
 mod agent;
 mod completions;
 mod explain;
+mod idle;
 mod kubectl;
 mod lint;
 mod observe;
@@ -60,6 +61,9 @@ enum Command {
     /// Join stdin and stdout with the agent's socket, for `kubectl netpol`
     #[command(hide = true)]
     Relay(relay::Arguments),
+    /// Do nothing until SIGTERM, in a pod whose work another container has done
+    #[command(hide = true)]
+    Idle,
     /// Load every program once, so that the kernel's verifier has seen it
     #[command(hide = true)]
     VerifyPrograms,
@@ -116,6 +120,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(arguments) => policy::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments, &mut Cli::command()),
         Command::Relay(arguments) => relay::run(&arguments),
+        Command::Idle => idle::run(),
         Command::VerifyPrograms => verify::run(),
     }
 }

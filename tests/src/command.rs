@@ -1,9 +1,20 @@
 //! Runs the programs that set the laboratory up, and turns their failures into errors that name them.
 
 use std::io::Write as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+
+/// A process that was started; dropping it kills it.
+#[derive(Debug)]
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
 
 /// Runs a program to its end and returns its standard output.
 ///

@@ -1,8 +1,9 @@
 //! What `deploy/` makes: the objects of the Kustomize base and of the chart.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::cluster::{KUBERNETES, program};
 use crate::command;
@@ -11,6 +12,15 @@ use crate::command;
 #[must_use]
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")
+}
+
+/// The objects that take down what agents have left on every node.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn uninstall() -> Result<String> {
+    let file = folder().join("uninstall.yaml");
+    fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))
 }
 
 /// The chart's.

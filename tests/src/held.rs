@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use aya::maps::MapInfo;
+use aya::maps::{Map, MapData, MapInfo, PerCpuArray};
 use aya::programs::ProgramInfo;
 use aya::programs::links::{FdLink, PinnedLink};
+use netpol_common::{Direction, Reason, tables::counter_cell};
 
+use crate::bpf::bpf;
 use crate::deadline::wait_for;
 
 /// All that is pinned below a folder.
@@ -27,6 +29,21 @@ pub fn pins(folder: &Path) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Packets that were denied by policies, as the kernel has counted them in the tables that are pinned below this folder.
+///
+/// # Errors
+/// When there are no counters.
+pub fn denied(folder: &Path) -> Result<u64> {
+    let map = MapData::from_pin(folder.join("maps/COUNTS")).context("there are no counters")?;
+    let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(Map::PerCpuArray(map))?;
+    let mut sum = 0;
+    for direction in Direction::ALL {
+        let cell = counter_cell(direction, Reason::PolicyDenied as u8);
+        sum += counts.get(&cell, 0)?.iter().sum::<u64>();
+    }
+    Ok(sum)
 }
 
 /// Those that were seen pinned, and what links run.
@@ -123,11 +140,7 @@ fn numbers(command: libc::c_long) -> io::Result<BTreeSet<u32>> {
     // Where to go on, what comes next, and flags.
     let mut attributes = [0_u32; 3];
     loop {
-        // SAFETY: the attributes are as the command wants them, and live as long as the call.
-        let result =
-            unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut attributes, size_of_val(&attributes)) };
-        if result < 0 {
-            let error = io::Error::last_os_error();
+        if let Err(error) = bpf(command, &mut attributes) {
             // There is none after it.
             return if error.raw_os_error() == Some(libc::ENOENT) { Ok(all) } else { Err(error) };
         }

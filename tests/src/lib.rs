@@ -5,9 +5,11 @@
 //! namespaces that it makes, and those are removed when it is dropped, when the process is interrupted, and, where
 //! neither could happen, by the next laboratory that is built.
 
+pub mod bpf;
 pub mod cluster;
 pub mod command;
 pub mod conformance;
+pub mod damage;
 pub mod deadline;
 pub mod deploy;
 pub mod etcd;

@@ -2,6 +2,7 @@
 //! capabilities of its DaemonSet.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -91,15 +92,19 @@ impl Agents {
     /// # Errors
     /// When one runs already.
     pub fn launch_program(&self, node: &Node, program: &Path) -> Result<()> {
-        let running = &self.0;
         let mut command = vec![program.to_string_lossy().into_owned()];
-        command.extend(["agent", "--node", node.name(), "--kubeconfig"].map(str::to_owned));
-        command.push(running.cluster.agent_kubeconfig().to_string_lossy().into_owned());
-        for range in running.cluster.options().service_ranges() {
-            command.extend(["--service-cidr".to_owned(), range]);
-        }
-        command.extend(running.flags.iter().cloned());
+        command.extend(self.0.arguments(node));
         self.part(node).start_command(command, &CAPABILITIES)
+    }
+
+    /// The same agent as a command on the node, not started yet, which may listen elsewhere.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub fn another(&self, node: &Node, flags: &[&str]) -> Result<Command> {
+        let mut arguments = self.0.arguments(node);
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        self.0.netpol(node, &arguments)
     }
 
     /// Waits until the agent of a node is ready.
@@ -244,7 +249,18 @@ fn is_met(status: &Value, wanted: &BTreeMap<String, u64>, pods: &BTreeSet<String
 }
 
 impl Running {
-    fn netpol(&self, node: &Node, arguments: &[&str]) -> Result<Command> {
+    /// How the agent of a node is called.
+    fn arguments(&self, node: &Node) -> Vec<String> {
+        let mut arguments = ["agent", "--node", node.name(), "--kubeconfig"].map(str::to_owned).to_vec();
+        arguments.push(self.cluster.agent_kubeconfig().to_string_lossy().into_owned());
+        for range in self.cluster.options().service_ranges() {
+            arguments.extend(["--service-cidr".to_owned(), range]);
+        }
+        arguments.extend(self.flags.iter().cloned());
+        arguments
+    }
+
+    fn netpol(&self, node: &Node, arguments: &[impl AsRef<OsStr>]) -> Result<Command> {
         let mut command = Command::new(&self.binary);
         command.args(arguments).stdin(Stdio::null());
         node.enter(&mut command)?;

@@ -88,7 +88,8 @@ fn the_api_server_takes_every_field_of_every_object() -> Result<()> {
     let base = with_components(&folder.join("base"), &[])?;
     let tainted = with_components(&folder.join("tainted"), &["startup-taint"])?;
     let everything = deploy::rendered(&["--values", &values.to_string_lossy()])?;
-    for (text, count) in [(&base, 4), (&tainted, 6), (&deploy::rendered(&[])?, 4), (&everything, 6)] {
+    let (usual, uninstall) = (deploy::rendered(&[])?, deploy::uninstall()?);
+    for (text, count) in [(&base, 4), (&tainted, 6), (&usual, 4), (&everything, 6), (&uninstall, 1)] {
         let taken = dry_run(text)?;
         assert_eq!(taken.lines().filter(|line| line.ends_with("(server dry run)")).count(), count, "{taken}");
     }
@@ -98,6 +99,20 @@ fn the_api_server_takes_every_field_of_every_object() -> Result<()> {
         ensure!(base.contains(right), "there is no {right:?}");
         let error = dry_run(&base.replace(right, wrong)).expect_err(wrong);
         println!("{wrong}: {}", format!("{error:#}").lines().next().unwrap_or_default());
+    }
+    Ok(())
+}
+
+#[test]
+fn what_takes_it_down_has_the_rights_of_what_put_it_there() -> Result<()> {
+    let agent = objects(&fs::read_to_string(deploy::folder().join("daemonset.yaml"))?)?;
+    let uninstall = objects(&deploy::uninstall()?)?;
+    let agent = &agent["DaemonSet/netpol-agent"]["spec"]["template"]["spec"];
+    let uninstall = &uninstall["DaemonSet/netpol-uninstall"]["spec"]["template"]["spec"];
+    let rights = &uninstall["initContainers"][0]["securityContext"];
+    assert_eq!(rights, &agent["containers"][0]["securityContext"]);
+    for field in ["hostNetwork", "nodeSelector", "tolerations", "priorityClassName"] {
+        ensure!(!agent[field].is_null() && agent[field] == uninstall[field], "{field}");
     }
     Ok(())
 }
@@ -177,7 +192,11 @@ fn chart_and_manifests_name_this_version() -> Result<()> {
     for field in ["version", "appVersion"] {
         ensure!(chart.contains(&format!("\n{field}: {version}\n")), "{chart}");
     }
-    let base = fs::read_to_string(deploy::folder().join("daemonset.yaml"))?;
-    ensure!(base.contains(&format!("image: localhost/netpol:{version}\n")), "{base}");
+    for (file, containers) in [("daemonset.yaml", 1), ("uninstall.yaml", 2)] {
+        let text = fs::read_to_string(deploy::folder().join(file))?;
+        let named = text.matches("image: ").count();
+        let ours = text.matches(&format!("image: localhost/netpol:{version}\n")).count();
+        ensure!((named, ours) == (containers, containers), "{file}: {text}");
+    }
     Ok(())
 }

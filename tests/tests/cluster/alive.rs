@@ -1,36 +1,32 @@
 //! On every node two hundred connections stay open and two hundred denied datagrams a second are denied, whatever becomes
 //! of the agents.
 
+mod damaged;
+mod detached;
+mod replaced;
+mod told;
+mod two;
+
 use std::fs;
 use std::net::SocketAddr;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use netpol_tests::cluster::{self, Node};
+use netpol_tests::cluster::Node;
+use netpol_tests::deadline::wait_for;
 use netpol_tests::figure;
 use netpol_tests::held::Ids;
-use netpol_tests::laboratory::{Namespace, other_agent_binary};
+use netpol_tests::laboratory::Namespace;
 use netpol_tests::serve::{self, Server};
 use netpol_tests::steady::{CONNECTIONS, Carried, Denied, Steady};
 use serde_json::{Value, json};
 
-use crate::faults::Dead;
+use crate::held::{Held, pins_of};
 use crate::scene::{PATIENCE, Running, Scene, app, ingress_of, pod};
 
 /// What servers give back that this test runs in the pods' networks; policies allow the first.
 const ALLOWED: u16 = 7000;
 /// See [`ALLOWED`].
 const OTHER: u16 = 7001;
-/// How often the agents are killed.
-const KILLS: usize = 20;
-/// In a long run.
-const MANY_KILLS: usize = 100;
-/// The longest that an agent lives that is killed.
-const LIFE: Duration = Duration::from_secs(2);
-/// Where an agent pins, as its node sees it.
-const PINS: &str = "/sys/fs/bpf/netpol";
-
 fn long() -> bool {
     std::env::var_os("NETPOL_LONG").is_some()
 }
@@ -41,7 +37,15 @@ struct Alive {
     steady: Vec<Steady>,
     never: Vec<Server>,
     _servers: Vec<Server>,
+    /// What was heard although it is denied now: before it was.
+    heard: u64,
     seen: Ids,
+}
+
+/// Where what libcni has noted says that the pod's network is.
+fn sandbox(noted: &Value) -> Option<&str> {
+    let interfaces = noted["result"]["interfaces"].as_array()?;
+    interfaces.iter().filter_map(|one| one["sandbox"].as_str()).find(|path| !path.is_empty())
 }
 
 /// The network namespace of a pod, as libcni has noted it.
@@ -56,7 +60,7 @@ fn network(scene: &Scene, name: &str) -> Result<Namespace> {
         };
         if is("K8S_POD_NAMESPACE", &scene.namespace)
             && is("K8S_POD_NAME", name)
-            && let Some(path) = result["netns"].as_str()
+            && let Some(path) = sandbox(&result)
         {
             return Namespace::opened(name, node.path(&path.replace("/var/run/", "/run/")));
         }
@@ -91,8 +95,9 @@ impl Alive {
             let rule = json!([{"from": clients, "ports": [port("TCP"), port("UDP")]}]);
             scene.policy(server, &ingress_of(server, &rule))?;
         }
-        let mut alive = Self { scene, steady: Vec::new(), never, _servers: servers, seen: Ids::default() };
-        let heard = alive.heard();
+        let mut alive =
+            Self { scene, steady: Vec::new(), never, _servers: servers, heard: 0, seen: Ids::default() };
+        alive.forgive();
         for (client, stranger, to) in
             [("client-0", "stranger-0", "server-1"), ("client-1", "stranger-1", "server-0")]
         {
@@ -102,7 +107,6 @@ impl Alive {
             let client = network(&alive.scene, client)?;
             alive.steady.push(Steady::start(&client, &to.sockets(ALLOWED), denied)?);
         }
-        ensure!(alive.heard() == heard, "a denied datagram was heard");
         Ok(alive)
     }
 
@@ -111,8 +115,16 @@ impl Alive {
         Ok(Denied { from: network(&self.scene, from)?, own: addresses.clone(), to: to.to_vec() })
     }
 
-    fn heard(&self) -> u64 {
-        self.never.iter().map(Server::heard).sum()
+    /// Does not count what was heard until now against what is denied; returns how much that is since the last time.
+    fn forgive(&mut self) -> u64 {
+        let heard = self.never.iter().map(Server::heard).sum();
+        heard - std::mem::replace(&mut self.heard, heard)
+    }
+
+    fn nothing_has_passed(&mut self) -> Result<()> {
+        let passed = self.forgive();
+        ensure!(passed == 0, "{passed} denied datagrams were heard");
+        Ok(())
     }
 
     fn nodes(&self) -> Vec<Node> {
@@ -121,15 +133,27 @@ impl Alive {
 
     fn goes_on(&mut self) -> Result<()> {
         for node in self.nodes() {
-            self.seen.note(&node.path(PINS))?;
+            self.seen.note(&pins_of(&node))?;
         }
-        self.steady.iter().try_for_each(Steady::goes_on)
+        self.steady.iter().try_for_each(Steady::goes_on)?;
+        self.nothing_has_passed()
+    }
+
+    /// What becomes of each node while its agent is away, which is killed before and ready after it.
+    fn meanwhile(&self, happens: impl Fn(&Node) -> Result<()>) -> Result<()> {
+        let agents = &self.scene.agents;
+        for node in self.nodes() {
+            agents.kill(&node)?;
+            happens(&node)?;
+            agents.launch(&node)?;
+        }
+        self.nodes().iter().try_for_each(|node| agents.ready(node))
     }
 
     /// What happens, with all traffic before, meanwhile and after it; then nothing is left of what was there in between.
     fn through(mut self, what: &str, happens: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let heard = self.heard();
         self.goes_on()?;
+        let before = self.held()?;
         happens(&mut self)?;
         self.scene.agents.settled()?;
         self.goes_on()?;
@@ -138,70 +162,22 @@ impl Alive {
             let Carried { exchanges: more, probes: denied } = steady.stop()?;
             (exchanges, probes) = (exchanges + more, probes + denied);
         }
-        ensure!(self.heard() == heard, "a denied datagram was heard");
+        self.nothing_has_passed()?;
         figure(format_args!(
             "{what}: {CONNECTIONS} connections kept on each node ({exchanges} numbers came back), {probes} probes denied"
         ));
-        let pins: Vec<_> = self.nodes().iter().map(|node| node.path(PINS)).collect();
+        let mut now = None;
+        let is_back = wait_for("the nodes hold what they held before", PATIENCE, || {
+            now = self.held().ok();
+            let within = |now: &Vec<Held>| now.iter().zip(&before).all(|(now, before)| now.is_within(before));
+            now.as_ref().is_some_and(within).then_some(())
+        });
+        is_back.with_context(|| format!("{now:#?}\nbefore {before:#?}"))?;
+        let pins: Vec<_> = self.nodes().iter().map(pins_of).collect();
         self.seen.wait_until_gone(&pins, PATIENCE)
     }
-}
 
-#[test]
-#[ignore = "needs a cluster"]
-fn agents_that_are_killed_at_random_instants_break_nothing_and_let_nothing_pass() -> Result<()> {
-    let _guard = cluster::exclusive();
-    let kills = if long() { MANY_KILLS } else { KILLS };
-    Alive::build("killed")?.through(
-        &format!("agents of both nodes killed at {kills} random instants"),
-        |alive| {
-            let agents = alive.scene.agents.clone();
-            for _ in 0..kills {
-                for node in alive.nodes() {
-                    agents.kill(&node)?;
-                    agents.launch(&node)?;
-                }
-                thread::sleep(LIFE.mul_f64(fastrand::f64()));
-            }
-            alive.nodes().iter().try_for_each(|node| agents.restart(node))
-        },
-    )
-}
-
-#[test]
-#[ignore = "needs a cluster"]
-fn an_upgrade_and_a_downgrade_across_another_layout_break_nothing_and_let_nothing_pass() -> Result<()> {
-    let _guard = cluster::exclusive();
-    let other = other_agent_binary()?;
-    Alive::build("layouts")?.through("upgrade and downgrade across another layout", |alive| {
-        let agents = alive.scene.agents.clone();
-        for node in alive.nodes() {
-            agents.kill(&node)?;
-            agents.launch_program(&node, &other)?;
-            agents.ready(&node)?;
-            alive.goes_on()?;
-        }
-        alive.nodes().iter().try_for_each(|node| agents.restart(node))
-    })
-}
-
-#[test]
-#[ignore = "needs a cluster"]
-fn agents_that_start_again_while_the_api_server_is_away_break_nothing_and_let_nothing_pass() -> Result<()> {
-    let _guard = cluster::exclusive();
-    let away = if long() { Duration::from_mins(2) } else { Duration::from_secs(15) };
-    let what = format!("the API server away for {} s, agents restarted meanwhile", away.as_secs());
-    Alive::build("away")?.through(&what, |alive| {
-        let agents = alive.scene.agents.clone();
-        let cluster = alive.scene.cluster.clone();
-        let dead = Dead::new(&cluster)?;
-        for node in alive.nodes() {
-            agents.kill(&node)?;
-            agents.launch(&node)?;
-        }
-        thread::sleep(away);
-        alive.goes_on()?;
-        drop(dead);
-        alive.nodes().iter().try_for_each(|node| agents.ready(node))
-    })
+    fn held(&self) -> Result<Vec<Held>> {
+        self.scene.cluster.nodes().iter().map(Held::of).collect()
+    }
 }

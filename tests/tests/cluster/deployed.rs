@@ -1,78 +1,71 @@
 //! netpol as it is deployed: the image that `cargo xtask image` makes, started by the kubelets from what `deploy/` holds, with
 //! the rights, the mounts and the capabilities that stand there, and removed again.
 
+mod deployment;
+
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use netpol_tests::cluster::{self, Agents, Cluster, Node, Pod};
+use netpol_tests::cluster::{self, Cluster, Node, Pod, TestNamespace};
+use netpol_tests::held::Ids;
 use netpol_tests::{deploy, eventually};
-use serde_json::{Value, json};
+use serde_json::json;
+
+pub(crate) use self::deployment::Deployed;
+use self::deployment::is_pinned;
+use crate::held::pins_of;
 
 /// How long agents, and what they enforce, may take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// Objects of a deployment; when this is dropped they are gone, and nothing is enforced any more.
-struct Deployed<'a> {
+/// A server, and three who ask it: a friend on the other node, and one on each.
+struct Asking<'a> {
     cluster: &'a Cluster,
-    objects: String,
+    namespace: TestNamespace,
+    server: Pod,
+    ask: [Pod; 3],
 }
 
-impl<'a> Deployed<'a> {
-    fn new(cluster: &'a Cluster, objects: String) -> Result<Self> {
-        // A test before may have left agents that are processes of the nodes.
-        Agents::end_all(cluster)?;
-        let image = std::env::var_os("NETPOL_IMAGE")
-            .context("NETPOL_IMAGE names no image: `cargo xtask test --cluster` makes one")?;
-        cluster.load_image(Path::new(&image))?;
-        let deployed = Self { cluster, objects };
-        cluster.apply(&deployed.objects)?;
-        let ready = ["rollout", "status", "daemonset/netpol-agent", "-n", "kube-system", "--timeout=120s"];
-        cluster.kubectl(&ready).with_context(|| deployed.trouble())?;
-        Ok(deployed)
+impl<'a> Asking<'a> {
+    fn start(cluster: &'a Cluster) -> Result<Self> {
+        let namespace = cluster.namespace("deployed")?;
+        let [first, .., last] = cluster.nodes() else { anyhow::bail!("two nodes are wanted") };
+        let serve = ["netexec", "--http-port=8080", "--udp-port=-1"];
+        let start =
+            |name: &str, node| cluster.pod(&namespace, name).on(node).label("app", name).args(&serve).start();
+        let ask = [start("friend", last)?, start("near", first)?, start("far", last)?];
+        let server = start("server", first)?;
+        Ok(Self { cluster, namespace, server, ask })
     }
 
-    /// What keeps agents from being ready.
-    fn trouble(&self) -> String {
-        let label = "app.kubernetes.io/name=netpol";
-        let ask = |arguments: &[&str]| self.cluster.kubectl(arguments).unwrap_or_default();
-        format!(
-            "{}\n{}",
-            ask(&["describe", "pods", "-n", "kube-system", "-l", label]),
-            ask(&["logs", "-n", "kube-system", "-l", label, "--tail=20"])
-        )
+    /// Whom the server hears.
+    fn heard(&self) -> [bool; 3] {
+        let url = format!("http://{}/hostname", SocketAddr::new(self.server.addresses()[0], 8080));
+        self.ask.each_ref().map(|pod| {
+            let answer = pod.exec(&["wget", "-qO-", "--timeout=2", "--tries=1", &url]);
+            answer.is_ok_and(|answer| answer.stdout == b"server")
+        })
     }
 
-    /// Deletes the objects, which leaves what is enforced in force, and takes that down.
-    fn remove(self) -> Result<()> {
-        let pinned = |node: &Node| node.path("/sys/fs/bpf/netpol/maps").exists();
-        self.cluster.kubectl_with(&["delete", "-f", "-", "--timeout=60s"], &self.objects)?;
-        ensure!(self.cluster.nodes().iter().all(pinned), "what is enforced stays");
-        Agents::end_all(self.cluster)?;
-        ensure!(!self.cluster.nodes().iter().any(pinned), "nothing is left");
-        Ok(())
+    fn all_are_heard(&self) -> Result<()> {
+        eventually("all are heard", PATIENCE, &[true; 3], || self.heard()).map(drop)
     }
 
-    /// What the agents say of themselves, asked in their containers, by node.
-    fn statuses(&self) -> Result<Vec<(String, Value)>> {
-        let named = "jsonpath={range .items[*]}{.metadata.name} {.spec.nodeName}{\"\\n\"}{end}";
-        let pods = ["get", "pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=netpol", "-o", named];
-        let lines = self.cluster.kubectl(&pods)?;
-        let status = |line: &str| -> Result<(String, Value)> {
-            let (pod, node) = line.split_once(' ').context("a pod without a node")?;
-            let asks = ["exec", "-n", "kube-system", pod, "--", "/netpol", "status", "-o", "json"];
-            Ok((node.to_owned(), serde_json::from_str(&self.cluster.kubectl(&asks)?)?))
-        };
-        lines.lines().map(status).collect()
-    }
-}
-
-impl Drop for Deployed<'_> {
-    fn drop(&mut self) {
-        // What is not removed here is by the next one, or with the cluster.
-        drop(self.cluster.kubectl_with(&["delete", "--ignore-not-found", "-f", "-"], &self.objects));
-        drop(Agents::end_all(self.cluster));
+    /// From now on only the friend is.
+    fn isolate(&self) -> Result<()> {
+        let policy = json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"namespace": self.namespace.name(), "name": "server"},
+            "spec": {
+                "podSelector": {"matchLabels": {"app": "server"}},
+                "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}],
+            },
+        });
+        self.cluster.apply(&policy.to_string())?;
+        eventually("only the friend is heard", PATIENCE, &[true, false, false], || self.heard()).map(drop)
     }
 }
 
@@ -85,40 +78,18 @@ fn enforces(deployed: &Deployed<'_>) -> Result<()> {
     for (node, status) in &statuses {
         ensure!(status["ready"] == true && status["node"] == **node, "{status:#}");
     }
-    let namespace = cluster.namespace("deployed")?;
-    let [first, .., last] = cluster.nodes() else { anyhow::bail!("two nodes are wanted") };
-    let serve = ["netexec", "--http-port=8080", "--udp-port=-1"];
-    let start =
-        |name: &str, node| cluster.pod(&namespace, name).on(node).label("app", name).args(&serve).start();
-    let (server, friend, near, far) =
-        (start("server", first)?, start("friend", last)?, start("near", first)?, start("far", last)?);
-    let url = format!("http://{}/hostname", std::net::SocketAddr::new(server.addresses()[0], 8080));
-    let hears = |pod: &Pod| {
-        let answer = pod.exec(&["wget", "-qO-", "--timeout=2", "--tries=1", &url]);
-        answer.is_ok_and(|answer| answer.stdout == b"server")
-    };
-    let all = || [&friend, &near, &far].map(hears);
-    eventually("without a policy all are heard", PATIENCE, &[true; 3], all)?;
-    let policy = json!({
-        "apiVersion": "networking.k8s.io/v1",
-        "kind": "NetworkPolicy",
-        "metadata": {"namespace": namespace.name(), "name": "server"},
-        "spec": {
-            "podSelector": {"matchLabels": {"app": "server"}},
-            "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}],
-        },
-    });
-    cluster.apply(&policy.to_string())?;
-    eventually("only the friend is heard", PATIENCE, &[true, false, false], all)?;
-    cluster.kubectl(&["delete", "networkpolicy", "-n", namespace.name(), "server"])?;
-    eventually("all are heard again", PATIENCE, &[true; 3], all)?;
+    let asking = Asking::start(cluster)?;
+    asking.all_are_heard()?;
+    asking.isolate()?;
+    cluster.kubectl(&["delete", "networkpolicy", "-n", asking.namespace.name(), "server"])?;
+    asking.all_are_heard()?;
     let statuses = deployed.statuses()?;
     let found: BTreeSet<&str> = statuses
         .iter()
         .flat_map(|(_, status)| status["endpoints"].as_array().into_iter().flatten())
         .filter_map(|line| line["pod"].as_str())
         .collect();
-    for pod in [&server, &friend, &near, &far] {
+    for pod in asking.ask.iter().chain([&asking.server]) {
         ensure!(found.contains(&*pod.key()), "{} is not among {found:?}", pod.key());
     }
     Ok(())
@@ -144,4 +115,39 @@ fn the_chart_gives_agents_that_enforce_on_every_node() -> Result<()> {
     let deployed = Deployed::new(&cluster, objects)?;
     enforces(&deployed)?;
     deployed.remove()
+}
+
+#[test]
+#[ignore = "needs a cluster"]
+fn without_the_daemonset_all_stays_in_force_until_it_is_taken_down_on_every_node() -> Result<()> {
+    let _guard = cluster::exclusive();
+    let cluster = Cluster::running()?;
+    let deployed = Deployed::new(&cluster, deploy::kustomized(&deploy::folder())?)?;
+    let asking = Asking::start(&cluster)?;
+    asking.all_are_heard()?;
+    asking.isolate()?;
+    let mut seen = Ids::default();
+    for node in cluster.nodes() {
+        seen.note(&pins_of(node))?;
+    }
+    deployed.delete()?;
+    ensure!(asking.heard() == [true, false, false], "what was enforced is not any more");
+
+    let uninstall = deploy::uninstall()?;
+    cluster.apply(&uninstall)?;
+    let gone = is_taken_down(&asking, &seen);
+    cluster.kubectl_with(&["delete", "-f", "-", "--timeout=60s"], &uninstall)?;
+    gone
+}
+
+/// Waits until `deploy/uninstall.yaml` has done its work.
+fn is_taken_down(asking: &Asking<'_>, seen: &Ids) -> Result<()> {
+    let cluster = asking.cluster;
+    let done = ["rollout", "status", "daemonset/netpol-uninstall", "-n", "kube-system", "--timeout=120s"];
+    let pods = ["describe", "pods", "-n", "kube-system", "-l", "app.kubernetes.io/name=netpol-uninstall"];
+    cluster.kubectl(&done).with_context(|| cluster.kubectl(&pods).unwrap_or_default())?;
+    ensure!(asking.heard() == [true; 3], "something is enforced still");
+    ensure!(!cluster.nodes().iter().any(is_pinned), "something is pinned still");
+    ensure!(seen.len() > 20, "hardly anything was pinned: {seen:?}");
+    seen.wait_until_gone(&[], PATIENCE)
 }

@@ -8,6 +8,7 @@ mod deployed;
 mod faults;
 mod figures;
 mod foreign;
+mod held;
 mod lives;
 mod metrics;
 mod network;

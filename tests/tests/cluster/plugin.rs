@@ -7,12 +7,13 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use netpol_tests::cluster::{self, TestNamespace};
+use netpol_tests::command::Killed;
 use netpol_tests::deadline::wait_for;
 use netpol_tests::laboratory::agent_binary;
 use netpol_tests::not_run;
@@ -119,13 +120,13 @@ impl<'a> Operator<'a> {
     }
 
     /// What is followed, as lines; it ends when the child is dropped.
-    fn follow(&self, arguments: &[&str]) -> Result<(Following, mpsc::Receiver<String>)> {
+    fn follow(&self, arguments: &[&str]) -> Result<(Killed, mpsc::Receiver<String>)> {
         let mut child =
             self.command(arguments)?.stdout(Stdio::piped()).spawn().context("cannot start kubectl")?;
         let lines = BufReader::new(child.stdout.take().context("kubectl has no output")?).lines();
         let (line, hears) = mpsc::channel();
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|text| line.send(text)));
-        Ok((Following(child), hears))
+        Ok((Killed(child), hears))
     }
 }
 
@@ -135,15 +136,6 @@ impl Drop for Operator<'_> {
         for kind in ["clusterrole", "clusterrolebinding"] {
             drop(self.scene.cluster.kubectl(&["delete", "--ignore-not-found", kind, "netpol-operator"]));
         }
-    }
-}
-
-struct Following(Child);
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
     }
 }
 

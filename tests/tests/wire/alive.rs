@@ -11,9 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Map, MapData, PerCpuArray};
-use netpol_common::{Direction, Reason, tables::counter_cell};
-use netpol_tests::held::Ids;
+use netpol_tests::held::{Ids, denied};
 use netpol_tests::probe::{ARRIVAL_PATIENCE, expect_dropped, expect_reached};
 use netpol_tests::steady::{CONNECTIONS, Denied, Steady};
 use netpol_tests::{Laboratory, Outcome, Setup, eventually, figure};
@@ -53,7 +51,7 @@ impl Alive {
         three
             .policy("client", &egress_of_client(&json!([{"to": app("server"), "ports": ports(ALLOWED)}])))?;
         let heard = [three.allowed.udp.heard(), three.other.udp.heard()];
-        let counted = denied(&three.lab)?;
+        let counted = denied(&three.lab.pins())?;
         let sent = [(&three.stranger, ALLOWED), (&three.client, OTHER)]
             .map(|(from, port)| Denied::of(from, &three.server.sockets(port)));
         let steady = Steady::start(&three.client, &three.server.sockets(ALLOWED), sent.to_vec())?;
@@ -95,7 +93,7 @@ impl Alive {
         if all_counted {
             // Before anything else is denied.
             eventually("each was counted", ARRIVAL_PATIENCE, &carried.probes, || {
-                denied(&self.three.lab).unwrap_or_default() - self.counted
+                denied(&self.three.lab.pins()).unwrap_or_default() - self.counted
             })?;
         }
         self.nothing_has_passed()?;
@@ -116,18 +114,6 @@ impl Alive {
         ensure!(self.seen.len() > 20, "hardly anything was pinned: {:?}", self.seen);
         no_filters(&three.lab)
     }
-}
-
-/// Packets that were denied by policies, as the kernel has counted them.
-fn denied(lab: &Laboratory) -> Result<u64> {
-    let map = MapData::from_pin(lab.pins().join("maps/COUNTS")).context("there are no counters")?;
-    let counts: PerCpuArray<_, u64> = PerCpuArray::try_from(Map::PerCpuArray(map))?;
-    let mut sum = 0;
-    for direction in Direction::ALL {
-        let cell = counter_cell(direction, Reason::PolicyDenied as u8);
-        sum += counts.get(&cell, 0)?.iter().sum::<u64>();
-    }
-    Ok(sum)
 }
 
 fn no_filters(lab: &Laboratory) -> Result<()> {

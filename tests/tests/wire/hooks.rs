@@ -8,20 +8,19 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use netpol_agent::datapath::{Side, tcx_programs};
+use netpol_tests::bpf::detach;
 use netpol_tests::deadline::wait_for;
 use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE, exchange, expect_dropped, expect_reached};
 use netpol_tests::{Laboratory, Link, Outcome, Pod, Setup, eventually};
 use serde_json::Value;
 
-use self::program::{What, attach, detach, index, tc};
-use crate::setup::{ALLOWED, Three, from_client, ingress_of_server};
+use self::program::{What, attach, index, tc};
+use crate::setup::{ALLOWED, GRANTED, Three, from_client, ingress_of_server};
 
 /// Within this time a hook that is off is to be back.
 const REPAIRED: Duration = Duration::from_secs(5);
 /// How long something may take to be said: it is looked at every ten seconds, and then it must stay so for three.
 const SAID: Duration = Duration::from_secs(20);
-/// What the DaemonSet grants: CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
-const GRANTED: [u8; 3] = [12, 38, 39];
 
 /// The server is isolated, and only the client may call it.
 fn isolated(setup: Setup) -> Result<Three> {

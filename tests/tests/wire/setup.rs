@@ -36,6 +36,8 @@ impl Listening {
 pub(crate) const ALLOWED: u16 = 7000;
 /// See [`ALLOWED`].
 pub(crate) const OTHER: u16 = 7001;
+/// What the DaemonSet grants: CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
+pub(crate) const GRANTED: [u8; 3] = [12, 38, 39];
 
 impl Three {
     /// With a running agent and without policies.

@@ -11,7 +11,7 @@ use netpol_tests::{Link, Outcome, Pod, ServiceSpec, Setup, command};
 use serde_json::{Value, json};
 
 use self::exchange::{Exchange, Port, Speaker, listen, tcp, udp};
-use crate::setup::{Three, app, egress_of_client, ingress_of_server, ports};
+use crate::setup::{GRANTED, Three, app, egress_of_client, ingress_of_server, ports};
 
 /// The server's port that policies allow here, and another one: none that [`Three`] serves.
 const OPEN: u16 = 7100;
@@ -121,9 +121,7 @@ fn open_connections_over_a_bridge_that_is_filtered_come_from_conntrack() -> Resu
     Ok(())
 }
 
-/// What the DaemonSet grants: CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF.
-const GRANTED: [u8; 3] = [12, 38, 39];
-/// One more.
+/// One more capability than the DaemonSet grants.
 const SYS_ADMIN: u8 = 21;
 
 /// Packets between pods of the bridge pass no netfilter, and so no conntrack.

@@ -1,19 +1,18 @@
 //! Many pods come and go: what was made for them goes with them, and none of them is ever judged as another one.
 
-mod held;
-
 use std::collections::BTreeSet;
+use std::fs;
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, ensure};
-use netpol_tests::cluster::{self, Node, Prober};
+use netpol_tests::cluster::{self, Agents, Node, Prober};
 use netpol_tests::counted;
 use netpol_tests::deadline::wait_for;
 use netpol_tests::held::Ids;
 use serde_json::{Value, json};
 
-use self::held::{Held, PINS};
 use super::sender::sender;
+use crate::held::{Held, pins_of};
 use crate::scene::{ALLOWED, OTHER, PATIENCE, Running, Scene, app, ingress_of, pod, ports};
 
 /// Pods that come at the same time, half of them let in.
@@ -95,6 +94,12 @@ fn judged(guests: &[Guest], servers: &[Running]) -> Result<u64> {
     Ok(sent)
 }
 
+/// How many files the agent of a node has open.
+fn open_files(agents: &Agents, node: &Node) -> Result<usize> {
+    let pid = agents.part(node).pid().context("no agent runs")?;
+    Ok(fs::read_dir(format!("/proc/{pid}/fd")).context("cannot read an agent's files")?.count())
+}
+
 #[test]
 #[ignore = "needs a cluster"]
 fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result<()> {
@@ -113,13 +118,13 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
     for batch in 0..=BATCHES {
         if batch == 1 {
             for node in &nodes {
-                before.push(Held::of(&scene.agents, node)?);
+                before.push((Held::of(node)?, open_files(&scene.agents, node)?));
             }
         }
         let guests = come(&scene, batch, &servers)?;
         denied += judged(&guests, &servers)?;
         for node in &nodes {
-            seen.note(&node.path(PINS))?;
+            seen.note(&pins_of(node))?;
         }
         let chosen = format!("--selector=batch={batch}");
         scene.kubectl(&["delete", "pods", &chosen])?;
@@ -132,12 +137,13 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
     for (node, before) in nodes.iter().zip(&before) {
         let mut now = None;
         let settled = wait_for("the node holds what it held before", PATIENCE, || {
-            now = Held::of(&scene.agents, node).ok();
-            now.as_ref().is_some_and(|now| now.is_no_more_than(before)).then_some(())
+            now = Held::of(node).ok().zip(open_files(&scene.agents, node).ok());
+            let is_it = |now: &(Held, usize)| now.0.is_within(&before.0) && now.1 <= before.1;
+            now.as_ref().is_some_and(is_it).then_some(())
         });
         settled.with_context(|| format!("{}: {now:#?}\nbefore {before:#?}", node.name()))?;
     }
-    let pins: Vec<_> = nodes.iter().map(|node| node.path(PINS)).collect();
+    let pins: Vec<_> = nodes.iter().map(pins_of).collect();
     seen.wait_until_gone(&pins, PATIENCE)?;
     counted(&[
         ((BATCHES * BATCH) as u64, "pods that came and went"),

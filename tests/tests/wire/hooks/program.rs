@@ -1,22 +1,16 @@
-//! Programs of somebody else: two instructions that return a number, attached to an interface as long as they are held; and
-//! what somebody does to ours.
+//! Programs of somebody else: two instructions that return a number, attached to an interface as long as they are held.
 
-use std::ffi::CString;
-use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use netpol_tests::Namespace;
+use netpol_tests::bpf::made;
 use nix::net::if_::if_nametoindex;
 
 /// Commands of bpf(2), as in the kernel's `enum bpf_cmd`.
 const BPF_PROG_LOAD: libc::c_long = 5;
-const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_LINK_CREATE: libc::c_long = 28;
-const BPF_LINK_DETACH: libc::c_long = 34;
 /// `BPF_F_BEFORE`: without a program that it names, before all others.
 const BEFORE: u32 = 1 << 3;
 /// `XDP_FLAGS_SKB_MODE`.
@@ -71,23 +65,6 @@ struct Attach {
     beside: [u64; 2],
 }
 
-#[repr(C)]
-struct Get {
-    path: u64,
-    rest: [u32; 2],
-}
-
-fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<i32> {
-    // SAFETY: the attributes are as the command wants them, and live as long as the call.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attributes, size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
-}
-
-fn made<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
-    // SAFETY: the call has just given us this descriptor.
-    bpf(command, attributes).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// The index of an interface.
 pub(super) fn index(namespace: &Namespace, interface: &str) -> Result<u32> {
     let index = namespace.run(|| if_nametoindex(interface))?;
@@ -100,7 +77,7 @@ pub(super) fn attach(namespace: &Namespace, interface: &str, what: What) -> Resu
     let instructions = [RETURN | u64::from(returns.cast_unsigned()) << 32, EXIT];
     let mut name = [0; 16];
     name[..8].copy_from_slice(b"somebody");
-    let load = Load {
+    let mut load = Load {
         kind,
         length: instructions.len() as u32,
         instructions: instructions.as_ptr() as u64,
@@ -109,20 +86,11 @@ pub(super) fn attach(namespace: &Namespace, interface: &str, what: What) -> Resu
         version_and_flags: [0; 2],
         name,
     };
-    let program = made(BPF_PROG_LOAD, &load).context("cannot load a program")?;
+    let program = made(BPF_PROG_LOAD, &mut load).context("cannot load a program")?;
     let ifindex = index(namespace, interface)?;
-    let attach = Attach { program: program.as_raw_fd() as u32, ifindex, at, flags, beside: [0; 2] };
-    let link = namespace.run(|| made(BPF_LINK_CREATE, &attach))?;
+    let mut attach = Attach { program: program.as_raw_fd() as u32, ifindex, at, flags, beside: [0; 2] };
+    let link = namespace.run(|| made(BPF_LINK_CREATE, &mut attach))?;
     link.with_context(|| format!("cannot attach a program to {interface}"))
-}
-
-/// Detaches a pinned link, as `bpftool link detach pinned` does.
-pub(super) fn detach(pin: &Path) -> Result<()> {
-    let path = CString::new(pin.as_os_str().as_bytes())?;
-    let link = made(BPF_OBJ_GET, &Get { path: path.as_ptr() as u64, rest: [0; 2] })
-        .with_context(|| format!("cannot open {}", pin.display()))?;
-    bpf(BPF_LINK_DETACH, &(link.as_raw_fd() as u32)).context("cannot detach a link")?;
-    Ok(())
 }
 
 /// Runs tc in a namespace, and returns what it says.
