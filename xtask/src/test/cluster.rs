@@ -33,6 +33,8 @@ const OTHERS: &[Combination] = &[
 
 /// What the paths of tests say that `--brief` leaves out: they start many pods, wait long or measure.
 const LONG: &[&str] = &[
+    "alive::damaged",
+    "alive::rolling",
     "conformance::published",
     "deployed::",
     "faults::server",

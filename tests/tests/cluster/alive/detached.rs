@@ -41,8 +41,9 @@ fn classifiers_that_somebody_detaches_are_attached_again_and_no_connection_break
         let took = began.elapsed().as_secs_f64();
         // What has passed is heard.
         alive.steady.iter().try_for_each(Steady::goes_on)?;
-        let passed = alive.forgive();
+        let passed = alive.have_passed();
         ensure!(passed > 0, "the classifiers were not off");
+        alive.passed = passed;
         figure(format_args!(
             "{off} classifiers detached: attached again after {took:.1} s, {passed} datagrams passed meanwhile"
         ));

@@ -1,15 +1,13 @@
-//! Agents that are killed, of another version, started again without an API server, or replaced as the DaemonSet does it.
+//! Agents that are killed, of another version, or started again without an API server.
 
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use netpol_tests::cluster;
-use netpol_tests::deploy;
 use netpol_tests::laboratory::other_agent_binary;
 
 use super::{Alive, long, told};
-use crate::deployed::Deployed;
 use crate::faults::Dead;
 
 /// How often the agents are killed.
@@ -76,28 +74,5 @@ fn agents_that_start_again_while_the_api_server_is_away_break_nothing_and_let_no
         alive.goes_on()?;
         drop(dead);
         alive.nodes().iter().try_for_each(|node| agents.ready(node))
-    })
-}
-
-/// The processes of the other tests give way to the pods of the DaemonSet, which are replaced node by node.
-#[test]
-#[ignore = "needs a cluster"]
-fn a_rolling_update_of_the_daemonset_breaks_nothing_and_lets_nothing_pass() -> Result<()> {
-    let _guard = cluster::exclusive();
-    let alive = Alive::build("rolling")?;
-    let cluster = alive.scene.cluster.clone();
-    let mut deployed = None;
-    alive.through("rolling update of the DaemonSet", |alive| {
-        for node in alive.nodes() {
-            alive.scene.agents.kill(&node)?;
-        }
-        let deployed = deployed.insert(Deployed::over(&cluster, deploy::kustomized(&deploy::folder())?)?);
-        alive.goes_on()?;
-        let before = deployed.pods()?;
-        cluster.kubectl(&["rollout", "restart", "daemonset/netpol-agent", "-n", "kube-system"])?;
-        deployed.ready()?;
-        let after = deployed.pods()?;
-        ensure!(after.len() == 2 && after.iter().all(|pod| !before.contains(pod)), "{before:?} {after:?}");
-        Ok(())
     })
 }
