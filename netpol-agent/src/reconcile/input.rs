@@ -30,6 +30,12 @@ const IDLE: Duration = Duration::from_secs(60);
 /// How often the two clocks are compared: the time of day may be set.
 const CLOCK: Duration = Duration::from_secs(1);
 
+/// Until when after the start verdicts wait for what they are named by: what the kernel kept while no agent ran comes before
+/// objects are listed.
+const NAMES: Duration = Duration::from_secs(5);
+/// And how many batches of them.
+const WAITING: usize = 64;
+
 /// What may happen.
 #[derive(Debug)]
 pub enum Input {
@@ -64,13 +70,15 @@ pub fn drive<D: Datapath>(
     let mut clock = (naming::Clock::now(), Instant::now());
     let mut memory = naming::Memory::default();
     let mut gaps = Gaps::default();
+    let mut verdicts: Vec<Batch> = Vec::new();
     tell_gaps(reconciler, &mut gaps, Duration::ZERO, log);
     loop {
         let now = start.elapsed();
         if gaps.deadline().is_some_and(|at| at <= now) {
             tell_gaps(reconciler, &mut gaps, now, log);
         }
-        let deadline = reconciler.deadline().into_iter().chain(gaps.deadline()).min();
+        let named = (!verdicts.is_empty()).then_some(NAMES);
+        let deadline = [reconciler.deadline(), gaps.deadline(), named].into_iter().flatten().min();
         let wait = deadline.map_or(IDLE, |at| at.saturating_sub(now));
         let first = match inputs.recv_timeout(wait) {
             Ok(input) => Some(input),
@@ -91,22 +99,7 @@ pub fn drive<D: Datapath>(
                 Input::Hooks(sighting) => reconciler.take_sighting(sighting),
                 Input::GateFailed => reconciler.look_again(),
                 Input::Verdicts(batch) => {
-                    if clock.1.elapsed() > CLOCK {
-                        clock = (naming::Clock::now(), Instant::now());
-                    }
-                    // Objects that have come before are in the tables before anything is named by them: they are
-                    // compared with what the kernel says it has judged by.
-                    let before = reconciler.revision;
-                    reconciler.settle(start.elapsed());
-                    if reconciler.revision != before {
-                        memory.forget();
-                    }
-                    for event in &batch.events {
-                        let node = &reconciler.options.node;
-                        let verdict = naming::name(reconciler.engine(), &mut memory, node, clock.0, event);
-                        gaps.heard(verdict.time, start.elapsed());
-                        log.add(verdict, Flow::of_drop(event));
-                    }
+                    verdicts.push(batch);
                     // A flood of these holds up no change.
                     break;
                 }
@@ -123,6 +116,22 @@ pub fn drive<D: Datapath>(
         reconciler.settle(start.elapsed());
         if reconciler.revision != before {
             memory.forget();
+        }
+        if verdicts.is_empty() || !reconciler.settled && start.elapsed() < NAMES && verdicts.len() < WAITING {
+            continue;
+        }
+        if clock.1.elapsed() > CLOCK {
+            clock = (naming::Clock::now(), Instant::now());
+        }
+        // Objects that have come before are in the tables by now: they are compared with what the kernel says it has judged
+        // by.
+        for batch in verdicts.drain(..) {
+            for event in &batch.events {
+                let node = &reconciler.options.node;
+                let verdict = naming::name(reconciler.engine(), &mut memory, node, clock.0, event);
+                gaps.heard(verdict.time, start.elapsed());
+                log.add(verdict, Flow::of_drop(event));
+            }
         }
     }
 }

@@ -102,5 +102,7 @@ fn what_an_earlier_agent_closed_is_opened_by_one_that_is_to_leave_it_alone() -> 
     scene.lab.call_agent_with(&["--exclude-interface", "gated0"]);
     scene.lab.start_agent()?;
     scene.is_open()?;
+    // It asked in vain for the other end's hardware address.
+    pod.batch("neighbour flush dev eth0\n")?;
     expect_reached(&probes(pod))
 }
