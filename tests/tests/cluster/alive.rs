@@ -155,7 +155,7 @@ impl Alive {
     /// What happens, with all traffic before, meanwhile and after it; then nothing is left of what was there in between.
     fn through(mut self, what: &str, happens: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         self.goes_on()?;
-        let before = self.held()?;
+        let before: Vec<Held> = self.nodes().iter().map(Held::at_rest).collect::<Result<_>>()?;
         happens(&mut self)?;
         self.scene.agents.settled()?;
         self.goes_on()?;

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use netpol_tests::cluster::Node;
+use netpol_tests::deadline::wait_for;
 use netpol_tests::held::pins;
+
+/// How long it may take after the last start of a pod until links hold what filters do at first.
+const BY_LINKS: Duration = Duration::from_secs(60);
 
 /// Where an agent pins, as its node sees it.
 pub(super) const PINS: &str = "/sys/fs/bpf/netpol";
@@ -37,6 +42,14 @@ impl Held {
             }
         }
         Ok(Self { pins, filters })
+    }
+
+    /// The same once no pod starts any more: then no filter of the agent is left.
+    pub(super) fn at_rest(node: &Node) -> Result<Self> {
+        wait_for("links hold what pods carry", BY_LINKS, || {
+            let held = Self::of(node).ok()?;
+            (!held.filters.iter().any(|line| line.contains("netpol_entry"))).then_some(held)
+        })
     }
 
     /// Whether nothing is here that was not there; pods of an earlier test may still have been.

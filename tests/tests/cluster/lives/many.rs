@@ -118,7 +118,7 @@ fn pods_that_come_and_go_leave_nothing_and_none_is_taken_for_another() -> Result
     for batch in 0..=BATCHES {
         if batch == 1 {
             for node in &nodes {
-                before.push((Held::of(node)?, open_files(&scene.agents, node)?));
+                before.push((Held::at_rest(node)?, open_files(&scene.agents, node)?));
             }
         }
         let guests = come(&scene, batch, &servers)?;
