@@ -48,8 +48,10 @@ impl Held {
     pub(super) fn at_rest(node: &Node) -> Result<Self> {
         wait_for("links hold what pods carry", BY_LINKS, || {
             let held = Self::of(node).ok()?;
-            (!held.filters.iter().any(|line| line.contains("netpol_entry"))).then_some(held)
-        })
+            (!held.filters.iter().any(|line| line.contains("netpol_entry"))).then_some(())
+        })?;
+        // Links may have come after the pins were read and before the filters were.
+        Self::of(node)
     }
 
     /// Whether nothing is here that was not there; pods of an earlier test may still have been.
