@@ -20,7 +20,7 @@ const PORT: u16 = 9000;
 const ARRIVES: Duration = Duration::from_secs(60);
 
 /// Rounds of that many starts with agents, each beside one without.
-const ROUNDS: usize = 1;
+const ROUNDS: usize = 10;
 
 /// A place that is sent to.
 struct Place {
@@ -122,34 +122,7 @@ impl Scene {
     /// The mean of that for the pods which start meanwhile, in seconds.
     fn launch(&self, start: impl FnOnce() -> Result<()>) -> Result<f64> {
         let before = self.launches()?;
-        let cpu = || -> (f64, f64) {
-            let mut agents = 0.0;
-            for entry in std::fs::read_dir("/proc").unwrap().flatten() {
-                let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-                if !stat.contains("(netpol)")
-                    || !std::fs::read_link(entry.path().join("exe"))
-                        .is_ok_and(|p| p.starts_with("/tmp/wt/start"))
-                {
-                    continue;
-                }
-                let f: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-                agents += f[11].parse::<f64>().unwrap() + f[12].parse::<f64>().unwrap();
-            }
-            let all = std::fs::read_to_string("/proc/stat").unwrap();
-            let f: Vec<f64> =
-                all.lines().next().unwrap().split_whitespace().skip(1).map(|x| x.parse().unwrap()).collect();
-            (agents / 100.0, (f[0] + f[1] + f[2] + f[5] + f[6]) / 100.0)
-        };
-        let c0 = cpu();
-        let begun = std::time::Instant::now();
         start()?;
-        let c1 = cpu();
-        eprintln!(
-            "XX took {:.1} s, agents {:.2} s of CPU, all {:.2} s",
-            begun.elapsed().as_secs_f64(),
-            c1.0 - c0.0,
-            c1.1 - c0.1
-        );
         let after = self.launches()?;
         ensure!(after[1] > before[1], "the kubelets have counted no start: {before:?}, {after:?}");
         Ok((after[0] - before[0]) / (after[1] - before[1]))
@@ -198,7 +171,6 @@ fn nothing_forbidden_leaves_pods_that_start_at_once() -> Result<()> {
         without.push(alone);
         with.push(enforced);
         ratios.push(enforced / alone);
-        eprintln!("XX pair {round}: alone {alone:.3} enforced {enforced:.3} ratio {:.3}", enforced / alone);
     }
     figure(format_args!(
         "from the beginning of a sandbox to the start of its container, {TOGETHER} pods at once: {:.3} s with agents, {:.3} s \
