@@ -3,9 +3,16 @@
 use std::{
     fs::{File, TryLockError},
     path::Path,
+    thread,
+    time::{Duration, Instant},
 };
 
 use super::{Error, make_folder};
+
+/// How long one that has it may take to end: whoever is killed holds it until the kernel has closed all that it had open.
+const ENDS: Duration = Duration::from_secs(2);
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Held as long as an agent works on the folder.
 #[derive(Debug)]
@@ -23,10 +30,14 @@ impl Claim {
         let failed = |source| Error::Folder { path: bpffs.to_owned(), source };
         make_folder(bpffs)?;
         let folder = File::open(bpffs).map_err(failed)?;
-        match folder.try_lock() {
-            Ok(()) => Ok(Self { _lock: folder }),
-            Err(TryLockError::WouldBlock) => Err(Error::Taken { path: bpffs.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        let begun = Instant::now();
+        loop {
+            match folder.try_lock() {
+                Ok(()) => return Ok(Self { _lock: folder }),
+                Err(TryLockError::WouldBlock) if begun.elapsed() < ENDS => thread::sleep(LOOK),
+                Err(TryLockError::WouldBlock) => return Err(Error::Taken { path: bpffs.to_owned() }),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
     }
 }
