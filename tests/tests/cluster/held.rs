@@ -54,8 +54,15 @@ impl Held {
         Self::of(node)
     }
 
-    /// Whether nothing is here that was not there; pods of an earlier test may still have been.
+    /// Whether nothing is here that was not there, and every table still is; pods of an earlier test may have gone since, with
+    /// what they had.
     pub(super) fn is_within(&self, before: &Self) -> bool {
-        self.pins.is_subset(&before.pins) && self.filters.is_subset(&before.filters)
+        let tables = |held: &Self| -> BTreeSet<String> {
+            held.pins.iter().filter(|pin| pin.contains("/maps/")).cloned().collect()
+        };
+        self.pins.is_subset(&before.pins)
+            && self.filters.is_subset(&before.filters)
+            && tables(self) == tables(before)
+            && self.pins.iter().any(|pin| pin.contains("/links/"))
     }
 }

@@ -116,8 +116,8 @@ fn tests(
     combination: &Combination,
     totals: &mut Totals,
 ) -> Result<()> {
-    // As it is shipped where something is measured: on a small machine the agent competes with what it is measured by.
     let other = build::other_layout(&ready.ebpf)?;
+    // As it is shipped where something is measured: on a small machine the agent competes with what it is measured by.
     let netpol = build::netpol(&ready.ebpf, !arguments.brief)?;
     let mut cargo = project::cargo();
     ready.ebpf.prepare(&mut cargo);
