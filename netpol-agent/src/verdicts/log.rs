@@ -12,7 +12,8 @@ use std::{
 use netpol_common::{Addr, Reason, event::Event, verdict::FIRST_DROP};
 use tokio::sync::broadcast;
 
-use crate::control::protocol::{Gap, Moment, Outcome, UndecidedLine, Verdict};
+use super::kept::Kept;
+use crate::control::protocol::{Gap, Moment, UndecidedLine};
 
 /// Verdicts that wait for a follower before it misses some.
 const WAITING: usize = 4096;
@@ -58,7 +59,7 @@ impl Flow {
 #[derive(Clone, Debug)]
 pub enum Record {
     /// A verdict; with its flow where others can follow that are the same.
-    Verdict(Arc<Verdict>, Option<Flow>),
+    Verdict(Kept, Option<Flow>),
     /// Some are missing.
     Gap(Arc<Gap>),
 }
@@ -98,24 +99,29 @@ impl Log {
     }
 
     /// Adds a verdict; with its flow, if those that are the same are to be one.
-    pub fn add(&self, mut verdict: Verdict, flow: Option<Flow>) {
+    pub fn add(&self, verdict: impl Into<Kept>, flow: Option<Flow>) {
+        let mut verdict = verdict.into();
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flow) = flow {
             past.fold(&mut verdict, flow);
         }
-        let record = Record::Verdict(Arc::new(verdict), flow);
-        past.push(record.clone());
-        // Under the lock, so that `follow` sees each verdict once. Without followers nobody hears it.
-        let _heard = self.coming.send(record);
+        self.tell(&mut past, Record::Verdict(verdict, flow));
     }
 
     /// Says that some are missing: what was counted meanwhile may have been more.
     pub fn add_gap(&self, gap: Gap) {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         past.doubt(&gap);
-        let record = Record::Gap(Arc::new(gap));
-        past.push(record.clone());
-        let _heard = self.coming.send(record);
+        self.tell(&mut past, Record::Gap(Arc::new(gap)));
+    }
+
+    /// To followers under the lock, so that `follow` sees each record once.
+    fn tell(&self, past: &mut Past, record: Record) {
+        if self.coming.receiver_count() > 0 {
+            // The last follower may go at this moment: nobody hears it.
+            let _heard = self.coming.send(record.clone());
+        }
+        past.push(record);
     }
 
     /// What there was, the oldest first, and what comes after it.
@@ -139,19 +145,20 @@ impl Log {
         let mut lines: Vec<UndecidedLine> = Vec::new();
         for record in past.records.values().rev() {
             let Record::Verdict(verdict, _) = record else { continue };
-            if verdict.reason != Reason::BackendsDiffer.name() {
+            if verdict.kind().reason != Reason::BackendsDiffer.name() {
                 continue;
             }
-            let to = &verdict.destination;
+            let whole = verdict.verdict();
+            let to = &whole.destination;
             let service = if to.name.is_empty() { &to.address } else { &to.name };
             let same = |line: &&mut UndecidedLine| {
-                line.pod == verdict.endpoint && line.service == *service && line.port == to.port
+                line.pod == whole.endpoint && line.service == *service && line.port == to.port
             };
             if let Some(line) = lines.iter_mut().find(same) {
                 line.packets += verdict.count;
             } else if lines.len() < UNDECIDED {
                 lines.push(UndecidedLine {
-                    pod: verdict.endpoint.clone(),
+                    pod: whole.endpoint.clone(),
                     service: service.clone(),
                     port: to.port,
                     packets: verdict.count,
@@ -179,7 +186,7 @@ impl Past {
     }
 
     /// Takes over what was counted of a flow so far.
-    fn fold(&mut self, verdict: &mut Verdict, flow: Flow) {
+    fn fold(&mut self, verdict: &mut Kept, flow: Flow) {
         let Some(id) = self.flows.get(&flow) else { return };
         let Some(Record::Verdict(before, _)) = self.records.get(id) else { return };
         if !is_same(before, verdict) {
@@ -196,7 +203,7 @@ impl Past {
             if let Record::Verdict(verdict, Some(_)) = record
                 && concerns(gap, verdict)
             {
-                Arc::make_mut(verdict).at_least = true;
+                verdict.at_least = true;
             }
         }
     }
@@ -204,20 +211,13 @@ impl Past {
 
 /// Whether the verdict's count may be too small for what is missing.
 #[must_use]
-pub fn concerns(gap: &Gap, verdict: &Verdict) -> bool {
-    verdict.verdict == Outcome::Dropped && (gap.endpoint.is_empty() || gap.endpoint == verdict.endpoint)
+pub fn concerns(gap: &Gap, verdict: &Kept) -> bool {
+    verdict.is_dropped() && (gap.endpoint.is_empty() || gap.endpoint == verdict.kind().endpoint)
 }
 
-/// Whether two verdicts of a flow say the same: names and labels may have changed meanwhile.
-fn is_same(before: &Verdict, now: &Verdict) -> bool {
-    now.time.milliseconds() - before.time.milliseconds() < APART
-        && before.endpoint == now.endpoint
-        && before.source == now.source
-        && before.destination == now.destination
-        && before.isolated_by == now.isolated_by
-        && before.nearest == now.nearest
-        && before.changed_since == now.changed_since
-        && before.reply == now.reply
+/// Whether a verdict of a flow goes on with the one before.
+fn is_same(before: &Kept, now: &Kept) -> bool {
+    now.time.milliseconds() - before.time.milliseconds() < APART && before.says_the_same(now)
 }
 
 #[cfg(test)]

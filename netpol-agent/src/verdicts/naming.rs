@@ -4,7 +4,9 @@
 mod attribution;
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,9 +19,11 @@ use netpol_common::{
 };
 use netpol_policy::{engine::Engine, model::Labels};
 
-pub use self::attribution::Memory;
-use self::attribution::{Question, is_by_policy};
-use super::numbers::{flag_letters, icmp_name, protocol_name};
+use self::attribution::{Question, decided, is_by_policy};
+use super::{
+    kept::Kept,
+    numbers::{flag_letters, icmp_name, protocol_name},
+};
 use crate::control::protocol::{End, EndKind, Moment, Outcome, Verdict};
 
 /// Turns instants of `CLOCK_MONOTONIC` into the time of day.
@@ -47,10 +51,48 @@ impl Clock {
     }
 }
 
+/// Kinds that are remembered.
+const REMEMBERED: usize = 4096;
+
+/// What events of a kind are named, as long as no object changes: most packets differ from others in little.
+#[derive(Debug, Default)]
+pub struct Memory {
+    kinds: HashMap<Event, Arc<Verdict>>,
+}
+
+impl Memory {
+    /// Forgets everything: objects have changed.
+    pub fn forget(&mut self) {
+        self.kinds.clear();
+    }
+}
+
+/// An event without what is the packet's own: when it came, its length, and the port that whoever opened the flow chose,
+/// unless a Service may be named by it.
+fn kind_of(engine: &Engine, event: &Event) -> Event {
+    let mut kind = Event { at: 0, length: 0, ..*event };
+    let (chosen, by) =
+        if event.reply == 0 { (&mut kind.src_port, event.src) } else { (&mut kind.dst_port, event.dst) };
+    if engine.service_of(by.into()).is_none() {
+        *chosen = 0;
+    }
+    kind
+}
+
 /// Names an event by the state that the engine holds. What it was judged by is looked up by its revision, so that a
 /// policy that has changed since is not blamed.
 #[must_use]
-pub fn name(engine: &Engine, memory: &mut Memory, node: &str, clock: Clock, event: &Event) -> Verdict {
+pub fn name(engine: &Engine, memory: &mut Memory, node: &str, clock: Clock, event: &Event) -> Kept {
+    if memory.kinds.len() >= REMEMBERED {
+        memory.forget();
+    }
+    let kind = kind_of(engine, event);
+    let named = memory.kinds.entry(kind).or_insert_with(|| Arc::new(name_kind(engine, node, event)));
+    Kept::of(named.clone(), clock.time_of(event.at), event)
+}
+
+/// The names; what is the packet's own is not set.
+fn name_kind(engine: &Engine, node: &str, event: &Event) -> Verdict {
     let direction =
         if event.direction == Direction::Egress as u8 { Direction::Egress } else { Direction::Ingress };
     let reason = Reason::from_number(event.reason);
@@ -58,7 +100,7 @@ pub fn name(engine: &Engine, memory: &mut Memory, node: &str, clock: Clock, even
     let endpoint = engine.endpoint(event.slot);
     let own = endpoint.as_ref().and_then(|e| e.local.pod.clone());
     let mut verdict = Verdict {
-        time: clock.time_of(event.at),
+        time: Moment::default(),
         verdict: if dropped { Outcome::Dropped } else { Outcome::Allowed },
         reason: reason.map_or_else(|| format!("reason-{}", event.reason), |r| r.name().to_owned()),
         direction: direction.name().to_owned(),
@@ -94,10 +136,10 @@ pub fn name(engine: &Engine, memory: &mut Memory, node: &str, clock: Clock, even
     }
     if let Some(reason) = reason.filter(|reason| is_by_policy(*reason)) {
         let question = Question::of(event, direction, reason);
-        let decided = memory.decided(engine, node, &question, own.as_ref());
-        verdict.allowed_by.clone_from(&decided.allowed_by);
-        verdict.isolated_by.clone_from(&decided.isolated_by);
-        verdict.nearest.clone_from(&decided.nearest);
+        let decided = decided(engine, node, &question, own.as_ref());
+        verdict.allowed_by = decided.allowed_by;
+        verdict.isolated_by = decided.isolated_by;
+        verdict.nearest = decided.nearest;
         verdict.closed = decided.closed;
         verdict.changed_since = decided.changed_since;
     }

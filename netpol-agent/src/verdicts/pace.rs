@@ -3,12 +3,14 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::log::{Flow, concerns};
-use crate::control::protocol::{Gap, Verdict};
+use super::{
+    kept::Kept,
+    log::{Flow, concerns},
+};
+use crate::control::protocol::Gap;
 
 /// The shortest time between two lines of one flow.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,12 +29,12 @@ pub struct Pace {
 #[derive(Debug)]
 struct Told {
     at: Instant,
-    waits: Option<Arc<Verdict>>,
+    waits: Option<Kept>,
 }
 
 impl Pace {
     /// Takes in a verdict, and gives it back if it is to be told now.
-    pub fn take(&mut self, flow: Flow, verdict: Arc<Verdict>, now: Instant) -> Option<Arc<Verdict>> {
+    pub fn take(&mut self, flow: Flow, verdict: Kept, now: Instant) -> Option<Kept> {
         if let Some(told) = self.told.get_mut(&flow) {
             let due = told.at + PERIOD;
             if told.waits.is_some() || now < due {
@@ -61,7 +63,7 @@ impl Pace {
     }
 
     /// What is to be told now.
-    pub fn ripe(&mut self, now: Instant) -> Vec<Arc<Verdict>> {
+    pub fn ripe(&mut self, now: Instant) -> Vec<Kept> {
         let mut ripe = Vec::new();
         while let Some(first) = self.due.first_entry().filter(|first| first.key().0 <= now) {
             if let Some(told) = self.told.get_mut(&first.remove()) {
@@ -76,7 +78,7 @@ impl Pace {
     pub fn doubt(&mut self, gap: &Gap) {
         for verdict in self.told.values_mut().filter_map(|told| told.waits.as_mut()) {
             if concerns(gap, verdict) {
-                Arc::make_mut(verdict).at_least = true;
+                verdict.at_least = true;
             }
         }
     }

@@ -9,8 +9,9 @@ use tokio::{
 
 use super::Client;
 use crate::{
-    control::protocol::{Cause, Filter, Gap, Moment, Response, Verdict},
+    control::protocol::{Cause, Filter, Gap, Moment, Response},
     verdicts::{
+        kept::Kept,
         log::{Log, Record},
         pace::Pace,
     },
@@ -34,33 +35,40 @@ impl Wanted {
                 break;
             }
             match record {
-                Record::Verdict(verdict, _) if self.filter.admits(verdict) => {
-                    left -= 1;
-                    responses.push(Response::Verdict(Box::new(Verdict::clone(verdict))));
+                Record::Verdict(kept, _) => {
+                    if let Some(response) = self.told(kept) {
+                        left -= 1;
+                        responses.push(response);
+                    }
                 }
                 Record::Gap(gap) if self.filter.admits_gap(gap) => {
                     responses.push(Response::Gap(Box::new(Gap::clone(gap))));
                 }
-                Record::Verdict(..) | Record::Gap(_) => {}
+                Record::Gap(_) => {}
             }
         }
         responses.reverse();
         responses
     }
 
+    /// A verdict, if it is wanted.
+    fn told(&self, kept: &Kept) -> Option<Response> {
+        let verdict = kept.verdict();
+        self.filter.admits(&verdict).then(|| Response::Verdict(Box::new(verdict)))
+    }
+
     /// Of what comes: what is to be told now.
     fn coming(&self, record: Record, pace: &mut Pace) -> Option<Response> {
         match record {
-            Record::Verdict(verdict, _) if !self.filter.admits(&verdict) => None,
-            Record::Verdict(verdict, flow) => match flow {
-                Some(_) if self.each => {
-                    let mut alone = Verdict::clone(&verdict);
-                    (alone.count, alone.first, alone.at_least) = (1, None, false);
-                    Some(Response::Verdict(Box::new(alone)))
-                }
-                Some(flow) => pace.take(flow, verdict, Instant::now()).map(|now| told(&now)),
-                None => Some(told(&verdict)),
-            },
+            Record::Verdict(mut kept, Some(_)) if self.each => {
+                (kept.count, kept.first, kept.at_least) = (1, None, false);
+                self.told(&kept)
+            }
+            Record::Verdict(kept, Some(flow)) => {
+                self.told(&kept)?;
+                pace.take(flow, kept, Instant::now()).map(|now| whole(&now))
+            }
+            Record::Verdict(kept, None) => self.told(&kept),
             Record::Gap(gap) => {
                 pace.doubt(&gap);
                 self.filter.admits_gap(&gap).then(|| Response::Gap(Box::new(Gap::clone(&gap))))
@@ -69,8 +77,8 @@ impl Wanted {
     }
 }
 
-fn told(verdict: &Verdict) -> Response {
-    Response::Verdict(Box::new(verdict.clone()))
+fn whole(kept: &Kept) -> Response {
+    Response::Verdict(Box::new(kept.verdict()))
 }
 
 pub(super) async fn observe<R: AsyncBufRead + Unpin>(
@@ -99,7 +107,7 @@ pub(super) async fn observe<R: AsyncBufRead + Unpin>(
             _ = reader.read_line(&mut rest) => break,
             () = async { tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)).await }, if due.is_some() => {
                 for verdict in pace.ripe(Instant::now()) {
-                    client.say(&told(&verdict)).await?;
+                    client.say(&whole(&verdict)).await?;
                 }
                 client.writer.flush().await?;
             }

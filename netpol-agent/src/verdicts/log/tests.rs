@@ -1,7 +1,10 @@
 use netpol_common::Reason;
 
 use super::*;
-use crate::{control::protocol::Cause, verdicts::text::tests::denied};
+use crate::{
+    control::protocol::{Cause, Outcome, Verdict},
+    verdicts::text::tests::denied,
+};
 
 /// A dropped packet from this port.
 pub(crate) fn drop_from(port: u16) -> Event {
@@ -44,7 +47,7 @@ fn kept(log: &Log) -> Vec<(u16, u64, i64, i64, bool)> {
     let seconds = |moment: Moment| moment.milliseconds() / 1000;
     let of = |record: &Record| match record {
         Record::Verdict(v, _) => Some((
-            v.source.port.unwrap(),
+            v.verdict().source.port.unwrap(),
             v.count,
             seconds(v.first.unwrap_or(v.time)),
             seconds(v.time),

@@ -2,7 +2,7 @@
 //! class what the peer was. Where the state has moved on so far that this cannot be told any more, that is said, rather
 //! than something wrong.
 
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use netpol_common::{
     Addr, Direction, Reason,
@@ -19,35 +19,6 @@ use netpol_policy::{
 };
 
 use crate::control::protocol::{Nearest, PolicyPart};
-
-/// Answers that are remembered.
-pub(super) const REMEMBERED: usize = 4096;
-
-/// Who decided, as far as it is the same for every packet of a kind: a flood of denials is named once.
-#[derive(Debug, Default)]
-pub struct Memory {
-    pub(super) decided: HashMap<Question, Decided>,
-}
-
-impl Memory {
-    /// Forgets everything: objects have changed.
-    pub fn forget(&mut self) {
-        self.decided.clear();
-    }
-
-    pub(super) fn decided(
-        &mut self,
-        engine: &Engine,
-        node: &str,
-        question: &Question,
-        own: Option<&Key>,
-    ) -> &Decided {
-        if self.decided.len() >= REMEMBERED {
-            self.forget();
-        }
-        self.decided.entry(*question).or_insert_with(|| decided(engine, node, question, own))
-    }
-}
 
 /// Whether policies have to do with it.
 pub(super) const fn is_by_policy(reason: Reason) -> bool {
@@ -66,7 +37,7 @@ pub(super) const fn is_by_policy(reason: Reason) -> bool {
 }
 
 /// What an answer depends on, beside the objects.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Question {
     slot: u32,
     revision: u32,
@@ -175,7 +146,7 @@ impl Decided {
 }
 
 /// Finds out which policies and rules decided.
-fn decided(engine: &Engine, node: &str, question: &Question, own: Option<&Key>) -> Decided {
+pub(super) fn decided(engine: &Engine, node: &str, question: &Question, own: Option<&Key>) -> Decided {
     if question.reason == Reason::SenderDenied {
         return sender(engine, node, question).unwrap_or_default();
     }

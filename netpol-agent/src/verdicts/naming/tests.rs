@@ -15,7 +15,7 @@ use netpol_policy::{
 };
 use serde_json::{Value, json};
 
-use super::{attribution::REMEMBERED, *};
+use super::*;
 use crate::control::protocol::PolicyPart;
 
 fn object(document: &Value) -> Object {
@@ -104,7 +104,7 @@ impl Given {
     }
 
     fn name(&self, event: &Event) -> Verdict {
-        name(&self.engine, &mut Memory::default(), "n1", Clock::now(), event)
+        name(&self.engine, &mut Memory::default(), "n1", Clock::now(), event).verdict()
     }
 }
 
@@ -351,18 +351,51 @@ fn a_flow_that_its_senders_policies_deny_names_those() {
 }
 
 #[test]
+fn another_packet_of_a_kind_is_named_as_if_it_were_the_first() {
+    const SERVICE: [u8; 4] = [10, 1, 0, 1];
+    const WORLD: [u8; 4] = [192, 0, 2, 1];
+    let given = Given::cluster();
+    let mut memory = Memory::default();
+    for (src, dst) in [(B, A), (A, B), (A, SERVICE), (SERVICE, A), (WORLD, A), (A, WORLD)] {
+        for (reply, port) in [(0, 80), (0, 81), (1, 80)] {
+            let direction = if dst == A { Direction::Ingress } else { Direction::Egress };
+            for (own, chosen) in (0u16..).zip([40_000, 40_001, 80, 81]) {
+                let mut event = given.event(src, dst, port, direction, Reason::Policy);
+                event.reply = reply;
+                if reply == 0 {
+                    event.src_port = chosen
+                } else {
+                    (event.src_port, event.dst_port) = (port, chosen)
+                }
+                (event.at, event.length) = (1_000_000 * u64::from(own), 60 + u32::from(own));
+                let clock = Clock::now();
+                let with = name(&given.engine, &mut memory, "n1", clock, &event).verdict();
+                let without = name(&given.engine, &mut Memory::default(), "n1", clock, &event).verdict();
+                assert_eq!(with, without);
+                assert_eq!(
+                    (with.source.port, with.destination.port),
+                    (Some(event.src_port), Some(event.dst_port))
+                );
+            }
+        }
+    }
+    assert!(memory.kinds.len() < 40, "{} kinds of 72 packets", memory.kinds.len());
+}
+
+#[test]
 fn a_flood_of_the_same_denial_is_looked_up_once() {
     let given = Given::cluster();
     let mut memory = Memory::default();
     for port in 0..1000 {
         let mut event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
         event.src_port = port;
-        assert_eq!(name(&given.engine, &mut memory, "n1", Clock::now(), &event).isolated_by, ["n/in"]);
+        let verdict = name(&given.engine, &mut memory, "n1", Clock::now(), &event).verdict();
+        assert_eq!((verdict.isolated_by, verdict.source.port), (vec!["n/in".to_owned()], Some(port)));
     }
-    assert_eq!(memory.decided.len(), 1);
+    assert_eq!(memory.kinds.len(), 1);
     for port in 0..10_000 {
         let event = given.event(B, A, port, Direction::Ingress, Reason::PolicyDenied);
         let _named = name(&given.engine, &mut memory, "n1", Clock::now(), &event);
     }
-    assert!(memory.decided.len() <= REMEMBERED);
+    assert!(memory.kinds.len() <= REMEMBERED);
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    control::protocol::Cause,
+    control::protocol::{Cause, Verdict},
     verdicts::{log::tests::drop_from, text::tests::denied},
 };
 
@@ -8,8 +8,8 @@ fn flow(port: u16) -> Flow {
     Flow::of_drop(&drop_from(port)).unwrap()
 }
 
-fn counted(count: u64) -> Arc<Verdict> {
-    Arc::new(Verdict { count, ..denied() })
+fn counted(count: u64) -> Kept {
+    Verdict { count, ..denied() }.into()
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn what_is_named_is_what_the_evaluator_says_also_after_a_change() {
             let mut memory = Memory::default();
             for (event, own) in world.events() {
                 let direction = Direction::ALL[usize::from(event.direction)];
-                let verdict = name(&world.engine, &mut memory, "n1", Clock::now(), &event);
+                let verdict = name(&world.engine, &mut memory, "n1", Clock::now(), &event).verdict();
                 let (allowed, isolating) = world.expected(&event, own, direction);
                 let context = format!("seed {seed}: {verdict:?}");
                 assert!(!verdict.changed_since, "nothing has: {context}");
@@ -273,7 +273,7 @@ fn what_is_named_is_what_the_evaluator_says_also_after_a_change() {
             world.change(dice);
             let mut memory = Memory::default();
             for (event, then) in before {
-                let now = name(&world.engine, &mut memory, "n1", Clock::now(), &event);
+                let now = name(&world.engine, &mut memory, "n1", Clock::now(), &event).verdict();
                 let context = format!("seed {seed}: {then:?}\nlater {now:?}");
                 if now.changed_since {
                     assert!(now.allowed_by.is_empty() && now.nearest.is_empty(), "{context}");
