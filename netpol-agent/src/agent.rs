@@ -23,8 +23,11 @@ use tracing::{error, info, warn};
 use crate::{
     announce::Announcer,
     config::{Config, Objects},
-    control::{protocol::Moment, server::Server},
-    datapath::{self, Alive, Claim, Datapath},
+    control::{
+        protocol::{Cause, Gap, Moment},
+        server::Server,
+    },
+    datapath::{self, Alive, Claim, Datapath, Told},
     discovery::{
         Discovery,
         fresh::{Change, Fresh},
@@ -87,6 +90,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let discovery: Box<dyn Discovery> = Box::new(discovery.with_own_xdp(gate.program_id()));
 
     let mut alive = datapath.alive().context("cannot tell when an agent was last alive")?;
+    let told = datapath.told().context("cannot tell which verdicts an agent before has told of")?;
     let latencies = metrics::latencies();
     let options = Options {
         node: config.node.clone(),
@@ -109,8 +113,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         Objects::Api(_) if !recovered.0.is_empty() => before_the_first_list(),
         _ => Duration::ZERO,
     };
-    let mut reconciler = Reconciler::new(options, settings(config), recovered, datapath);
     let log = Arc::new(Log::new(config.history));
+    tell_untold(&told, options.alive, &log);
+    let mut reconciler = Reconciler::new(options, settings(config), recovered, datapath);
 
     spawn("gate", inputs.clone(), move || {
         fresh.run(&mut |change| {
@@ -183,7 +188,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         }
     });
 
-    let outcome = drive(&mut reconciler, &hears, &log);
+    let outcome = drive(&mut reconciler, &hears, &log, &told);
     // Clients are let go at once.
     runtime.shutdown_background();
     outcome
@@ -196,6 +201,20 @@ fn end_by_any_panic() {
         say(panic);
         std::process::abort();
     }));
+}
+
+/// Says what the agent before had read out of the rings, and not told when it ended.
+fn tell_untold(told: &Told, alive: Option<Moment>, log: &Log) {
+    let count = told.untold();
+    if count == 0 {
+        return;
+    }
+    let time = Moment::now();
+    // It said that it was alive before it read them, or at most once since.
+    let since = alive.unwrap_or(time).milliseconds() - ALIVE.as_millis() as i64;
+    let since = Moment::from_milliseconds(since);
+    log.add_gap(Gap { time, since, cause: Cause::AgentEnded, count, endpoint: String::new() });
+    told.hand_on(count);
 }
 
 /// The time of day at which an agent was last alive.

@@ -33,6 +33,7 @@ mod sys;
 mod tables;
 mod takeover;
 mod test_run;
+mod told;
 mod uninstall;
 mod verify;
 
@@ -60,6 +61,7 @@ pub use self::{
     sizes::Sizes,
     takeover::{Surroundings, TakenOver},
     test_run::{Cycle, Measured, ProgramSize, Ran, TestRun, test_run},
+    told::Told,
     uninstall::{Uninstalled, uninstall},
     verify::{Verified, verify_programs},
 };

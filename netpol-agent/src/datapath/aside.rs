@@ -31,7 +31,7 @@ use super::{
     layout, make_folder,
     pins::{release_link, remove_whatever},
     raw::Raw,
-    sys,
+    sys, told,
 };
 
 /// Where they are, below the folder of all pins: each in a folder of its own, with its number.
@@ -65,14 +65,16 @@ pub(super) fn put(bpffs: &Path) -> Result<(), Error> {
         }
         make_folder(&from)?;
     }
-    // When an agent was last alive is no matter of the layout.
-    let kept = fs::rename(folder.join(MAPS).join(alive::NAME), bpffs.join(MAPS).join(alive::NAME));
-    match kept {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(Error::Folder { path: folder.join(MAPS), source })
+    // What agents have said is no matter of the layout.
+    for name in [alive::NAME, told::NAME] {
+        match fs::rename(folder.join(MAPS).join(name), bpffs.join(MAPS).join(name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::Folder { path: folder.join(MAPS), source });
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// What was put aside, as far as it is of use.

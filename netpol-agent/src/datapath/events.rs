@@ -8,7 +8,7 @@ use netpol_common::{
     tables::{COUNTER_FLOW_FULL, COUNTER_LIMITED, COUNTER_LOST, counter_cell},
 };
 
-use super::{Datapath, Error, apply::named, pins::remove_whatever, sys};
+use super::{Datapath, Error, Told, apply::named, pins::remove_whatever, sys};
 
 /// The array of the rings.
 const NAME: &str = "RINGS";
@@ -31,6 +31,7 @@ pub struct Counters {
 /// The rings, one per CPU; may live on a thread of its own.
 pub struct Events {
     rings: Vec<(u32, RingBuf<MapData>)>,
+    told: Told,
 }
 
 impl Events {
@@ -40,6 +41,7 @@ impl Events {
         for (cpu, ring) in &mut self.rings {
             while let Some(item) = ring.next() {
                 if item.len() >= size_of::<Event>() {
+                    self.told.read_one();
                     // SAFETY: the length was compared; Event is plain integers, and need not be aligned here.
                     each(*cpu, unsafe { item.as_ptr().cast::<Event>().read_unaligned() });
                     count += 1;
@@ -63,7 +65,7 @@ impl Datapath {
             let ring = RingBuf::try_from(Map::RingBuf(self.ring(cpu)?)).map_err(named(NAME))?;
             rings.push((cpu, ring));
         }
-        Ok(Events { rings })
+        Ok(Events { rings, told: self.told()? })
     }
 
     /// The ring of a CPU: the one that is pinned and in the array, so that what waits in it outlives an agent, or a new one.

@@ -12,6 +12,7 @@ use super::{
     Error, Sizes, alive, aside, cell, flow_tables,
     object::{CLASSIFIERS, PINNED},
     pins::remove_whatever,
+    told,
 };
 
 /// The pin of the layout's number, which is written last: as long as it is not there, nothing has been made that could be
@@ -96,9 +97,13 @@ fn number(maps: &Path) -> Option<u32> {
 pub(super) fn check(bpffs: &Path, sizes: &Sizes) -> Result<Option<String>, Error> {
     let maps = bpffs.join("maps");
     let failed = |source| Error::Folder { path: maps.clone(), source };
-    let alive = maps.join(alive::NAME);
-    if alive.exists() && Shape::cell(size_of::<u64>()).wrong(&alive).is_some() {
-        remove_whatever(&alive)?;
+    // What agents have said is no matter of the layout, and can be done without.
+    let words = Shape { flags: told::FLAGS, entries: Some(told::WORDS), ..Shape::cell(size_of::<u64>()) };
+    for (name, shape) in [(alive::NAME, Shape::cell(size_of::<u64>())), (told::NAME, words)] {
+        let pin = maps.join(name);
+        if pin.exists() && shape.wrong(&pin).is_some() {
+            remove_whatever(&pin)?;
+        }
     }
     if fs::read_dir(&maps).map_err(failed)?.next().is_none() {
         return Ok(None);

@@ -46,6 +46,22 @@ impl<T: Pod> Mapped<T> {
     }
 }
 
+impl Mapped<u64> {
+    /// A word that this process alone writes; 0 beyond the end.
+    pub(super) fn get(&self, index: u32) -> u64 {
+        // SAFETY: an aligned u64 inside the mapping.
+        self.at(index).map_or(0, |word| unsafe { AtomicU64::from_ptr(word) }.load(Ordering::Relaxed))
+    }
+
+    /// Stores a word at once.
+    pub(super) fn set(&self, index: u32, value: u64) {
+        if let Some(word) = self.at(index) {
+            // SAFETY: as above.
+            unsafe { AtomicU64::from_ptr(word) }.store(value, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Mapped<Endpoint> {
     /// A copy of an entry.
     pub(super) fn get(&self, slot: u32) -> Option<Endpoint> {

@@ -14,6 +14,7 @@ use tracing::debug;
 use super::{Datapath, Reconciler};
 use crate::{
     control::protocol::{Moment, Request, Response},
+    datapath::Told,
     discovery::Discovered,
     sources::SourceUpdate,
     verdicts::{
@@ -65,17 +66,19 @@ pub fn drive<D: Datapath>(
     reconciler: &mut Reconciler<D>,
     inputs: &Receiver<Input>,
     log: &Arc<Log>,
+    told: &Told,
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut clock = (naming::Clock::now(), Instant::now());
     let mut memory = naming::Memory::default();
-    let mut gaps = Gaps::default();
+    // Before the first agent nothing can be missing.
+    let mut gaps = Gaps::after(told.missing(), reconciler.options.alive.unwrap_or_else(Moment::now));
     let mut verdicts: Vec<Batch> = Vec::new();
-    tell_gaps(reconciler, &mut gaps, Duration::ZERO, log);
+    tell_gaps(reconciler, &mut gaps, Duration::ZERO, log, told);
     loop {
         let now = start.elapsed();
         if gaps.deadline().is_some_and(|at| at <= now) {
-            tell_gaps(reconciler, &mut gaps, now, log);
+            tell_gaps(reconciler, &mut gaps, now, log, told);
         }
         let named = (!verdicts.is_empty()).then_some(NAMES);
         let deadline = [reconciler.deadline(), gaps.deadline(), named].into_iter().flatten().min();
@@ -132,17 +135,25 @@ pub fn drive<D: Datapath>(
                 gaps.heard(verdict.time, start.elapsed());
                 log.add(verdict, Flow::of_drop(event));
             }
+            told.hand_on(batch.events.len() as u64);
         }
     }
 }
 
 /// Looks at what the kernel could not report.
-fn tell_gaps<D: Datapath>(reconciler: &Reconciler<D>, gaps: &mut Gaps, now: Duration, log: &Log) {
+fn tell_gaps<D: Datapath>(
+    reconciler: &Reconciler<D>,
+    gaps: &mut Gaps,
+    now: Duration,
+    log: &Log,
+    told: &Told,
+) {
     match reconciler.datapath.counters() {
         Ok(counters) => {
             for gap in gaps.look(&counters, Moment::now(), now) {
                 log.add_gap(gap);
             }
+            told.say_missing(&counters);
         }
         // `status` says it, whenever it is asked.
         Err(error) => {

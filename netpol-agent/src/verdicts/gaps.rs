@@ -11,16 +11,22 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// What has been counted, and when to look again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Gaps {
-    /// What was counted when it was last looked at; `None`: not yet.
-    known: Option<(u64, u64)>,
+    /// What was counted as lost, and as beyond a pod's rate, when it was last looked at.
+    known: (u64, u64),
     /// The first verdict that came since.
     since: Option<Moment>,
     look_at: Option<Duration>,
 }
 
 impl Gaps {
+    /// Goes on where an agent has looked last, at `since`.
+    #[must_use]
+    pub const fn after(known: (u64, u64), since: Moment) -> Self {
+        Self { known, since: Some(since), look_at: None }
+    }
+
     /// A verdict has come: where there is one, others may have been lost.
     pub fn heard(&mut self, time: Moment, now: Duration) {
         self.since = Some(self.since.map_or(time, |since| since.min(time)));
@@ -38,10 +44,10 @@ impl Gaps {
         self.look_at = Some(now + PERIOD);
     }
 
-    /// Compares with what was counted when it was last looked at; the first time nothing is missing.
+    /// Compares with what was counted when it was last looked at.
     pub fn look(&mut self, counters: &Counters, time: Moment, now: Duration) -> Vec<Gap> {
         let counted = (counters.lost, counters.limited);
-        let known = self.known.replace(counted).unwrap_or(counted);
+        let known = std::mem::replace(&mut self.known, counted);
         let since = self.since.take().unwrap_or(time).min(time);
         let gap = |cause, before: u64, after: u64| {
             let count = after.checked_sub(before).filter(|count| *count > 0)?;
@@ -72,8 +78,15 @@ mod tests {
     #[test]
     fn what_was_lost_is_said_exactly_and_once() {
         let at = Moment::from_milliseconds;
-        let mut gaps = Gaps::default();
-        assert!(gaps.look(&counters(5, 7), at(1000), Duration::ZERO).is_empty(), "of an earlier agent");
+        let mut gaps = Gaps::after((3, 7), at(500));
+        let found = gaps.look(&counters(5, 7), at(1000), Duration::ZERO);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (found[0].cause, found[0].count, found[0].since),
+            (Cause::RingFull, 2, at(500)),
+            "by nobody"
+        );
+        assert!(gaps.look(&counters(5, 7), at(1500), Duration::ZERO).is_empty());
         assert_eq!(gaps.deadline(), None);
         gaps.heard(at(2000), Duration::from_secs(2));
         gaps.heard(at(1900), Duration::from_secs(2));

@@ -26,4 +26,5 @@ mod setup;
 mod start;
 mod switches;
 mod takeover;
+mod untold;
 mod verdicts;

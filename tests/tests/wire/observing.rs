@@ -9,25 +9,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use netpol_tests::deadline::wait_for;
-use netpol_tests::held::denied;
 use netpol_tests::probe::{ARRIVAL_PATIENCE, Kind, Probe, expect_dropped, expect_reached};
 use netpol_tests::{Laboratory, Namespace, Setup};
 use serde_json::Value;
 
-use crate::setup::{ALLOWED, GRANTED, OTHER, Three, from_client, ingress_of_server};
+use crate::setup::{ALLOWED, OTHER, Three, from_client, ingress_of_server};
 
 /// The server takes packets of the client on one port, of the stranger none.
-fn denied_stranger(setup: Setup) -> Result<Three> {
+pub(crate) fn denied_stranger(setup: Setup) -> Result<Three> {
     let mut three = Three::with(setup)?;
     three.policy("server", &ingress_of_server(&from_client()))?;
     Ok(three)
 }
 
 /// Sends datagrams from a port of its own; nobody answers.
-struct Sender(UdpSocket);
+pub(crate) struct Sender(UdpSocket);
 
 impl Sender {
-    fn new(from: &Namespace, to: SocketAddr) -> Result<Self> {
+    pub(crate) fn new(from: &Namespace, to: SocketAddr) -> Result<Self> {
         let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         let socket = from.run(|| -> std::io::Result<UdpSocket> {
             let socket = UdpSocket::bind(any)?;
@@ -37,7 +36,7 @@ impl Sender {
         Ok(Self(socket.context("cannot make a socket")?))
     }
 
-    fn send(&self, count: u64) -> Result<()> {
+    pub(crate) fn send(&self, count: u64) -> Result<()> {
         for _ in 0..count {
             self.0.send(b"x").context("cannot send")?;
         }
@@ -50,7 +49,7 @@ impl Sender {
 }
 
 /// What `netpol observe` writes to a pipe with these flags, a JSON value a line.
-fn observed(lab: &Laboratory, flags: &[&str]) -> Result<Vec<Value>> {
+pub(crate) fn observed(lab: &Laboratory, flags: &[&str]) -> Result<Vec<Value>> {
     let output = lab.agent()?.client(&[&["observe"], flags].concat()).output()?;
     let (text, error) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success() && error.is_empty(), "{flags:?}: {}: {error}", output.status);
@@ -65,7 +64,7 @@ fn text(lab: &Laboratory, flags: &[&str]) -> Result<(Option<i32>, String)> {
 }
 
 /// The sum of the counts of these verdicts, or gaps.
-fn sum(records: &[Value], kind: &str) -> u64 {
+pub(crate) fn sum(records: &[Value], kind: &str) -> u64 {
     records.iter().filter(|record| record["type"] == kind).filter_map(|record| record["count"].as_u64()).sum()
 }
 
@@ -250,46 +249,5 @@ fn what_could_not_be_reported_is_said_with_its_exact_number() -> Result<()> {
     assert_eq!(verdict["atLeast"], true, "{verdict}");
     let (_, lines) = text(lab, &[&flags[..], &["-o", "text"]].concat())?;
     assert!(lines.contains("verdicts are missing here: between") && lines.contains("+\n"), "{lines}");
-    Ok(())
-}
-
-/// With the rights that the DaemonSet has.
-#[test]
-#[ignore = "needs root and BPF"]
-fn what_came_while_no_agent_ran_is_told_of_by_the_next_one_or_counted_as_lost() -> Result<()> {
-    let agent_flags = vec!["--table-ring-bytes".to_owned(), "4096".to_owned()];
-    let mut three = denied_stranger(Setup {
-        agent_flags,
-        agent_capabilities: Some(GRANTED.to_vec()),
-        ..Setup::default()
-    })?;
-    let sender = Sender::new(&three.stranger, three.server.sockets(ALLOWED)[0])?;
-    let flags = ["--from", "shop/stranger", "--reason", "policy-denied"];
-    let counted = |three: &Three| denied(&three.lab.pins());
-    let missing = |three: &Three| -> Result<u64> {
-        let status = three.lab.agent()?.status()?;
-        let count = |field: &str| status[field].as_u64().context("no such counter");
-        Ok(count("lostEvents")? + count("limitedEvents")?)
-    };
-    for sent in [10, 5000] {
-        let (had, before) = (missing(&three)?, counted(&three)?);
-        three.lab.kill_agent();
-        sender.send(sent)?;
-        let dropped = counted(&three)? - before;
-        ensure!(dropped > 0 && dropped <= sent, "{dropped} of {sent} were dropped");
-        three.lab.start_agent()?;
-        wait_for("each is told of, or counted as lost", ARRIVAL_PATIENCE, || {
-            let told = sum(&observed(&three.lab, &flags).ok()?, "verdict");
-            (told > 0 && told + missing(&three).ok()? - had == dropped).then_some(())
-        })
-        .with_context(|| {
-            format!("{dropped} dropped, {:?}, {:?}", missing(&three), observed(&three.lab, &flags))
-        })?;
-        ensure!(
-            (missing(&three)? > had) == (sent > 1000),
-            "of {sent} are missing {}",
-            missing(&three)? - had
-        );
-    }
     Ok(())
 }

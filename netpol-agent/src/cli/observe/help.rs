@@ -42,7 +42,10 @@ const FIELDS: [(&str, &str); 29] = [
     ("icmp", "what the message is, such as echo-request"),
     ("length", "bytes of the packet"),
     ("slot, revision", "of the endpoint: its number in `netpol status`; what changes with its policies"),
-    ("gap: cause", "ring-full, rate-limit (more denials than a pod may report in a second), slow-reader"),
+    (
+        "gap: cause",
+        "ring-full, rate-limit (more denials than a pod may report in a second), slow-reader, agent-ended (before it told of them)",
+    ),
     (
         "gap: count, since, time",
         "how many verdicts are missing, exactly, and of when; .endpoint if of one pod only",

@@ -174,6 +174,8 @@ pub enum Cause {
     RateLimit,
     /// Whoever reads here is too slow.
     SlowReader,
+    /// An agent had read them, and ended before it told of them.
+    AgentEnded,
 }
 
 impl Cause {
@@ -188,6 +190,7 @@ impl Cause {
                 "were more than a pod may report in a second (`netpol status` counts them all)"
             }
             Self::SlowReader => "came faster than they were read here",
+            Self::AgentEnded => "had been read by an agent that ended before it told of them",
         }
     }
 }

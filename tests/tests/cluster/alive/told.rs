@@ -22,8 +22,8 @@ use crate::scene::PATIENCE;
 
 /// How often the agent of each node is killed while it is followed.
 const KILLS: u64 = 3;
-/// What agents may have in their hands that they have read out of the kernel's rings: of a tenth of a second, each time.
-const FEW: u64 = KILLS * PROBES_PER_SECOND as u64 / 10;
+/// What agents may have handed on to a follower's task, which had not written it yet: of a hundredth of a second, each time.
+const FEW: u64 = KILLS * PROBES_PER_SECOND as u64 / 100;
 /// Between two tries to follow an agent that is not there.
 const AGAIN: Duration = Duration::from_millis(5);
 /// What each agent is asked for: what it has heard before, and what comes, one by one.
@@ -87,7 +87,7 @@ fn hear(agents: &Agents, node: &Node, told: &AtomicU64) -> Result<()> {
     Ok(())
 }
 
-/// Whoever follows the agents hears of every denial, but for what one of them had in its hands when it was killed.
+/// Whoever follows the agents hears of every denial, or of how many an agent had not told of when it was killed.
 pub(super) fn by_agents_that_are_killed(alive: &Alive) -> Result<()> {
     let agents = &alive.scene.agents;
     let followers: Vec<_> = alive.nodes().iter().map(|node| Follower::new(agents, node)).collect();
@@ -100,7 +100,7 @@ pub(super) fn by_agents_that_are_killed(alive: &Alive) -> Result<()> {
     for follower in &followers {
         let (missing, counted) = follower.all_but_a_few()?;
         figure(format_args!(
-            "{}: of {counted} denials all but {missing} told of by an agent, {KILLS} of which were killed",
+            "{}: of {counted} denials all but {missing} told of by an agent or said to be missing, {KILLS} of which were killed",
             follower.node.name()
         ));
     }
