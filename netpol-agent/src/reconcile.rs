@@ -119,6 +119,8 @@ pub struct Reconciler<D> {
     switched_off: BTreeSet<(Kind, String)>,
     /// Times that something was written.
     revision: u64,
+    /// Times that it was compiled: what an address or a set of backends is called may have changed though nothing was written.
+    compiled: u64,
     /// Everything was written once.
     settled: bool,
     dirty: bool,
@@ -183,6 +185,7 @@ impl<D: Datapath> Reconciler<D> {
             known_problems: Vec::new(),
             switched_off: BTreeSet::new(),
             revision: 0,
+            compiled: 0,
             settled: false,
             dirty: false,
         }
@@ -348,6 +351,7 @@ impl<D: Datapath> Reconciler<D> {
 
     /// Compiles once, and writes what comes of it.
     fn write(&mut self, now: Duration) {
+        self.compiled += 1;
         let mut operations = self.engine.compile(now);
         if !self.settled {
             operations.extend(self.renewed_hooks(&operations));

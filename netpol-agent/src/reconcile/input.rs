@@ -115,9 +115,9 @@ pub fn drive<D: Datapath>(
                 Input::Stop => return Ok(()),
             }
         }
-        let before = reconciler.revision;
+        let before = reconciler.compiled;
         reconciler.settle(start.elapsed());
-        if reconciler.revision != before {
+        if reconciler.compiled != before {
             memory.forget();
         }
         if verdicts.is_empty() || !reconciler.settled && start.elapsed() < NAMES && verdicts.len() < WAITING {
