@@ -28,7 +28,8 @@ pub(crate) struct Arguments {
     /// The tests on a real Kubernetes
     #[arg(long, conflicts_with = "kernel")]
     cluster: bool,
-    /// Of the tests on a cluster only those that take a quarter of an hour together; what is left out is said at the end
+    /// Of the tests on a cluster only those that take a quarter of an hour together, some of them shorter (sets NETPOL_BRIEF=1);
+    /// what is left out is said at the end
     #[arg(long, requires = "cluster", conflicts_with_all = ["long", "filter"])]
     brief: bool,
     /// Also the long variants of tests (sets NETPOL_LONG=1 for them)

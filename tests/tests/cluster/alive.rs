@@ -28,8 +28,10 @@ use crate::scene::{PATIENCE, Running, Scene, app, ingress_of, pod};
 const ALLOWED: u16 = 7000;
 /// See [`ALLOWED`].
 const OTHER: u16 = 7001;
-fn long() -> bool {
-    std::env::var_os("NETPOL_LONG").is_some()
+
+/// Whether `--brief` was asked for.
+fn brief() -> bool {
+    std::env::var_os("NETPOL_BRIEF").is_some()
 }
 
 /// A client, a server and a stranger on every node: clients call the server of the next node.

@@ -134,6 +134,9 @@ fn tests(
     if arguments.long {
         cargo.env("NETPOL_LONG", "1");
     }
+    if arguments.brief {
+        cargo.env("NETPOL_BRIEF", "1");
+    }
     cargo.arg("--").args(&arguments.filter).args(combination.tests).arg("--include-ignored");
     if arguments.brief {
         cargo.args(LONG.iter().flat_map(|test| ["--skip", test]));

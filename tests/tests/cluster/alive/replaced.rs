@@ -7,13 +7,17 @@ use anyhow::Result;
 use netpol_tests::cluster;
 use netpol_tests::laboratory::other_agent_binary;
 
-use super::{Alive, long, told};
+use super::{Alive, brief, told};
 use crate::faults::Dead;
 
 /// How often the agents are killed.
-const KILLS: usize = 20;
-/// In a long run.
-const MANY_KILLS: usize = 100;
+const KILLS: usize = 100;
+/// In a brief run.
+const FEW_KILLS: usize = 20;
+/// How long the API server is away.
+const AWAY: Duration = Duration::from_mins(2);
+/// In a brief run.
+const SHORTLY_AWAY: Duration = Duration::from_secs(15);
 /// The longest that an agent lives that is killed.
 const LIFE: Duration = Duration::from_secs(2);
 
@@ -21,7 +25,7 @@ const LIFE: Duration = Duration::from_secs(2);
 #[ignore = "needs a cluster"]
 fn agents_that_are_killed_at_random_instants_break_nothing_and_let_nothing_pass() -> Result<()> {
     let _guard = cluster::exclusive();
-    let kills = if long() { MANY_KILLS } else { KILLS };
+    let kills = if brief() { FEW_KILLS } else { KILLS };
     Alive::build("killed")?.through(
         &format!("agents of both nodes killed at {kills} random instants"),
         |alive| {
@@ -60,7 +64,7 @@ fn an_upgrade_and_a_downgrade_across_another_layout_break_nothing_and_let_nothin
 #[ignore = "needs a cluster"]
 fn agents_that_start_again_while_the_api_server_is_away_break_nothing_and_let_nothing_pass() -> Result<()> {
     let _guard = cluster::exclusive();
-    let away = if long() { Duration::from_mins(2) } else { Duration::from_secs(15) };
+    let away = if brief() { SHORTLY_AWAY } else { AWAY };
     let what = format!("the API server away for {} s, agents restarted meanwhile", away.as_secs());
     Alive::build("away")?.through(&what, |alive| {
         let agents = alive.scene.agents.clone();
