@@ -363,9 +363,9 @@ fn another_packet_of_a_kind_is_named_as_if_it_were_the_first() {
                 let mut event = given.event(src, dst, port, direction, Reason::Policy);
                 event.reply = reply;
                 if reply == 0 {
-                    event.src_port = chosen
+                    event.src_port = chosen;
                 } else {
-                    (event.src_port, event.dst_port) = (port, chosen)
+                    (event.src_port, event.dst_port) = (port, chosen);
                 }
                 (event.at, event.length) = (1_000_000 * u64::from(own), 60 + u32::from(own));
                 let clock = Clock::now();

@@ -5,12 +5,11 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use netpol_tests::cluster::{Agents, Node};
 use netpol_tests::command::Killed;
-use netpol_tests::deadline::wait_for;
 use netpol_tests::figure;
 use netpol_tests::held::denied;
 use netpol_tests::steady::PROBES_PER_SECOND;
@@ -22,18 +21,27 @@ use crate::scene::PATIENCE;
 
 /// How often the agent of each node is killed while it is followed.
 const KILLS: u64 = 3;
-/// What agents may have handed on to a follower's task, which had not written it yet: of a hundredth of a second, each time.
+/// What may stand in an agent's log and not have been written to its follower: of a hundredth of a second, each time.
 const FEW: u64 = KILLS * PROBES_PER_SECOND as u64 / 100;
+/// How long to look for an instant at which none is on its way.
+const SETTLES: Duration = Duration::from_secs(5);
 /// Between two tries to follow an agent that is not there.
 const AGAIN: Duration = Duration::from_millis(5);
 /// What each agent is asked for: what it has heard before, and what comes, one by one.
 const FOLLOW: [&str; 9] =
     ["observe", "--follow", "--since", "1h", "--no-fold", "--reason", "policy-denied", "-o", "json"];
 
+/// Denials that a follower has heard of, one by one or as a number of which nothing else is known.
+#[derive(Default)]
+struct Told {
+    verdicts: AtomicU64,
+    missing: AtomicU64,
+}
+
 /// Follows the agents of a node, each from its start to its end.
 struct Follower {
     node: Node,
-    told: Arc<AtomicU64>,
+    told: Arc<Told>,
     stop: Arc<AtomicBool>,
 }
 
@@ -52,19 +60,26 @@ impl Follower {
         follower
     }
 
-    /// Waits until but a few denials have been told of by an agent; the counters began with the first one. Returns how many
-    /// are missing, of how many.
-    fn all_but_a_few(&self) -> Result<(u64, u64)> {
-        let mut last = (0, 0);
-        let missing = || {
-            let told = self.told.load(Ordering::Relaxed);
-            let counted = denied(&pins_of(&self.node)).ok()?;
-            last = (counted.saturating_sub(told), counted);
-            (last.0 <= FEW).then_some(())
-        };
-        let waited = wait_for("the denials are told of", PATIENCE, missing);
-        waited.with_context(|| format!("{}: {} of {} are missing", self.node.name(), last.0, last.1))?;
+    /// Waits for an instant at which each denial that the kernel has counted is told of; the counters began with the first
+    /// agent. More come all the time, so what is once lost unsaid stays behind for ever. Returns how many are told of, how
+    /// many said to be missing, and how many lost unsaid.
+    fn all(&self) -> Result<(u64, u64, u64)> {
+        let mut last = (0, 0, u64::MAX);
+        let began = Instant::now();
+        while last.2 > 0 && began.elapsed() < if last.2 > FEW { PATIENCE } else { SETTLES } {
+            let (told, missing) = self.told.load();
+            let unsaid = denied(&pins_of(&self.node))?.saturating_sub(told + missing);
+            last = (told, missing, last.2.min(unsaid));
+            thread::sleep(AGAIN);
+        }
+        ensure!(last.2 <= FEW, "{}: told of, said to be missing, lost: {last:?}", self.node.name());
         Ok(last)
+    }
+}
+
+impl Told {
+    fn load(&self) -> (u64, u64) {
+        (self.verdicts.load(Ordering::Relaxed), self.missing.load(Ordering::Relaxed))
     }
 }
 
@@ -74,15 +89,15 @@ impl Drop for Follower {
     }
 }
 
-fn hear(agents: &Agents, node: &Node, told: &AtomicU64) -> Result<()> {
+fn hear(agents: &Agents, node: &Node, told: &Told) -> Result<()> {
     let mut command = agents.client(node, &FOLLOW)?;
     command.stdout(Stdio::piped()).stderr(Stdio::null());
     let mut follower = Killed(command.spawn().context("cannot start netpol")?);
     let lines = follower.0.stdout.take().context("no output")?;
     for line in BufReader::new(lines).lines() {
-        // A verdict, or a gap with how many are missing.
         let line: Value = serde_json::from_str(&line?)?;
-        told.fetch_add(line["count"].as_u64().unwrap_or_default(), Ordering::Relaxed);
+        let of = if line["type"] == "gap" { &told.missing } else { &told.verdicts };
+        of.fetch_add(line["count"].as_u64().unwrap_or_default(), Ordering::Relaxed);
     }
     Ok(())
 }
@@ -93,14 +108,14 @@ pub(super) fn by_agents_that_are_killed(alive: &Alive) -> Result<()> {
     let followers: Vec<_> = alive.nodes().iter().map(|node| Follower::new(agents, node)).collect();
     for _ in 0..KILLS {
         for follower in &followers {
-            follower.all_but_a_few()?;
+            follower.all()?;
             agents.restart(&follower.node)?;
         }
     }
     for follower in &followers {
-        let (missing, counted) = follower.all_but_a_few()?;
+        let (told, missing, lost) = follower.all()?;
         figure(format_args!(
-            "{}: of {counted} denials all but {missing} told of by an agent or said to be missing, {KILLS} of which were killed",
+            "{}: {told} denials told of by an agent, {missing} said to be missing, {lost} lost unsaid, {KILLS} agents killed",
             follower.node.name()
         ));
     }
