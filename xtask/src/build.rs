@@ -46,7 +46,11 @@ pub(crate) fn other_layout(ebpf: &Ebpf) -> Result<PathBuf> {
     cargo.args(["build", "--features", "other-layout,fault-points"]);
     let built = project::executable(&mut cargo, "netpol-agent", "netpol")?;
     let kept = built.with_file_name("netpol-other-layout");
-    std::fs::copy(&built, &kept).with_context(|| format!("cannot make {}", kept.display()))?;
+    // Another run may be executing the one that is there.
+    let new = kept.with_extension("new");
+    std::fs::copy(&built, &new)
+        .and_then(|_bytes| std::fs::rename(&new, &kept))
+        .with_context(|| format!("cannot make {}", kept.display()))?;
     Ok(kept)
 }
 
