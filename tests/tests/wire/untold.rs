@@ -26,8 +26,13 @@ fn what_came_while_no_agent_ran_is_told_of_by_the_next_one_or_said_to_be_missing
     })?;
     let sender = Sender::new(&three.stranger, three.server.sockets(ALLOWED)[0])?;
     let counted = |three: &Three| denied(&three.lab.pins());
+    let missing = |three: &Three| -> Result<u64> {
+        let status = three.lab.agent()?.status()?;
+        let count = |field: &str| status[field].as_u64().context("no such counter");
+        Ok(count("lostEvents")? + count("limitedEvents")?)
+    };
     for sent in [10, 5000] {
-        let before = counted(&three)?;
+        let (had, before) = (missing(&three)?, counted(&three)?);
         three.lab.kill_agent();
         sender.send(sent)?;
         let dropped = counted(&three)? - before;
@@ -39,6 +44,8 @@ fn what_came_while_no_agent_ran_is_told_of_by_the_next_one_or_said_to_be_missing
         })
         .with_context(|| format!("{dropped} dropped, {:?}", observed(&three.lab, &FLAGS)))?;
         ensure!(sum(&all, "verdict") > 0, "none is told of: {all:?}");
+        let lost = missing(&three)? - had;
+        ensure!(sum(&all, "gap") == lost, "{lost} are counted as lost: {all:?}");
         ensure!((sum(&all, "gap") > 0) == (sent > 1000), "of {sent} are missing {}", sum(&all, "gap"));
     }
     Ok(())
