@@ -24,14 +24,14 @@ use netpol_policy::engine::slot_digest;
 use tracing::{info, warn};
 
 use super::{
-    Datapath, Error, alive, apply,
+    Datapath, Error, apply,
     attach::detach_filter,
     cell, events,
     flow_tables::{self, FlowTable},
     layout, make_folder,
     pins::{release_link, remove_whatever},
     raw::Raw,
-    sys, told,
+    sys,
 };
 
 /// Where they are, below the folder of all pins: each in a folder of its own, with its number.
@@ -65,8 +65,7 @@ pub(super) fn put(bpffs: &Path) -> Result<(), Error> {
         }
         make_folder(&from)?;
     }
-    // What agents have said is no matter of the layout.
-    for name in [alive::NAME, told::NAME] {
+    for name in layout::SAID {
         match fs::rename(folder.join(MAPS).join(name), bpffs.join(MAPS).join(name)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
                 return Err(Error::Folder { path: folder.join(MAPS), source });

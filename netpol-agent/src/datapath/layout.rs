@@ -19,6 +19,9 @@ use super::{
 /// used.
 pub(super) const NAME: &str = "LAYOUT";
 
+/// The pins of what agents have said: no matter of the layout, and can be done without.
+pub(super) const SAID: [&str; 2] = [alive::NAME, told::NAME];
+
 /// What a pinned map is to be like.
 struct Shape {
     kind: u32,
@@ -97,9 +100,8 @@ fn number(maps: &Path) -> Option<u32> {
 pub(super) fn check(bpffs: &Path, sizes: &Sizes) -> Result<Option<String>, Error> {
     let maps = bpffs.join("maps");
     let failed = |source| Error::Folder { path: maps.clone(), source };
-    // What agents have said is no matter of the layout, and can be done without.
     let words = Shape { flags: told::FLAGS, entries: Some(told::WORDS), ..Shape::cell(size_of::<u64>()) };
-    for (name, shape) in [(alive::NAME, Shape::cell(size_of::<u64>())), (told::NAME, words)] {
+    for (name, shape) in SAID.into_iter().zip([Shape::cell(size_of::<u64>()), words]) {
         let pin = maps.join(name);
         if pin.exists() && shape.wrong(&pin).is_some() {
             remove_whatever(&pin)?;

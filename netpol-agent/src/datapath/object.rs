@@ -10,7 +10,7 @@ use nix::{
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Sizes, alive, events, flow_tables, layout, pins::remove_whatever, raw::Raw, told};
+use super::{Error, Sizes, events, flow_tables, layout, pins::remove_whatever, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -93,8 +93,9 @@ fn jiffy() -> Result<u32, Error> {
 /// Takes away the pins of maps that this version does not have: those that another one has left would keep their memory.
 /// What still runs with them keeps them until it goes.
 pub(super) fn forget_others(bpffs: &Path) -> Result<(), Error> {
-    let cells = [alive::NAME, told::NAME, flow_tables::HASHING, layout::NAME];
-    forget_unless(&bpffs.join("maps"), &|name| PINNED.contains(&name) || cells.contains(&name))?;
+    let cells = [flow_tables::HASHING, layout::NAME];
+    let is_ours = |name: &str| [PINNED, &cells, &layout::SAID].iter().any(|names| names.contains(&name));
+    forget_unless(&bpffs.join("maps"), &is_ours)?;
     for folder in [flow_tables::FOLDER, events::FOLDER] {
         forget_unless(&bpffs.join(folder), &|name| name.parse::<u32>().is_ok())?;
     }
