@@ -21,6 +21,8 @@ pub(super) const GATE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 
 /// The classifier that does nothing, for the bench.
 pub(super) const EMPTY: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/empty"));
+/// The classifier of the common shape, for the bench.
+pub(super) const COMMON_SHAPE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/common_shape"));
 /// What makes a test run's packet another one each time, for the bench.
 pub(super) const CYCLE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cycle"));
 

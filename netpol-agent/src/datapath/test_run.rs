@@ -1,5 +1,6 @@
 //! Runs a classifier on bytes without any interface (`BPF_PROG_TEST_RUN`), for the tests in the kernel and the bench.
 
+mod common_shape;
 mod measured;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 
 use super::{Datapath, Error, object};
 
+pub use common_shape::CommonShape;
 pub use measured::{Cycle, Measured, ProgramSize};
 
 /// The context that the kernel takes: `struct __sk_buff`, of which only these fields may be set.

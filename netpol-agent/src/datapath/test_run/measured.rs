@@ -9,7 +9,7 @@ use crate::datapath::{Datapath, Error, attach::ENTRY, entries::Code, object};
 
 /// A program of its own object, ready to be run.
 pub struct Measured {
-    object: Ebpf,
+    pub(super) object: Ebpf,
     name: &'static str,
 }
 
@@ -55,7 +55,7 @@ impl Measured {
         Self::load(&mut EbpfLoader::new(), object::EMPTY, "empty")
     }
 
-    fn load(loader: &mut EbpfLoader<'_>, bytes: &[u8], name: &'static str) -> Result<Self, Error> {
+    pub(super) fn load(loader: &mut EbpfLoader<'_>, bytes: &[u8], name: &'static str) -> Result<Self, Error> {
         let mut object = loader.load(bytes).map_err(|source| Error::Load { source })?;
         object::program(&mut object, name)?
             .load()

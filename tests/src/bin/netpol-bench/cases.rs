@@ -3,9 +3,10 @@
 use netpol_common::{Direction, Reason};
 
 use crate::frames::{Ends, Family, Kind, Range};
+use crate::goals::{Bound, Goal};
 use crate::world::{
-    ALLOWED_PORT, CHUNKED, Contents, DATAGRAMS, DENIED, DENIED_LOGGED, DENIED_PORT, EMPTY, FIRST, HOT,
-    LOGGED, LOGGED_SLOTS, MANY, MANY_FLOWS, MANY_SLOTS, MANY_V6, UNSELECTED,
+    ALLOWED_PORT, CHUNKED, COMMON, COMMON_SILENT, Contents, DATAGRAMS, DENIED, DENIED_LOGGED, DENIED_PORT,
+    EMPTY, FIRST, HOT, LOGGED, LOGGED_SLOTS, MANY, MANY_FLOWS, MANY_SLOTS, MANY_V6, UNSELECTED,
 };
 
 /// Few peers, few CIDRs.
@@ -138,6 +139,19 @@ impl Case {
         let slot = if matches!(self.ends.family, Family::V4) { MANY } else { MANY_V6 };
         Self { ends: Ends { slot, peer: 0, ..self.ends }, packets, contents: MANY_PEERS, ..self }
     }
+
+    /// The same through the classifier of the common shape.
+    const fn common(self) -> Self {
+        // Whether there are no events of known flows is seen only where others have them.
+        let silent = matches!(self.expected, Expected::Counted(_));
+        let slot = if silent { COMMON_SILENT } else { COMMON };
+        Self { ends: Ends { slot, ..self.ends }, turns: 1, ..self }
+    }
+
+    /// Whether it goes through the classifier of the common shape.
+    pub(crate) const fn is_common(&self) -> bool {
+        self.ends.slot >= COMMON
+    }
 }
 
 /// All figures, in the order of the table.
@@ -174,19 +188,59 @@ pub(crate) fn all() -> Vec<Case> {
         Case::first("first-1k-policies", "first packet, 1k policies, 1k peers", V4, THOUSAND_POLICIES),
         Case::first("first-logged", "first packet, an event for each, 1k peers", V4, THOUSAND)
             .logged(LOGGED, Reason::Policy),
+        Case::first("first-logged-100k", "first packet, an event for each, 100k peers", V4, HUNDRED_THOUSAND)
+            .logged(LOGGED, Reason::Policy),
         Case::first("denied-same", "denied, the same again, events limited", V4, THOUSAND).denied().same(),
         Case::first("denied-1k-peers", "denied, 1k peers, events limited", V4, THOUSAND).denied(),
         Case::first("denied-100k-peers", "denied, 100k peers, events limited", V4, HUNDRED_THOUSAND).denied(),
         Case::first("denied-logged", "denied, an event for each, 1k peers", V4, THOUSAND)
             .denied()
             .logged(DENIED_LOGGED, Reason::PolicyDenied),
+        Case::known("common-established", "the common shape: established", V4, IN).common(),
+        Case::known(
+            "common-established-64k",
+            "the common shape: established, 64k live flows at random",
+            V4,
+            IN,
+        )
+        .many()
+        .common(),
+        Case::first("common-first", "the common shape: first packet, 1k peers", V4, THOUSAND).common(),
+        Case::first(
+            "common-first-logged",
+            "the common shape: first packet, an event for each, 1k peers",
+            V4,
+            THOUSAND,
+        )
+        .logged(LOGGED, Reason::Policy)
+        .common(),
+        Case::first(
+            "common-first-logged-100k",
+            "the common shape: first packet, an event for each, 100k peers",
+            V4,
+            HUNDRED_THOUSAND,
+        )
+        .logged(LOGGED, Reason::Policy)
+        .common(),
+        Case::first("common-denied", "the common shape: denied, no events, 1k peers", V4, THOUSAND)
+            .denied()
+            .common(),
+        Case::first(
+            "common-denied-logged",
+            "the common shape: denied, an event for each, 1k peers",
+            V4,
+            THOUSAND,
+        )
+        .denied()
+        .logged(DENIED_LOGGED, Reason::PolicyDenied)
+        .common(),
     ]
 }
 
-/// Two figures beside each other, each without what the empty classifier costs.
+/// Two figures beside each other, each without what the empty classifier costs; beside that one alone, as it is.
+#[derive(Clone, Copy)]
 pub(crate) struct Comparison {
-    /// What is asked.
-    pub(crate) what: &'static str,
+    pub(crate) goal: Goal,
     /// The name of the one.
     pub(crate) this: &'static str,
     /// The name of the other.
@@ -194,25 +248,166 @@ pub(crate) struct Comparison {
 }
 
 /// All comparisons.
-pub(crate) const COMPARISONS: [Comparison; 8] = [
-    Comparison {
-        what: "established: 100k peers / 10",
-        this: "established-100k-peers",
-        that: "established-10-peers",
-    },
-    Comparison {
-        what: "established: IPv6 / IPv4",
-        this: "established-to-pod-v6",
-        that: "established-to-pod-v4",
-    },
-    Comparison {
-        what: "established: 64k flows / one",
-        this: "established-64k-flows-v4",
-        that: "established-to-pod-v4",
-    },
-    Comparison { what: "first packet: 100k peers / 10", this: "first-100k-peers", that: "first-10-peers" },
-    Comparison { what: "first packet: 1k policies / 1", this: "first-1k-policies", that: "first-1-policy" },
-    Comparison { what: "first packet: 10k CIDRs / 10", this: "first-10k-cidrs", that: "first-10-cidrs" },
-    Comparison { what: "first packet: IPv6 / IPv4", this: "first-1k-peers-v6", that: "first-1k-peers" },
-    Comparison { what: "first packet: an event each / none", this: "first-logged", that: "first-1k-peers" },
-];
+pub(crate) const COMPARISONS: [Comparison; 18] = {
+    use Bound::{AtMost, None, Within};
+    const fn compare(
+        line: &'static str,
+        name: &'static str,
+        what: &'static str,
+        (this, that): (&'static str, &'static str),
+        must: Bound,
+        moonshot: Bound,
+    ) -> Comparison {
+        let goal = Goal::told(name, what, "").of(line).must(must).moonshot(moonshot);
+        Comparison { goal, this, that }
+    }
+    [
+        compare(
+            "M1",
+            "m1-hot",
+            "established, hot: ours / the common shape",
+            ("established-to-pod-v4", "common-established"),
+            AtMost(0.35),
+            AtMost(0.25),
+        ),
+        compare(
+            "M1",
+            "m1-64k",
+            "established, over 64k live flows: ours / the common shape",
+            ("established-64k-flows-v4", "common-established-64k"),
+            AtMost(0.7),
+            AtMost(0.6),
+        ),
+        compare(
+            "M1",
+            "m1-v6",
+            "established, to the pod: IPv6 / IPv4",
+            ("established-to-pod-v6", "established-to-pod-v4"),
+            AtMost(1.25),
+            AtMost(1.1),
+        ),
+        compare(
+            "M1",
+            "m1-v6-from",
+            "established, from the pod: IPv6 / IPv4",
+            ("established-from-pod-v6", "established-from-pod-v4"),
+            AtMost(1.25),
+            AtMost(1.1),
+        ),
+        compare(
+            "M2",
+            "m2-1k",
+            "first packet, an event each, 1k peers: ours / the common shape",
+            ("first-logged", "common-first-logged"),
+            AtMost(0.6),
+            AtMost(0.35),
+        ),
+        compare(
+            "M2",
+            "m2-100k",
+            "first packet, an event each, 100k peers: ours / the common shape",
+            ("first-logged-100k", "common-first-logged-100k"),
+            AtMost(0.35),
+            AtMost(0.2),
+        ),
+        compare(
+            "M2",
+            "m2-silent",
+            "first packet, no events, 1k peers: ours / the common shape",
+            ("first-1k-peers", "common-first"),
+            None,
+            None,
+        ),
+        compare(
+            "M3",
+            "m3-silent",
+            "denied, no events: ours / the common shape",
+            ("denied-1k-peers", "common-denied"),
+            AtMost(0.3),
+            AtMost(0.22),
+        ),
+        compare(
+            "M3",
+            "m3-logged",
+            "denied, an event each: ours / the common shape",
+            ("denied-logged", "common-denied-logged"),
+            AtMost(0.5),
+            AtMost(0.38),
+        ),
+        compare(
+            "M4",
+            "m4-peers",
+            "first packet: 100k peers / 10",
+            ("first-100k-peers", "first-10-peers"),
+            AtMost(1.5),
+            AtMost(1.2),
+        ),
+        compare(
+            "M4",
+            "m4-policies",
+            "first packet: 1k policies / 1",
+            ("first-1k-policies", "first-1-policy"),
+            AtMost(1.05),
+            AtMost(1.0),
+        ),
+        compare(
+            "M4",
+            "m4-cidrs",
+            "first packet: 10k CIDRs / 10",
+            ("first-10k-cidrs", "first-10-cidrs"),
+            AtMost(3.0),
+            AtMost(1.5),
+        ),
+        compare(
+            "M4",
+            "m4-established",
+            "established: 100k peers / 10",
+            ("established-100k-peers", "established-10-peers"),
+            Within(0.95, 1.05),
+            Within(0.995, 1.005),
+        ),
+        compare(
+            "M9",
+            "m9-v4",
+            "pod that no policy selects, beside one that is isolated, IPv4: times empty",
+            ("source-check-v4", ALONE),
+            AtMost(1.2),
+            AtMost(1.2),
+        ),
+        compare(
+            "M9",
+            "m9-v6",
+            "pod that no policy selects, beside one that is isolated, IPv6: times empty",
+            ("source-check-v6", ALONE),
+            AtMost(1.2),
+            AtMost(1.2),
+        ),
+        compare(
+            "",
+            "established-many-one",
+            "established: 64k flows / one",
+            ("established-64k-flows-v4", "established-to-pod-v4"),
+            None,
+            None,
+        ),
+        compare(
+            "",
+            "first-v6-v4",
+            "first packet: IPv6 / IPv4",
+            ("first-1k-peers-v6", "first-1k-peers"),
+            None,
+            None,
+        ),
+        compare(
+            "",
+            "first-logged-silent",
+            "first packet: an event each / none",
+            ("first-logged", "first-1k-peers"),
+            None,
+            None,
+        ),
+    ]
+};
+
+/// The name that stands for the empty classifier alone.
+pub(crate) const ALONE: &str = "empty";

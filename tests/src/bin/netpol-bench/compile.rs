@@ -9,80 +9,62 @@ use netpol_policy::model::{Kind, Object, SourceEvent};
 use nix::time::ClockId;
 
 use crate::cluster;
+use crate::goals::{Answer, Bound, Goal, Only};
 use crate::machine::cpu_nanoseconds;
 use crate::statistics::Figure;
 
-/// One line.
-pub(crate) struct Compiled {
-    pub(crate) name: &'static str,
-    pub(crate) what: &'static str,
-    /// Microseconds of processor time.
-    pub(crate) took: Figure,
-    /// What the last round wrote.
-    pub(crate) cost: Cost,
-    pub(crate) aim: Aim,
+/// Writes to maps: each is a system call or a store. Generations that move are none: an addition in mapped memory.
+fn writes_of(operations: &[TableOp]) -> usize {
+    let is_generation = |one: &TableOp| matches!(one, TableOp::Generation(_) | TableOp::AllGenerations);
+    operations.iter().filter(|one| !is_generation(one)).count()
 }
 
-/// What a change writes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Cost {
-    /// Writes to maps: each is a system call or a store.
-    pub(crate) writes: usize,
-    /// Generations that move, each of which is an addition in mapped memory.
-    pub(crate) generations: usize,
-}
-
-impl Cost {
-    fn of(operations: &[TableOp]) -> Self {
-        let is_generation = |one: &&TableOp| matches!(one, TableOp::Generation(_) | TableOp::AllGenerations);
-        let generations = operations.iter().filter(is_generation).count();
-        Self { writes: operations.len() - generations, generations }
+/// What is measured: the time that it takes, and what it writes.
+const ALL: [[Goal; 2]; 6] = {
+    use Bound::AtMost;
+    const fn time(name: &'static str, what: &'static str) -> Goal {
+        Goal::told(name, what, "us").of("M5")
     }
-}
-
-/// What is aimed at.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Aim {
-    /// Less than so many microseconds.
-    pub(crate) microseconds: Option<f64>,
-    /// No more writes than this.
-    pub(crate) writes: Option<usize>,
-}
-
-impl Aim {
-    const NONE: Self = Self { microseconds: None, writes: None };
-
-    const fn below(microseconds: f64) -> Self {
-        Self { microseconds: Some(microseconds), writes: None }
+    const fn writes(name: &'static str) -> Goal {
+        Goal::told(name, "the same: writes", "").of("M5")
     }
-}
+    [
+        [
+            Goal::told("compile-start", "start: 10,000 pods and 1,000 policies taken in and compiled", "us")
+                .must(AtMost(1e6)),
+            Goal::told("compile-start-writes", "the same: writes", ""),
+        ],
+        [
+            Goal::told("compile-restart", "restart over the same tables, nothing changed", "us"),
+            Goal::told("compile-restart-writes", "the same: writes", "").of("M6").must(AtMost(0.0)),
+        ],
+        // It has an address of each family.
+        [
+            time("compile-join", "a replica joins, 10,000 pods and 1,000 policies")
+                .must(AtMost(100.0))
+                .moonshot(AtMost(20.0)),
+            writes("compile-join-writes").must(AtMost(2.0)),
+        ],
+        [
+            time("compile-leave", "a replica leaves").must(AtMost(100.0)).moonshot(AtMost(20.0)),
+            writes("compile-leave-writes").must(AtMost(2.0)),
+        ],
+        [
+            time("compile-policy", "one policy changes a port").must(AtMost(20e3)).moonshot(AtMost(2e3)),
+            writes("compile-policy-writes"),
+        ],
+        [
+            time("compile-namespace", "a label of a namespace of 1,000 pods changes")
+                .must(AtMost(100e3))
+                .moonshot(AtMost(10e3)),
+            writes("compile-namespace-writes"),
+        ],
+    ]
+};
 
-impl Compiled {
-    /// Whether it is within its aim.
-    pub(crate) fn is_met(&self) -> bool {
-        self.aim.microseconds.is_none_or(|most| self.took.median < most)
-            && self.aim.writes.is_none_or(|most| self.cost.writes <= most)
-    }
-}
-
-/// What is measured: its name, what that means, what is aimed at.
-const ALL: [(&str, &str, Aim); 6] = [
-    ("compile-start", "start: all objects taken in and compiled", Aim::below(1e6)),
-    (
-        "compile-restart",
-        "restart over the same tables, nothing changed",
-        Aim { writes: Some(0), ..Aim::NONE },
-    ),
-    // It has an address of each family.
-    ("compile-join", "a replica joins", Aim { writes: Some(2), ..Aim::below(100.0) }),
-    ("compile-leave", "a replica leaves", Aim { writes: Some(2), ..Aim::NONE }),
-    ("compile-policy", "one policy changes a port", Aim::below(20e3)),
-    ("compile-namespace", "a label of a namespace of 1,000 pods changes", Aim::below(100e3)),
-];
-
-/// All names with what they mean.
-pub(crate) fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ALL.into_iter().map(|(name, what, _)| (name, what))
+/// All goals.
+pub(crate) fn all() -> impl Iterator<Item = Goal> {
+    ALL.into_iter().flatten()
 }
 
 /// Rounds at least: a change takes so little that a single one says nothing.
@@ -113,14 +95,14 @@ impl Node {
         operations
     }
 
-    /// Microseconds and cost of one change; what it leaves behind is collected afterwards.
-    fn change(&mut self, event: SourceEvent) -> Result<(f64, Cost)> {
+    /// Microseconds and writes of one change; what it leaves behind is collected afterwards.
+    fn change(&mut self, event: SourceEvent) -> Result<(f64, usize)> {
         let start = thread_time()?;
         self.engine.apply(event);
         let operations = self.compile();
         let took = thread_time()? - start;
         self.settle();
-        Ok((took, Cost::of(&operations)))
+        Ok((took, writes_of(&operations)))
     }
 
     /// Lets grace periods pass until nothing is left to do.
@@ -133,14 +115,14 @@ impl Node {
 }
 
 /// Measures what of it is wanted.
-pub(crate) fn run(wanted: &dyn Fn(&str) -> bool, rounds: u32) -> Result<Vec<Compiled>> {
-    if !ALL.iter().any(|(name, ..)| wanted(name)) {
+pub(crate) fn run(only: &Only, rounds: u32) -> Result<Vec<Answer>> {
+    if !all().any(|goal| only.wants_goal(&goal)) {
         return Ok(Vec::new());
     }
-    let mut figures: [(Vec<f64>, Cost); ALL.len()] = Default::default();
-    let mut note = |index: usize, (took, cost): (f64, Cost)| {
+    let mut figures: [(Vec<f64>, usize); ALL.len()] = Default::default();
+    let mut note = |index: usize, (took, writes): (f64, usize)| {
         figures[index].0.push(took);
-        figures[index].1 = cost;
+        figures[index].1 = writes;
     };
     let mut node = None;
     for _ in 0..STARTS {
@@ -148,7 +130,7 @@ pub(crate) fn run(wanted: &dyn Fn(&str) -> bool, rounds: u32) -> Result<Vec<Comp
         let start = thread_time()?;
         let mut fresh = Node::new(Recovered::default(), objects, endpoints);
         let operations = fresh.compile();
-        note(0, (thread_time()? - start, Cost::of(&operations)));
+        note(0, (thread_time()? - start, writes_of(&operations)));
         node = Some((fresh, operations));
     }
     let Some((mut node, operations)) = node else { bail!("no round") };
@@ -158,7 +140,7 @@ pub(crate) fn run(wanted: &dyn Fn(&str) -> bool, rounds: u32) -> Result<Vec<Comp
         let start = thread_time()?;
         let mut again = Node::new(recovered, objects, endpoints);
         let operations = again.compile();
-        note(1, (thread_time()? - start, Cost::of(&operations)));
+        note(1, (thread_time()? - start, writes_of(&operations)));
     }
     node.settle();
     for round in 0..rounds {
@@ -178,12 +160,13 @@ pub(crate) fn run(wanted: &dyn Fn(&str) -> bool, rounds: u32) -> Result<Vec<Comp
         let team = if round.is_multiple_of(2) { "red" } else { "blue" };
         note(5, node.change(SourceEvent::Apply(Object::Namespace(cluster::namespace(0, team))))?);
     }
-    Ok(ALL
-        .into_iter()
-        .zip(figures)
-        .filter(|((name, ..), _)| wanted(name))
-        .map(|((name, what, aim), (took, cost))| Compiled { name, what, took: Figure::of(&took), cost, aim })
-        .collect())
+    let answers = ALL.into_iter().zip(figures).flat_map(|([time, write], (took, writes))| {
+        [
+            Answer { goal: time, figure: Figure::of(&took) },
+            Answer { goal: write, figure: Figure::exact(writes as f64) },
+        ]
+    });
+    Ok(answers.filter(|answer| only.wants_goal(&answer.goal)).collect())
 }
 
 fn is_peer(tables: &Mirror, address: Addr) -> bool {

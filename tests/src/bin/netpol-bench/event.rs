@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, HashMap, Map, MapData};
 use netpol_common::Addr;
 
-use crate::aimed::{Aim, Aimed, Name};
 use crate::api::{self, ApiNode};
+use crate::goals::{Answer, Bound, Goal, Only};
 use crate::statistics::Figure;
 
 /// The cluster's pods.
@@ -30,16 +30,16 @@ const LOOK: Duration = Duration::from_micros(50);
 /// How long a change may take at most.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-const fn aimed(name: &'static str, what: &'static str) -> Name {
-    Name { name, what, unit: "ms", aim: Aim::AtMost(50.0) }
+const fn told(name: &'static str, what: &'static str) -> Goal {
+    Goal::told(name, what, "ms")
 }
 
-const fn told(name: &'static str, what: &'static str) -> Name {
-    Name { name, what, unit: "ms", aim: Aim::None }
+const fn aimed(name: &'static str, what: &'static str) -> Goal {
+    told(name, what).must(Bound::AtMost(50.0))
 }
 
 /// What is measured: of a policy and of a pod, the half and nearly all.
-const ALL: [[Name; 2]; 2] = [
+const ALL: [[Goal; 2]; 2] = [
     [
         told("event-policy-p50", "a port of a policy, wire to last map write: half within"),
         aimed("event-policy-p99", "the same: 99 of 100 within"),
@@ -50,8 +50,8 @@ const ALL: [[Name; 2]; 2] = [
     ],
 ];
 
-/// All names.
-pub(crate) fn all() -> impl Iterator<Item = Name> {
+/// All goals.
+pub(crate) fn all() -> impl Iterator<Item = Goal> {
     ALL.into_iter().flatten()
 }
 
@@ -89,8 +89,8 @@ impl Tables {
 }
 
 /// Measures what of it is wanted.
-pub(crate) fn run(wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Aimed>> {
-    if !all().any(|name| wanted(name.name)) {
+pub(crate) fn run(only: &Only) -> Result<Vec<Answer>> {
+    if !all().any(|goal| only.wants_goal(&goal)) {
         return Ok(Vec::new());
     }
     let mut node = ApiNode::new(PODS, LOCAL)?;
@@ -122,10 +122,10 @@ pub(crate) fn run(wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Aimed>> {
         times[1].push(took.with_context(|| format!("pod {other} with the label {label}"))?);
     }
     let lines = ALL.into_iter().zip(times).flat_map(|([half, most], times)| {
-        let of = |name, at| Aimed { name, figure: Figure::quantile_of(&times, at) };
+        let of = |goal, at| Answer { goal, figure: Figure::quantile_of(&times, at) };
         [of(half, 0.5), of(most, 0.99)]
     });
-    Ok(lines.filter(|line| wanted(line.name.name)).collect())
+    Ok(lines.filter(|answer| only.wants_goal(&answer.goal)).collect())
 }
 
 /// Milliseconds from when a change goes to the agent until it is seen.

@@ -8,13 +8,13 @@
 //! [`cases`] says what is measured, over which tables ([`world`]) and on which [`frames`]; [`measure`] does it, round by
 //! round; [`report`] prints it. Nothing is pinned once the programs are loaded ([`pins`]).
 
-mod aimed;
 mod api;
 mod cases;
 mod cluster;
 mod compile;
 mod event;
 mod frames;
+mod goals;
 mod machine;
 mod measure;
 mod path;
@@ -25,12 +25,13 @@ mod start;
 mod statistics;
 mod world;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser as _;
 
-use aimed::Aimed;
+use goals::{Answer, Goal, Only};
 use machine::Machine;
 use measure::Effort;
 
@@ -82,19 +83,18 @@ fn main() -> ExitCode {
 
 /// Says whether every aim is met.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let wanted = |name: &str| is_wanted(name, &arguments.only);
-    let cases: Vec<_> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
-    let compiles: Vec<_> = compile::all().filter(|(name, _)| wanted(name)).collect();
+    let only = Only(arguments.only.clone());
+    let compared: Vec<_> = cases::COMPARISONS.iter().filter(|one| only.wants_goal(&one.goal)).collect();
+    let is_compared = |name| compared.iter().any(|one| one.this == name || one.that == name);
+    let cases: Vec<_> =
+        cases::all().into_iter().filter(|case| only.wants(case.name) || is_compared(case.name)).collect();
+    let compiles = compile::all().filter(|goal| only.wants_goal(goal)).count();
     let running = path::all().chain(start::all()).chain(event::all()).chain(pod_start::all());
-    let running: Vec<_> = running.filter(|name| wanted(name.name)).collect();
+    let running: Vec<_> = running.filter(|goal| only.wants_goal(goal)).collect();
     if arguments.list {
-        let others = running.iter().map(|name| (name.name, name.what));
-        for (name, what) in cases.iter().map(|case| (case.name, case.what)).chain(compiles).chain(others) {
-            println!("{name:28} {what}");
-        }
-        return Ok(true);
+        return list(&only);
     }
-    if cases.is_empty() && compiles.is_empty() && running.is_empty() {
+    if cases.is_empty() && compiles == 0 && running.is_empty() {
         bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
     }
     pins::catch_signals()?;
@@ -106,29 +106,51 @@ fn run(arguments: &Arguments) -> Result<bool> {
         report::head(&machine);
     }
     let packets = if cases.is_empty() { None } else { Some(packets(cases, effort, text)?) };
-    if text && !compiles.is_empty() {
+    if text && compiles > 0 {
         eprintln!("compiling {} pods and {} policies ...", cluster::PODS, cluster::POLICIES);
     }
-    let compiled = compile::run(&wanted, effort.rounds.max(compile::ROUNDS))?;
+    let mut answers = compile::run(&only, effort.rounds.max(compile::ROUNDS))?;
     let load = machine.load()?;
     pins::release_signals()?;
     if text && !running.is_empty() {
         eprintln!("the agent on a node ...");
     }
-    let mut running = path::run(&machine, &wanted, effort.rounds.max(path::ROUNDS))?;
+    answers.extend(path::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
     machine.unpinned(|| {
-        running.extend(start::run(&wanted)?);
-        running.extend(event::run(&wanted)?);
-        running.extend(pod_start::run(&wanted)?);
+        answers.extend(start::run(&only)?);
+        answers.extend(event::run(&only)?);
+        answers.extend(pod_start::run(&only)?);
         Ok(())
     })?;
+    if let Some(packets) = &packets {
+        answers.extend(packets.comparisons.iter().filter(|answer| only.wants_goal(&answer.goal)));
+    }
+    answers.sort_by_key(|answer| answer.goal.order());
     match arguments.output {
-        Output::Text => report::text(packets.as_ref(), &compiled, &running, &load),
-        Output::Json => {
-            println!("{:#}", report::json(&machine, &load, packets.as_ref(), &compiled, &running));
+        Output::Text => report::text(packets.as_ref(), &answers, &load),
+        Output::Json => println!("{:#}", report::json(&machine, &load, packets.as_ref(), &answers)),
+    }
+    Ok(!answers.iter().any(Answer::is_missed))
+}
+
+/// Lists what is wanted.
+fn list(only: &Only) -> Result<bool> {
+    let compared = cases::COMPARISONS.iter().map(|one| one.goal);
+    let running = path::all().chain(start::all()).chain(event::all()).chain(pod_start::all());
+    let mut goals: Vec<_> =
+        compared.chain(compile::all()).chain(running).filter(|goal| only.wants_goal(goal)).collect();
+    goals.sort_by_key(Goal::order);
+    let mut out = std::io::stdout().lock();
+    let lines =
+        cases::all().into_iter().filter(|case| only.wants(case.name)).map(|case| ("", case.name, case.what));
+    for (line, name, what) in lines.chain(goals.iter().map(|goal| (goal.line, goal.name, goal.what))) {
+        match writeln!(out, "{line:4}{name:28} {what}") {
+            // Who reads has seen enough.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
+            result => result?,
         }
     }
-    Ok(compiled.iter().all(compile::Compiled::is_met) && running.iter().all(Aimed::is_met))
+    Ok(true)
 }
 
 /// Runs packets through the programs.
@@ -142,8 +164,4 @@ fn packets(cases: Vec<cases::Case>, effort: Effort, text: bool) -> Result<measur
         eprintln!("{} figures in at least {} rounds ...", bench.figures(), effort.rounds);
     }
     bench.run(effort)
-}
-
-fn is_wanted(name: &str, only: &[String]) -> bool {
-    only.is_empty() || only.iter().any(|word| name.contains(word.as_str()))
 }

@@ -5,12 +5,13 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use netpol_agent::datapath::{Counters, Cycle, Measured, ProgramSize, TestRun};
+use netpol_agent::datapath::{CommonShape, Counters, Cycle, Measured, ProgramSize, TestRun};
 use netpol_common::{Direction, Reason};
 use nix::time::ClockId;
 
-use crate::cases::{COMPARISONS, Case, Comparison, Expected, Packets};
+use crate::cases::{ALONE, COMPARISONS, Case, Comparison, Expected, Packets};
 use crate::frames::places;
+use crate::goals::Answer;
 use crate::machine::cpu_nanoseconds;
 use crate::pins::Pins;
 use crate::statistics::Figure;
@@ -51,7 +52,7 @@ struct Ready {
     world: usize,
     /// One for each turn.
     subjects: Vec<Measured>,
-    /// The same that calls the empty classifier, where the subject is more than an entry.
+    /// The same that calls the empty classifier, where the subject is more than what is to be measured.
     twin: Option<Measured>,
     frame: Vec<u8>,
     packets: u32,
@@ -90,7 +91,7 @@ pub(crate) struct Outcome {
     pub(crate) rounds: u32,
     pub(crate) empty: Figure,
     pub(crate) lines: Vec<Line>,
-    pub(crate) comparisons: Vec<(&'static Comparison, Figure)>,
+    pub(crate) comparisons: Vec<Answer>,
 }
 
 impl Bench {
@@ -121,7 +122,8 @@ impl Bench {
                 Packets::Random { slots, .. } => slots.max(case.turns),
                 Packets::Same => case.turns,
             };
-            for slot in (case.ends.slot..).take(slots as usize).filter(|slot| *slot != EMPTY) {
+            let is_endpoint = |slot: &u32| *slot != EMPTY && !case.is_common();
+            for slot in (case.ends.slot..).take(slots as usize).filter(is_endpoint) {
                 if tables.insert((world, slot)) {
                     worlds[world].datapath.make_flow_table(slot)?;
                 }
@@ -157,8 +159,10 @@ impl Bench {
                 let world = &mut self.worlds[ready.world];
                 let many = (effort.stretch / 25.0) as u32;
                 let empty = fastest(call, many, || timed(&mut self.empty, &ready.frame, many))?;
+                // An engine of the common shape attaches its programs themselves.
                 let entry = &mut self.entries[ready.case.direction.index()];
-                let cost = ready.measure(world, entry, call, many)?;
+                let base = if ready.case.is_common() { &mut self.empty } else { entry };
+                let cost = ready.measure(world, base, call, many)?;
                 empties.push(empty);
                 ready.absolute.push(cost);
                 ready.net.push(cost - empty);
@@ -167,6 +171,19 @@ impl Bench {
             rounds += 1;
         }
         Ok(self.outcome(rounds, &empties))
+    }
+
+    /// Two figures of each round beside each other.
+    fn compare(&self, comparison: &Comparison) -> Option<Answer> {
+        let ready = |name| self.ready.iter().find(|ready: &&Ready| ready.case.name == name);
+        let this = ready(comparison.this)?;
+        let quotients: Vec<f64> = if comparison.that == ALONE {
+            this.ratio.clone()
+        } else {
+            let that = ready(comparison.that)?;
+            this.net.iter().zip(&that.net).map(|(this, that)| this / that).collect()
+        };
+        Some(Answer { goal: comparison.goal, figure: Figure::of(&quotients) })
     }
 
     fn is_noisy(&self) -> bool {
@@ -195,22 +212,22 @@ impl Bench {
                 net: Figure::of(&ready.net),
             })
             .collect();
-        let net_of = |name| self.ready.iter().find(|ready| ready.case.name == name).map(|ready| &ready.net);
-        let comparisons = COMPARISONS
-            .iter()
-            .filter_map(|comparison| {
-                let (this, that) = (net_of(comparison.this)?, net_of(comparison.that)?);
-                let quotients: Vec<f64> = this.iter().zip(that).map(|(this, that)| this / that).collect();
-                Some((comparison, Figure::of(&quotients)))
-            })
-            .collect();
+        let comparisons = COMPARISONS.iter().filter_map(|comparison| self.compare(comparison)).collect();
         Outcome { sizes: self.sizes.clone(), rounds, empty: Figure::of(empties), lines, comparisons }
     }
 }
 
 impl Ready {
     fn new(case: Case, world: usize, tables: &mut World) -> Result<Self> {
-        if case.ends.slot == HOT {
+        if case.is_common() {
+            match (case.expected, case.packets) {
+                (Expected::Uncounted, Packets::Same) => tables.establish_common(&case.ends, 1, 1)?,
+                (Expected::Uncounted, Packets::Random { peers, slots, .. }) => {
+                    tables.establish_common(&case.ends, slots, peers)?;
+                }
+                _ => drop(tables.common(case.ends.slot)?),
+            }
+        } else if case.ends.slot == HOT {
             tables.establish(&case.ends)?;
         } else if matches!(case.ends.slot, MANY | MANY_V6) {
             tables.establish_many(case.ends.family)?;
@@ -220,8 +237,8 @@ impl Ready {
             subjects.push(load(&case, case.ends.slot + turn, tables)?);
         }
         let twin = match case.packets {
-            Packets::Same => None,
-            Packets::Random { .. } => Some(load(&case, EMPTY, tables)?),
+            Packets::Same if !case.is_common() => None,
+            _ => Some(load(&case, EMPTY, tables)?),
         };
         let frame = case.ends.frame(case.direction, case.kind);
         let (absolute, net, ratio) = (Vec::new(), Vec::new(), Vec::new());
@@ -243,7 +260,7 @@ impl Ready {
     }
 
     /// Nanoseconds of one packet.
-    fn measure(&mut self, world: &mut World, entry: &mut Measured, call: f64, many: u32) -> Result<f64> {
+    fn measure(&mut self, world: &mut World, base: &mut Measured, call: f64, many: u32) -> Result<f64> {
         if matches!(self.case.expected, Expected::Counted(_)) {
             // Events of an endpoint are limited: from here on in this tick there are none.
             timed(&mut self.subjects[0], &self.frame, BEYOND_RATE)?;
@@ -267,13 +284,16 @@ impl Ready {
         }
         let Some(twin) = &mut self.twin else { return Ok(least) };
         let other = fastest(call, self.packets, || timed(twin, &self.frame, self.packets))?;
-        let entry = fastest(call, many, || timed(entry, &self.frame, many))?;
-        Ok(least - other + entry)
+        let base = fastest(call, many, || timed(base, &self.frame, many))?;
+        Ok(least - other + base)
     }
 
     /// Runs packets, and makes sure that what should happen to them happened; `None` when they should all have been
     /// reported and were not.
     fn stretch(&mut self, world: &mut World, packets: u32) -> Result<Option<f64>> {
+        if self.case.is_common() {
+            return self.common_stretch(world.common(self.case.ends.slot)?, packets).map(Some);
+        }
         world.events.drain(&mut |_, _| {});
         let before = world.datapath.counters()?;
         let took = timed(&mut self.subjects[self.turn], &self.frame, packets)?;
@@ -300,6 +320,23 @@ impl Ready {
                 Ok(complete.then_some(took))
             }
         }
+    }
+
+    /// The same through the common shape, which counts nothing: its events and its last verdict tell.
+    fn common_stretch(&mut self, common: &mut CommonShape, packets: u32) -> Result<f64> {
+        common.drain()?;
+        let (took, passed) = timed_verdict(&mut self.subjects[self.turn], &self.frame, packets)?;
+        let (name, seen) = (self.case.name, common.drain()?);
+        let (passes, events) = match self.case.expected {
+            Expected::Uncounted => (true, 0),
+            Expected::Counted(reason) => (!reason.is_drop(), 0),
+            Expected::Logged(reason) => (!reason.is_drop(), packets as usize),
+        };
+        // A random packet can meet a connection that is still known.
+        if passed != passes || seen > events || events - seen > events / 100 {
+            bail!("{name}: the last of {packets} packets passed: {passed}; {seen} events");
+        }
+        Ok(took)
     }
 }
 
@@ -330,11 +367,16 @@ fn load(case: &Case, slot: u32, world: &World) -> Result<Measured> {
 
 /// Nanoseconds of this thread that packets took, with starting them.
 fn timed(program: &mut Measured, frame: &[u8], packets: u32) -> Result<f64> {
+    Ok(timed_verdict(program, frame, packets)?.0)
+}
+
+/// The same, and whether the last one passed.
+fn timed_verdict(program: &mut Measured, frame: &[u8], packets: u32) -> Result<(f64, bool)> {
     let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
     let run = TestRun { program: "", slot: 0, ingress_ifindex: INTERFACE, tag: 0, frame, repeat: packets };
     let start = cpu_nanoseconds(clock)?;
-    program.run(run)?;
-    Ok((cpu_nanoseconds(clock)? - start) as f64)
+    let ran = program.run(run)?;
+    Ok(((cpu_nanoseconds(clock)? - start) as f64, ran.passes()))
 }
 
 /// Nanoseconds of one packet in the fastest of some stretches.

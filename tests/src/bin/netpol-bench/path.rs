@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use netpol_tests::{Laboratory, Link, PodSpec, ServiceSpec, Setup};
 use serde_json::json;
 
-use crate::aimed::{Aim, Aimed, Name};
+use crate::goals::{Answer, Bound, Goal, Only};
 use crate::machine::Machine;
 use crate::statistics::Figure;
 use traffic::{CONNECT_PORT, EXCHANGE_PORT, Traffic};
@@ -26,12 +26,12 @@ const SLICE: Duration = Duration::from_millis(100);
 /// Rounds at least: a tenth of a second of real traffic is easily disturbed.
 pub(crate) const ROUNDS: u32 = 40;
 
-const fn ratio(name: &'static str, what: &'static str) -> Name {
-    Name { name, what, unit: "", aim: Aim::AtLeast(0.95) }
+const fn ratio(name: &'static str, what: &'static str) -> Goal {
+    Goal::told(name, what, "").must(Bound::AtLeast(0.95))
 }
 
 /// What is measured, by link; exchanges and connections of each family.
-const ALL: [(Link, [[Name; 2]; 2]); 2] = [
+const ALL: [(Link, [[Goal; 2]; 2]); 2] = [
     (
         Link::Bridge,
         [
@@ -60,17 +60,17 @@ const ALL: [(Link, [[Name; 2]; 2]); 2] = [
     ),
 ];
 
-/// All names.
-pub(crate) fn all() -> impl Iterator<Item = Name> {
+/// All goals.
+pub(crate) fn all() -> impl Iterator<Item = Goal> {
     ALL.into_iter().flat_map(|(_, families)| families).flatten()
 }
 
 /// Measures what of it is wanted.
-pub(crate) fn run(machine: &Machine, wanted: &dyn Fn(&str) -> bool, rounds: u32) -> Result<Vec<Aimed>> {
+pub(crate) fn run(machine: &Machine, only: &Only, rounds: u32) -> Result<Vec<Answer>> {
     let mut lines = Vec::new();
-    for (link, names) in ALL {
-        if names.iter().flatten().any(|name| wanted(name.name)) {
-            lines.extend(measure(machine, link, names, wanted, rounds)?);
+    for (link, goals) in ALL {
+        if goals.iter().flatten().any(|goal| only.wants_goal(goal)) {
+            lines.extend(measure(machine, link, goals, only, rounds)?);
         }
     }
     Ok(lines)
@@ -85,10 +85,10 @@ struct Side {
 fn measure(
     machine: &Machine,
     link: Link,
-    names: [[Name; 2]; 2],
-    wanted: &dyn Fn(&str) -> bool,
+    goals: [[Goal; 2]; 2],
+    only: &Only,
     rounds: u32,
-) -> Result<Vec<Aimed>> {
+) -> Result<Vec<Answer>> {
     let mut sides = [Side::new(link)?, Side::new(link)?];
     let mut ratios: [[Vec<f64>; 2]; 2] = Default::default();
     for engine in [0, 1] {
@@ -97,7 +97,7 @@ fn measure(
         for round in 0..rounds.div_ceil(2) {
             for (family, kinds) in ratios.iter_mut().enumerate() {
                 for (kind, values) in kinds.iter_mut().enumerate() {
-                    if !wanted(names[family][kind].name) {
+                    if !only.wants_goal(&goals[family][kind]) {
                         continue;
                     }
                     let mut rates = [0.0; 2];
@@ -115,9 +115,9 @@ fn measure(
         sides[engine].expect_enforced()?;
         sides[engine].switch_off()?;
     }
-    let lines = names.into_iter().flatten().zip(ratios.into_iter().flatten());
-    let lines = lines.filter(|(name, _)| wanted(name.name));
-    Ok(lines.map(|(name, values)| Aimed { name, figure: Figure::of(&values) }).collect())
+    let lines = goals.into_iter().flatten().zip(ratios.into_iter().flatten());
+    let lines = lines.filter(|(goal, _)| only.wants_goal(goal));
+    Ok(lines.map(|(goal, values)| Answer { goal, figure: Figure::of(&values) }).collect())
 }
 
 impl Side {

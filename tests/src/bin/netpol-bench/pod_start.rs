@@ -16,7 +16,7 @@ use netpol_tests::{Laboratory, Link, Namespace, Pod, PodSpec, Setup, Start};
 use nix::net::if_::if_nametoindex;
 use serde_json::json;
 
-use crate::aimed::{Aim, Aimed, Name};
+use crate::goals::{Answer, Goal, Only};
 use crate::statistics::Figure;
 
 /// Pods that start at the same time.
@@ -26,19 +26,19 @@ const LOOK: Duration = Duration::from_micros(100);
 /// How long a start may take at most.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-const fn told(name: &'static str, what: &'static str) -> Name {
-    Name { name, what, unit: "ms", aim: Aim::None }
+const fn told(name: &'static str, what: &'static str) -> Goal {
+    Goal::told(name, what, "ms")
 }
 
 /// Without an aim: these steps are a few milliseconds of what a runtime takes. What a whole start grows by is measured on a
 /// cluster (`cargo xtask test --cluster start`).
-const fn ratio(name: &'static str, what: &'static str) -> Name {
-    Name { name, what, unit: "", aim: Aim::None }
+const fn ratio(name: &'static str, what: &'static str) -> Goal {
+    Goal::told(name, what, "")
 }
 
 /// What is measured, by how many start at once, and in how many rounds: appearance to judged, in the median and at most; the
 /// plugins' steps.
-const ALL: [(usize, u32, [Name; 3]); 2] = [
+const ALL: [(usize, u32, [Goal; 3]); 2] = [
     (
         1,
         40,
@@ -59,23 +59,23 @@ const ALL: [(usize, u32, [Name; 3]); 2] = [
     ),
 ];
 
-/// All names.
-pub(crate) fn all() -> impl Iterator<Item = Name> {
-    ALL.into_iter().flat_map(|(_, _, names)| names)
+/// All goals.
+pub(crate) fn all() -> impl Iterator<Item = Goal> {
+    ALL.into_iter().flat_map(|(_, _, goals)| goals)
 }
 
 /// Measures what of it is wanted.
-pub(crate) fn run(wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Aimed>> {
-    let is_wanted = |names: &[Name; 3]| names.iter().any(|name| wanted(name.name));
-    if !ALL.iter().any(|(_, _, names)| is_wanted(names)) {
+pub(crate) fn run(only: &Only) -> Result<Vec<Answer>> {
+    let is_wanted = |goals: &[Goal; 3]| goals.iter().any(|goal| only.wants_goal(goal));
+    if !ALL.iter().any(|(_, _, goals)| is_wanted(goals)) {
         return Ok(Vec::new());
     }
     let mut sides = [Side::new()?, Side::new()?];
     let mut values: [(Vec<f64>, Vec<f64>); 2] = Default::default();
     for engine in [0, 1] {
         sides[engine].lab.start_agent()?;
-        for ((count, rounds, names), (judged, ratios)) in ALL.iter().zip(&mut values) {
-            if !is_wanted(names) {
+        for ((count, rounds, goals), (judged, ratios)) in ALL.iter().zip(&mut values) {
+            if !is_wanted(goals) {
                 continue;
             }
             for round in 0..rounds.div_ceil(2) {
@@ -99,12 +99,12 @@ pub(crate) fn run(wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Aimed>> {
     }
     let lines = ALL.into_iter().zip(values).flat_map(|((_, _, [half, most, plugin]), (judged, ratios))| {
         [
-            Aimed { name: half, figure: Figure::quantile_of(&judged, 0.5) },
-            Aimed { name: most, figure: Figure::quantile_of(&judged, 1.0) },
-            Aimed { name: plugin, figure: Figure::of(&ratios) },
+            Answer { goal: half, figure: Figure::quantile_of(&judged, 0.5) },
+            Answer { goal: most, figure: Figure::quantile_of(&judged, 1.0) },
+            Answer { goal: plugin, figure: Figure::of(&ratios) },
         ]
     });
-    Ok(lines.filter(|line| wanted(line.name.name)).collect())
+    Ok(lines.filter(|answer| only.wants_goal(&answer.goal)).collect())
 }
 
 /// A node on which the same pods come and go.

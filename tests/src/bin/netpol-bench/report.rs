@@ -3,12 +3,10 @@
 use netpol_agent::datapath::ProgramSize;
 use serde_json::{Value, json};
 
-use crate::aimed::{Aim, Aimed, Name};
-use crate::cluster;
-use crate::compile::{self, Compiled, Cost};
+use crate::goals::{Answer, Bound, Verdict};
 use crate::machine::{Load, Machine};
 use crate::measure::{Line, Outcome};
-use crate::statistics::{Figure, TOO_NOISY};
+use crate::statistics::Figure;
 
 /// On what, and when.
 pub(crate) fn head(machine: &Machine) {
@@ -34,31 +32,25 @@ pub(crate) fn programs(sizes: &[(&'static str, ProgramSize)]) {
 }
 
 /// The tables.
-pub(crate) fn text(packets: Option<&Outcome>, compiled: &[Compiled], running: &[Aimed], load: &Load) {
+pub(crate) fn text(packets: Option<&Outcome>, answers: &[Answer], load: &Load) {
     if let Some(outcome) = packets {
         figures(outcome);
     }
-    if !compiled.is_empty() {
-        compiles(compiled);
-    }
-    if !running.is_empty() {
-        agents(running);
+    if !answers.is_empty() {
+        table(answers);
     }
     println!(
         "The processor was busy with other programs for {:.0} % of the time, taken by the hypervisor for {:.0} %.",
         load.others * 100.0,
         load.stolen * 100.0
     );
-    let ratios = packets.iter().flat_map(|outcome| &outcome.lines).map(|line| &line.ratio);
-    let ratios = ratios.chain(compiled.iter().map(|line| &line.took));
-    let all: Vec<&Figure> = ratios.chain(running.iter().map(|line| &line.figure)).collect();
-    let noisy = all.iter().filter(|figure| figure.is_noisy()).count();
-    if noisy > 0 {
-        println!(
-            "TOO NOISY to tell: {noisy} of {} figures, with a spread above {:.0} %.",
-            all.len(),
-            TOO_NOISY * 100.0
-        );
+    let noisy: Vec<&str> = answers
+        .iter()
+        .filter(|answer| answer.verdict() == Some(Verdict::TooNoisy))
+        .map(|answer| answer.goal.name)
+        .collect();
+    if !noisy.is_empty() {
+        println!("TOO NOISY to tell: {}. Other work on the machine, or too few --rounds.", noisy.join(", "));
     }
 }
 
@@ -86,12 +78,6 @@ fn figures(outcome: &Outcome) {
             note(&line.ratio)
         );
     }
-    if !outcome.comparisons.is_empty() {
-        println!("\n{:54} {:>7} {:>7}", "beside each other, without the empty classifier", "ratio", "spread");
-        for (comparison, figure) in &outcome.comparisons {
-            println!("{:54} {:>7.2} {:>7}{}", comparison.what, figure.median, percent(figure), note(figure));
-        }
-    }
     println!(
         "\nMedians of {} rounds; the spread is the distance between the quartiles. Packets at random differ in peer and\n\
          port, and what makes them so is taken off. Beyond 4096 new flows or 256 drops in 1.07 s, verdicts of a pod are\n\
@@ -100,51 +86,26 @@ fn figures(outcome: &Outcome) {
     );
 }
 
-/// What compiling costs, beside what is aimed at.
-fn compiles(compiled: &[Compiled]) {
-    let head = format!(
-        "compiling {} pods, {} policies, {} of the pods here",
-        cluster::PODS,
-        cluster::POLICIES,
-        cluster::LOCAL
-    );
+/// What is asked, and whether it is so.
+fn table(answers: &[Answer]) {
     println!(
-        "{head:54} {:>10} {:>7} {:>10} {:>7} {:>11} {:>7}",
-        "us", "spread", "aim", "writes", "generations", "aim"
+        "{:4} {:84} {:>9} {:>9} {:>12} {:>7}  {:9}  moonshot",
+        "", "", "must", "moonshot", "figure", "spread", "must"
     );
-    for line in compiled {
-        let (Cost { writes, generations }, compile::Aim { microseconds, writes: most }) =
-            (line.cost, line.aim);
+    for answer in answers {
+        let (goal, figure) = (&answer.goal, &answer.figure);
+        let what =
+            if goal.unit.is_empty() { goal.what.to_owned() } else { format!("{}, {}", goal.what, goal.unit) };
+        let said = |verdict: Option<Verdict>| verdict.map_or("", Verdict::name);
         println!(
-            "{:54} {:>10.1} {:>7} {:>10} {writes:>7} {generations:>11} {:>7}{}{}",
-            line.what,
-            line.took.median,
-            percent(&line.took),
-            microseconds.map_or_else(String::new, |most| format!("< {most}")),
-            most.map_or_else(String::new, |most| most.to_string()),
-            if line.is_met() { "" } else { "  MISSED" },
-            note(&line.took)
-        );
-    }
-    println!();
-}
-
-/// What the running agent costs, beside what is aimed at.
-fn agents(running: &[Aimed]) {
-    println!("{:64} {:>10} {:>8} {:>7} {:>10}", "the running agent", "", "", "spread", "aim");
-    for line in running {
-        let Name { what, unit, aim, .. } = line.name;
-        let aim = match aim {
-            Aim::None => String::new(),
-            Aim::AtMost(most) => format!("<= {most}"),
-            Aim::AtLeast(least) => format!(">= {least}"),
-        };
-        println!(
-            "{what:64} {:>10.3} {unit:>8} {:>7} {aim:>10}{}{}",
-            line.figure.median,
-            percent(&line.figure),
-            if line.is_met() { "" } else { "  MISSED" },
-            note(&line.figure)
+            "{:4} {what:84} {:>9} {:>9} {:>12.3} {:>7}  {:9}  {}",
+            goal.line,
+            goal.must.text(),
+            goal.moonshot.text(),
+            figure.median,
+            percent(figure),
+            said(answer.verdict()),
+            said(goal.moonshot.judge(figure))
         );
     }
     println!();
@@ -159,42 +120,20 @@ fn note(figure: &Figure) -> &'static str {
 }
 
 /// Everything.
-pub(crate) fn json(
-    machine: &Machine,
-    load: &Load,
-    packets: Option<&Outcome>,
-    compiled: &[Compiled],
-    running: &[Aimed],
-) -> Value {
-    let running: Vec<Value> = running
+pub(crate) fn json(machine: &Machine, load: &Load, packets: Option<&Outcome>, answers: &[Answer]) -> Value {
+    let answers: Vec<Value> = answers
         .iter()
-        .map(|line| {
-            let (least, most) = match line.name.aim {
-                Aim::None => (None, None),
-                Aim::AtMost(most) => (None, Some(most)),
-                Aim::AtLeast(least) => (Some(least), None),
-            };
+        .map(|answer| {
+            let (goal, figure) = (&answer.goal, &answer.figure);
+            let said = |verdict: Option<Verdict>| verdict.map(Verdict::name);
             json!({
-                "name": line.name.name,
-                "what": line.name.what,
-                "unit": line.name.unit,
-                "figure": number(&line.figure),
-                "aim": { "least": least, "most": most },
-                "met": line.is_met(),
-            })
-        })
-        .collect();
-    let compiled: Vec<Value> = compiled
-        .iter()
-        .map(|line| {
-            json!({
-                "name": line.name,
-                "what": line.what,
-                "microseconds": number(&line.took),
-                "writes": line.cost.writes,
-                "generations": line.cost.generations,
-                "aim": { "microseconds": line.aim.microseconds, "writes": line.aim.writes },
-                "met": line.is_met(),
+                "line": goal.line,
+                "name": goal.name,
+                "what": goal.what,
+                "unit": goal.unit,
+                "figure": number(figure),
+                "must": { "bound": bound(goal.must), "met": said(answer.verdict()) },
+                "moonshot": { "bound": bound(goal.moonshot), "met": said(goal.moonshot.judge(figure)) },
             })
         })
         .collect();
@@ -207,20 +146,12 @@ pub(crate) fn json(
         "othersBusy": load.others,
         "stolen": load.stolen,
         "packets": packets.map(figures_as_json),
-        "compiles": compiled,
-        "running": running,
+        "answers": answers,
     })
 }
 
 fn figures_as_json(outcome: &Outcome) -> Value {
     let lines: Vec<Value> = outcome.lines.iter().map(line).collect();
-    let comparisons: Vec<Value> = outcome
-        .comparisons
-        .iter()
-        .map(|(comparison, figure)| {
-            json!({ "this": comparison.this, "that": comparison.that, "ratio": number(figure) })
-        })
-        .collect();
     let programs: Vec<Value> = outcome
         .sizes
         .iter()
@@ -231,7 +162,6 @@ fn figures_as_json(outcome: &Outcome) -> Value {
         "programs": programs,
         "emptyNanoseconds": number(&outcome.empty),
         "figures": lines,
-        "comparisons": comparisons,
     })
 }
 
@@ -246,5 +176,15 @@ fn line(line: &Line) -> Value {
 }
 
 fn number(figure: &Figure) -> Value {
-    json!({ "median": figure.median, "spread": figure.spread, "noisy": figure.is_noisy() })
+    let (low, high) = figure.sure;
+    json!({ "median": figure.median, "spread": figure.spread, "sure": [low, high], "noisy": figure.is_noisy() })
+}
+
+fn bound(bound: Bound) -> Value {
+    match bound {
+        Bound::None => Value::Null,
+        Bound::AtMost(most) => json!({ "most": most }),
+        Bound::AtLeast(least) => json!({ "least": least }),
+        Bound::Within(least, most) => json!({ "least": least, "most": most }),
+    }
 }

@@ -2,41 +2,35 @@
 
 use anyhow::Result;
 
-use crate::aimed::{Aim, Aimed, Name};
 use crate::api::ApiNode;
+use crate::goals::{Answer, Bound, Goal, Only};
 use crate::statistics::Figure;
 
 /// What is measured, by the number of pods.
-const ALL: [(u32, [Name; 3]); 2] = [
+const ALL: [(u32, [Goal; 3]); 2] = [
     (
         10_000,
         [
-            Name {
-                name: "start-10k-cpu",
-                what: "start with 10,000 pods, 20 here, and 1,000 Services: processor time to the last write",
-                unit: "s",
-                aim: Aim::AtMost(2.0),
-            },
-            Name { name: "start-10k-wall", what: "the same: time that passed", unit: "s", aim: Aim::None },
-            Name {
-                name: "start-10k-memory",
-                what: "the same: memory at most",
-                unit: "MiB",
-                aim: Aim::AtMost(40.0),
-            },
+            Goal::told(
+                "start-10k-cpu",
+                "start with 10,000 pods, 20 here, and 1,000 Services: processor time to the last write",
+                "s",
+            )
+            .must(Bound::AtMost(2.0)),
+            Goal::told("start-10k-wall", "the same: time that passed", "s"),
+            Goal::told("start-10k-memory", "the same: memory at most", "MiB").must(Bound::AtMost(40.0)),
         ],
     ),
     (
         100_000,
         [
-            Name {
-                name: "start-100k-cpu",
-                what: "start with 100,000 pods, 20 here, and 1,000 Services: processor time to the last write",
-                unit: "s",
-                aim: Aim::None,
-            },
-            Name { name: "start-100k-wall", what: "the same: time that passed", unit: "s", aim: Aim::None },
-            Name { name: "start-100k-memory", what: "the same: memory at most", unit: "MiB", aim: Aim::None },
+            Goal::told(
+                "start-100k-cpu",
+                "start with 100,000 pods, 20 here, and 1,000 Services: processor time to the last write",
+                "s",
+            ),
+            Goal::told("start-100k-wall", "the same: time that passed", "s"),
+            Goal::told("start-100k-memory", "the same: memory at most", "MiB"),
         ],
     ),
 ];
@@ -46,16 +40,16 @@ const LOCAL: u32 = 20;
 /// Starts of which the median is taken.
 const STARTS: usize = 5;
 
-/// All names.
-pub(crate) fn all() -> impl Iterator<Item = Name> {
-    ALL.into_iter().flat_map(|(_, names)| names)
+/// All goals.
+pub(crate) fn all() -> impl Iterator<Item = Goal> {
+    ALL.into_iter().flat_map(|(_, goals)| goals)
 }
 
 /// Measures what of it is wanted.
-pub(crate) fn run(wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Aimed>> {
+pub(crate) fn run(only: &Only) -> Result<Vec<Answer>> {
     let mut lines = Vec::new();
-    for (pods, names) in ALL {
-        if !names.iter().any(|name| wanted(name.name)) {
+    for (pods, goals) in ALL {
+        if !goals.iter().any(|goal| only.wants_goal(goal)) {
             continue;
         }
         let mut node = ApiNode::new(pods, LOCAL)?;
@@ -66,8 +60,8 @@ pub(crate) fn run(wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Aimed>> {
                 values.push(value);
             }
         }
-        let of = |(name, values): (Name, &Vec<f64>)| Aimed { name, figure: Figure::of(values) };
-        lines.extend(names.into_iter().zip(&values).map(of).filter(|line| wanted(line.name.name)));
+        let of = |(goal, values): (Goal, &Vec<f64>)| Answer { goal, figure: Figure::of(values) };
+        lines.extend(goals.into_iter().zip(&values).map(of).filter(|answer| only.wants_goal(&answer.goal)));
     }
     Ok(lines)
 }

@@ -7,10 +7,16 @@ pub(crate) struct Figure {
     pub(crate) median: f64,
     /// The distance between the quartiles, as a part of the median.
     pub(crate) spread: f64,
+    /// Where the median of many more rounds lies, at nineteen to one: the notch of a box plot (McGill, Tukey and Larsen,
+    /// "Variations of Box Plots", 1978).
+    pub(crate) sure: (f64, f64),
 }
 
 /// Beyond this spread a figure says little.
 pub(crate) const TOO_NOISY: f64 = 0.10;
+
+/// Distances between quartiles, over the root of the number of rounds, that the median is sure within.
+const NOTCH: f64 = 1.58;
 
 impl Figure {
     /// Of at least one value.
@@ -18,14 +24,21 @@ impl Figure {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
         let median = quantile(&sorted, 0.5);
-        Self { median, spread: ((quantile(&sorted, 0.75) - quantile(&sorted, 0.25)) / median).abs() }
+        let quartiles = quantile(&sorted, 0.75) - quantile(&sorted, 0.25);
+        let notch = NOTCH * quartiles / (values.len() as f64).sqrt();
+        Self { median, spread: (quartiles / median).abs(), sure: (median - notch, median + notch) }
     }
 
     /// A quantile of single events, in the place of the median. The spread is not that of rounds: there is none.
     pub(crate) fn quantile_of(values: &[f64], at: f64) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        Self { median: quantile(&sorted, at), spread: 0.0 }
+        Self::exact(quantile(&sorted, at))
+    }
+
+    /// What is counted, and is the same in each round.
+    pub(crate) const fn exact(value: f64) -> Self {
+        Self { median: value, spread: 0.0, sure: (value, value) }
     }
 
     /// Whether the rounds lie too far apart to tell.

@@ -1,14 +1,16 @@
 //! Tables of a size, filled as the compiler would fill them, and the classifiers over them.
 
+use std::net::IpAddr;
+
 use anyhow::{Context as _, Result, bail};
-use netpol_agent::datapath::{Datapath, Events, Measured, Options, Sizes, TestRun};
+use netpol_agent::datapath::{CommonShape, Datapath, Events, Measured, Options, Sizes, TestRun};
 use netpol_common::{
     Addr, Direction,
     packet::{TCP, UDP},
     tables::{
         CHUNK_PORTS, ENDPOINT_LIVE, ENDPOINT_RESERVED, Endpoint, FIRST_CLASS, FIRST_PORT_SET, FIRST_SET,
-        INLINE_RANGES, PORTS_FLAG_CHUNKS, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortRange,
-        PortSet, Prefix, Rule, RuleKey, judgement, proto_bit,
+        FIRST_SLOT, INLINE_RANGES, PORTS_FLAG_CHUNKS, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey,
+        PortRange, PortSet, Prefix, Rule, RuleKey, judgement, proto_bit,
     },
 };
 use netpol_policy::engine::{Cidr, TableOp};
@@ -22,13 +24,13 @@ pub(crate) const ALLOWED_PORT: u16 = 8080;
 pub(crate) const DENIED_PORT: u16 = 9999;
 
 /// Slots that share many live IPv4 flows.
-pub(crate) const MANY: u32 = 16;
+pub(crate) const MANY: u32 = 128;
 /// Slots that share many live IPv6 flows.
-pub(crate) const MANY_V6: u32 = 112;
-/// How many each of these are.
-pub(crate) const MANY_SLOTS: u32 = 16;
-/// Live flows of each of them.
-pub(crate) const MANY_FLOWS: u32 = 4096;
+pub(crate) const MANY_V6: u32 = MANY + MANY_SLOTS;
+/// How many each of these are; a power of two.
+pub(crate) const MANY_SLOTS: u32 = 64;
+/// Live flows of each of them: so few that no bucket of a table overflows.
+pub(crate) const MANY_FLOWS: u32 = 1024;
 /// The slot of the flow that is always the same.
 pub(crate) const HOT: u32 = 32;
 /// The slot of new connections.
@@ -49,8 +51,12 @@ pub(crate) const LOGGED: u32 = 96;
 pub(crate) const DENIED_LOGGED: u32 = 104;
 /// How many slots each of these two has: they take turns, since events of one slot are limited.
 pub(crate) const LOGGED_SLOTS: u32 = 8;
-/// One more than the last slot.
-const END: u32 = 128;
+/// One more than the last slot that is an endpoint's.
+const END: u32 = MANY_V6 + MANY_SLOTS;
+/// Slots of the common shape's classifier, as many as share many flows.
+pub(crate) const COMMON: u32 = END;
+/// The same without events.
+pub(crate) const COMMON_SILENT: u32 = COMMON + MANY_SLOTS;
 
 /// The policy set of every endpoint but one.
 const SET: u32 = FIRST_SET;
@@ -78,6 +84,9 @@ pub(crate) struct Contents {
 pub(crate) struct World {
     pub(crate) datapath: Datapath,
     pub(crate) events: Events,
+    /// The common shape over the same contents, with events and without, where it is measured.
+    common: [Option<CommonShape>; 2],
+    contents: Contents,
 }
 
 impl World {
@@ -94,7 +103,7 @@ impl World {
         if let Some((operation, error)) = refused.into_iter().next() {
             return Err(error).with_context(|| format!("the kernel refused {operation:?}"));
         }
-        for slot in MANY..END {
+        for slot in FIRST_SLOT..END {
             let is_empty = (EMPTY..LOGGED).contains(&slot);
             for (direction, name) in [(Direction::Egress, "from_pod"), (Direction::Ingress, "to_pod")] {
                 let name = match (is_empty, slot) {
@@ -105,7 +114,47 @@ impl World {
                 datapath.install(slot, direction, name, empty)?;
             }
         }
-        Ok(Self { datapath, events })
+        Ok(Self { datapath, events, common: [None, None], contents: *contents })
+    }
+
+    /// The classifier of the common shape in some slot, over as many peers, each with the ports that the port set has here.
+    pub(crate) fn common(&mut self, slot: u32) -> Result<&mut CommonShape> {
+        let silent = slot >= COMMON_SILENT;
+        if self.common[usize::from(silent)].is_none() {
+            let mut made = CommonShape::load(!silent)?;
+            for number in 0..self.contents.peers {
+                let IpAddr::V4(peer) = Range::Peers.address(Family::V4, number) else { bail!("not IPv4") };
+                made.allow(peer, &listed_ports(number))?;
+            }
+            for slot in (slot..).take(MANY_SLOTS as usize) {
+                self.datapath.install(slot, Direction::Ingress, "common_shape", made.program())?;
+            }
+            self.common[usize::from(silent)] = Some(made);
+        }
+        self.common[usize::from(silent)].as_mut().context("it was made before")
+    }
+
+    /// Opens flows of the common shape: their first packets are heard.
+    pub(crate) fn establish_common(&mut self, ends: &Ends, slots: u32, peers: u32) -> Result<()> {
+        let common = self.common(ends.slot)?;
+        for slot in (ends.slot..).take(slots as usize) {
+            for peer in (ends.peer..).take(peers as usize) {
+                let frame = Ends { slot, peer, ..*ends }.frame(Direction::Ingress, Kind::Syn);
+                let run = TestRun {
+                    program: "",
+                    slot,
+                    ingress_ifindex: INTERFACE,
+                    tag: 0,
+                    frame: &frame,
+                    repeat: 1,
+                };
+                if !common.run(run)?.passes() {
+                    bail!("the common shape drops what its table allows: {ends:?}");
+                }
+            }
+        }
+        common.drain()?;
+        Ok(())
     }
 
     /// Opens a flow: both of its ends are heard once.
@@ -183,7 +232,7 @@ fn operations(contents: &Contents) -> Vec<TableOp> {
             }));
         }
     }
-    for slot in MANY..END {
+    for slot in FIRST_SLOT..END {
         operations.extend(endpoint(slot));
     }
     operations
@@ -215,6 +264,12 @@ fn inline_ports(number: u32) -> PortSet {
     ranges[1] = PortRange { low: ALLOWED_PORT, high: ALLOWED_PORT, proto: UDP, reserved: [0; 3] };
     ranges[2] = PortRange { low: ALLOWED_PORT, high: ALLOWED_PORT, proto: TCP, reserved: [0; 3] };
     PortSet { flags: 0, protos: proto_bit(TCP) | proto_bit(UDP), ranges }
+}
+
+/// The same as the common shape lists it.
+fn listed_ports(number: u32) -> [[u32; 3]; 3] {
+    let (other, allowed) = (20_000 + number % 16, ALLOWED_PORT.into());
+    [[TCP.into(), other, other], [UDP.into(), allowed, allowed], [TCP.into(), allowed, allowed]]
 }
 
 /// Eight ranges inline that do not match, and a chunk that does.
