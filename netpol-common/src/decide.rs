@@ -18,8 +18,8 @@
 //! 6. An ICMP error: as the flow that it quotes, if there is one; else as any other ICMP.
 //! 7. A packet of a known flow that is not a pure SYN: as the flow was judged; judged again, in its original
 //!    direction and by its origin, when the endpoint's revision or the generation of the peer's address has moved.
-//! 8. Anything else is new: [`judge`](judge::judge) by the policy set of its direction, and, where the sender left
-//!    its judgement to us, by the sender's egress too. What is allowed is kept as a flow.
+//! 8. Anything else is new: [`open`](open::open) judges it by the policy set of its direction, and, where the sender
+//!    left its judgement to us, by the sender's egress too. What is allowed is kept as a flow.
 
 mod access;
 mod arrival;
@@ -27,11 +27,12 @@ mod judge;
 mod keep;
 #[cfg(any(test, feature = "std"))]
 mod memory;
+mod open;
 #[cfg(test)]
 mod tests;
 
 use crate::{
-    flow::{Flow, FlowKey, Origin, REFRESH, STATE_CLOSING, STATE_OPENING, table::age},
+    flow::{Flow, FlowKey, Origin, REFRESH, STATE_CLOSING, table::age},
     packet::{ICMP_ERROR, ICMP_OTHER, ICMP_REPLY, KIND_LATER_FRAGMENT, LINK_CONTROL_SERVES, Packet},
     tables::{BACKENDS_NONE, TAG_DEFERRED, revision_of, set_of},
     verdict::{Direction, Reason},
@@ -41,13 +42,15 @@ use crate::{
 pub use self::memory::Memory;
 pub use self::{
     access::{Flows, Tables},
-    arrival::{Arrival, source_check},
+    arrival::{Arrival, is_judged, source_check},
     judge::{Judged, judge, judge_backends, permits},
     keep::keep_up,
+    open::{Opener, open},
 };
 use self::{
-    arrival::{addresses, sender_of},
+    arrival::{Sender, addresses, sender_of},
     keep::{later_fragment, living, remember_first_fragment},
+    open::is_deferred,
 };
 
 /// What was decided, and by what.
@@ -102,6 +105,15 @@ impl Decision {
 pub struct Work {
     key: FlowKey,
     flow: Flow,
+}
+
+impl Work {
+    /// A flow that nothing is known of.
+    #[inline(always)]
+    pub fn no_flow(&mut self) -> &mut Flow {
+        self.flow = Flow::default();
+        &mut self.flow
+    }
 }
 
 /// The flow that a packet belongs to, as the endpoint sees it.
@@ -217,136 +229,112 @@ pub fn decide<T: Tables, F: Flows>(
         *key = own_key(packet, egress);
     }
 
-    // Revisions and the generation are read before any class is.
-    let original = if known {
-        if flow.origin == Origin::Pod as u8 { Direction::Egress } else { Direction::Ingress }
+    if known {
+        known_flow(tables, flows, packet, arrival, egress, error, key, flow, out);
     } else {
-        direction
-    };
+        // 8. New.
+        let seen = if egress || from_node { Sender::NONE } else { sender_of(tables, arrival) };
+        let origin = if egress {
+            Origin::Pod
+        } else if from_node {
+            Origin::Node
+        } else if seen.slot == slot {
+            Origin::Itself
+        } else {
+            Origin::Peer
+        };
+        let opener = Opener {
+            origin,
+            sender: if seen.judged || seen.slot == slot { 0 } else { seen.slot },
+            is_kept: packet.icmp_kind != ICMP_ERROR
+                && packet.icmp_kind != ICMP_OTHER
+                && packet.icmp_kind != ICMP_REPLY,
+            // A SYN on a living flow of the same origin renews it as it is; otherwise the tuple starts anew.
+            renews: old_syn_flow
+                && flow.origin == origin as u8
+                && flow.denied == 0
+                && flow.state != STATE_CLOSING,
+        };
+        open(tables, flows, slot, arrival.now, direction, opener, key, flow, out);
+    }
+    remember_first_fragment(flows, packet, arrival, direction, out);
+}
+
+/// 7. A packet of a known flow: `key` is the flow's, `flow` what is kept of it, and `error` says that the packet only speaks
+/// of it.
+#[expect(clippy::too_many_arguments, reason = "a part of `decide`, of which it is inlined")]
+#[inline(always)]
+fn known_flow<T: Tables, F: Flows>(
+    tables: &T,
+    flows: &mut F,
+    packet: &Packet,
+    arrival: &Arrival,
+    egress: bool,
+    error: bool,
+    key: &FlowKey,
+    flow: &mut Flow,
+    out: &mut Decision,
+) {
+    let slot = arrival.slot;
+    let by_pod = flow.origin == Origin::Pod as u8;
+    let original = if by_pod { Direction::Egress } else { Direction::Ingress };
+    // Revisions and the generation are read before any class is.
     let word = tables.judgement(slot, original);
     let generation = tables.generation(&key.peer);
-    let mut sender = 0;
-    let mut from_itself = false;
-    if known {
-        sender = flow.sender as u32;
-    } else if !egress && !from_node {
-        let seen = sender_of(tables, arrival);
-        from_itself = seen.slot == slot;
-        if !from_itself && !seen.judged {
-            sender = seen.slot;
-        }
-    }
+    let sender = u32::from(flow.sender);
     let sender_word = if sender == 0 { 0 } else { tables.judgement(sender, Direction::Egress) };
     out.set = set_of(word);
     out.revision = revision_of(word);
-
-    let privileged = if known {
-        flow.origin != Origin::Pod as u8 && flow.origin != Origin::Peer as u8
-    } else {
-        from_node || from_itself
-    };
-    let current = known
-        && flow.revision == revision_of(word)
+    let privileged = !by_pod && flow.origin != Origin::Peer as u8;
+    let current = flow.revision == revision_of(word)
         && flow.generation == generation
         && flow.sender_revision == revision_of(sender_word);
-
     let judged = &mut out.judged;
     if privileged {
-        judged.reason = if known {
-            Reason::Flow as u8
-        } else if from_node {
-            Reason::Node as u8
-        } else {
-            Reason::Itself as u8
-        };
+        judged.reason = Reason::Flow as u8;
     } else if current {
         judged.reason = if flow.denied == 0 { Reason::Flow as u8 } else { Reason::FlowDenied as u8 };
         judged.backends = flow.backends;
     } else {
-        // 8. New, or to be judged again.
-        let stored = if known { flow.backends } else { BACKENDS_NONE };
-        judge(tables, slot, original, set_of(word), key, stored, judged);
+        judge(tables, slot, original, set_of(word), key, flow.backends, judged);
         if sender != 0 && judged.passes() {
             judge::judge_sender(tables, set_of(sender_word), key, judged);
         }
     }
     let allowed = judged.passes();
     let backends = judged.backends;
-    out.reason = judged.reason;
-    // Where translation chooses, the destination looks again: harmless when all backends agree, exact when not.
-    out.deferred = u8::from(egress && backends != 0);
-
-    if known {
-        let from_pod_side = egress == (flow.origin == Origin::Pod as u8);
-        out.reply = u8::from(!from_pod_side);
-        let was_denied = flow.denied != 0;
-        if !current && !privileged {
-            out.report = u8::from(was_denied == allowed);
-            flow.revision = revision_of(word);
-            flow.generation = generation;
-            flow.sender_revision = revision_of(sender_word);
-            flow.denied = u8::from(!allowed);
-            // Kept while nothing asks for them and while they are denied: translation has pinned the flow to one of them.
-            if backends != BACKENDS_NONE {
-                flow.backends = backends;
-            }
-            flows.put(slot, key, flow);
+    out.deferred = is_deferred(egress, backends);
+    out.reply = u8::from(egress != by_pod);
+    let was_denied = flow.denied != 0;
+    if !current && !privileged {
+        out.report = u8::from(was_denied == allowed);
+        flow.revision = revision_of(word);
+        flow.generation = generation;
+        flow.sender_revision = revision_of(sender_word);
+        flow.denied = u8::from(!allowed);
+        // Kept while nothing asks for them and while they are denied: translation has pinned the flow to one of them.
+        if backends != BACKENDS_NONE {
+            flow.backends = backends;
         }
-        if !allowed {
-            if was_denied || !current {
-                out.reason = Reason::FlowDenied as u8;
-            }
-            // As long as an end speaks, the entry stays: forgotten, it would be opened anew by the other end.
-            if !error && age(arrival.now, flow.last_seen) >= REFRESH {
-                flow.last_seen = arrival.now;
-                flows.touch(slot, key, flow);
-            }
-            out.report = 1;
-            // The node's own packets always reach its pod, whatever became of a flow that the pod opened.
-            if from_node {
-                out.report = 0;
-                out.reason = Reason::Node as u8;
-            }
-            remember_first_fragment(flows, packet, arrival, direction, out);
-            return;
-        }
+        flows.put(slot, key, flow);
+    }
+    if allowed {
         out.reason = if error { Reason::IcmpError as u8 } else { Reason::Flow as u8 };
         if !error && keep_up(flow, arrival.now, packet.proto, packet.tcp_flags, egress, out.reply != 0) {
             flows.touch(slot, key, flow);
         }
-    } else {
-        out.report = 1;
-        if allowed
-            && packet.icmp_kind != ICMP_ERROR
-            && packet.icmp_kind != ICMP_OTHER
-            && packet.icmp_kind != ICMP_REPLY
-        {
-            let origin = if from_node {
-                Origin::Node
-            } else if from_itself {
-                Origin::Itself
-            } else if egress {
-                Origin::Pod
-            } else {
-                Origin::Peer
-            };
-            // A SYN on a living flow of the same origin renews it as it is; otherwise the tuple starts anew.
-            let lives = flow.denied == 0 && flow.state != STATE_CLOSING;
-            let renewed = old_syn_flow && flow.origin == origin as u8 && lives;
-            if !renewed {
-                flow.state = STATE_OPENING;
-            }
-            flow.fins = 0;
-            flow.denied = 0;
-            flow.origin = origin as u8;
-            flow.sender = sender as u16;
-            flow.sender_revision = revision_of(sender_word);
-            flow.revision = revision_of(word);
-            flow.generation = generation;
-            flow.backends = backends;
-            flow.last_seen = arrival.now;
-            flows.put(slot, key, flow);
-        }
+        return;
     }
-    remember_first_fragment(flows, packet, arrival, direction, out);
+    out.reason = if was_denied || !current { Reason::FlowDenied as u8 } else { judged.reason };
+    // As long as an end speaks, the entry stays: forgotten, it would be opened anew by the other end.
+    if !error && age(arrival.now, flow.last_seen) >= REFRESH {
+        flow.last_seen = arrival.now;
+        flows.touch(slot, key, flow);
+    }
+    out.report = 1;
+    // The node's own packets always reach its pod, whatever became of a flow that the pod opened.
+    if !egress && arrival.is_from_node() {
+        out.report = 0;
+        out.reason = Reason::Node as u8;
+    }
 }

@@ -19,29 +19,31 @@ use aya_ebpf::{
 };
 use netpol_common::{
     Addr, Direction, Reason,
-    decide::{Arrival, Decision, Tables, decide, source_check as check_source},
+    decide::{Decision, Tables, decide, source_check as check_source},
     flow::ticks_of_jiffies,
     packet::{ICMPV6, Packet},
     tables::ENDPOINT_TAGS_ALLOWED,
 };
 use netpol_ebpf::{
     flows::Tracked,
-    known::is_known,
     maps::{self, Scratch},
     parse::{ARP, Arp, DROP, Ethernet, Frame, IP, IPV4, IPV6, SHORT, hardware_fits, parse_scratch},
     report::report,
+    short::{self, NEW},
     skb::Skb,
     tables::Maps,
 };
 
 /// The pod's egress.
 #[classifier]
+#[inline(always)]
 fn from_pod(ctx: TcContext) -> i32 {
     classify(&ctx, Direction::Egress)
 }
 
 /// The pod's ingress.
 #[classifier]
+#[inline(always)]
 fn to_pod(ctx: TcContext) -> i32 {
     classify(&ctx, Direction::Ingress)
 }
@@ -85,13 +87,18 @@ fn source_check(ctx: TcContext) -> i32 {
 /// all packets are let through by. Says no where it is not that simple.
 #[inline(always)]
 fn speaks_for_itself(skb: Skb, slot: u32) -> bool {
-    let (Some(endpoint), Some(ethertype)) = (Maps.endpoint(slot), skb.read::<u16>(ETHERTYPE)) else {
+    // As much as the shortest packet of IPv4 has, at once.
+    let (Some(endpoint), Some(frame)) = (Maps.endpoint(slot), skb.at::<[u16; SHORTEST / 2]>(0)) else {
         return false;
     };
+    // SAFETY: within what was checked, and aligned as the kernel aligns IP headers.
+    let (ethertype, source) = unsafe {
+        (frame.byte_add(ETHERTYPE).cast::<u16>().read(), frame.byte_add(SOURCE_V4).cast::<u32>().read())
+    };
     if ethertype == IPV4 {
-        skb.read::<u32>(SOURCE_V4).is_some_and(|word| word != 0 && word == endpoint.v4)
+        source != 0 && source == endpoint.v4
     } else if ethertype == IPV6 {
-        skb.read::<Addr>(SOURCE_V6).is_some_and(|addr| !addr.is_unspecified() && addr.same(&endpoint.v6))
+        skb.read::<Addr>(SOURCE_V6).is_some_and(|addr| addr.same(&endpoint.v6) && !addr.same(&Addr::NONE))
     } else {
         false
     }
@@ -103,6 +110,8 @@ fn clock(_ctx: TcContext) -> i32 {
     now() as i32
 }
 
+/// Bytes of a frame of IPv4 with nothing behind its header.
+const SHORTEST: usize = 34;
 /// Where the ethertype is, in a frame.
 const ETHERTYPE: usize = 12;
 /// Where the source is, in a frame without a VLAN tag in its bytes.
@@ -122,35 +131,39 @@ fn now() -> u32 {
     unsafe { ticks_of_jiffies(bpf_jiffies64(), read_volatile(&raw const JIFFY)) }
 }
 
-/// Lets a packet of a known flow pass; parses, decides and reports any other.
+/// Lets a packet of a known flow pass; decides and reports any other.
 #[inline(always)]
 fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     let skb = Skb::new(ctx);
     let slot = skb.slot();
     let now = now();
-    if let Some(tag) = is_known(skb, slot, direction, now) {
-        if matches!(direction, Direction::Egress) {
+    let egress = matches!(direction, Direction::Egress);
+    let found = short::look(skb, slot, direction, now);
+    if let Some(tag) = found
+        && tag != NEW
+    {
+        if egress {
             skb.set_tc_index(tag);
         }
         return TC_ACT_UNSPEC;
     }
-    let outcome = parse_scratch(skb);
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) else {
         return TC_ACT_SHOT;
     };
     // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
-    let Scratch { packet, arrival, decision, frame, work, way } = unsafe { &mut *scratch };
+    let scratch = unsafe { &mut *scratch };
     // Who sent it is asked at the pod's ingress only.
-    let (ingress_ifindex, tag) = if matches!(direction, Direction::Ingress) { skb.origin() } else { (0, 0) };
-    *arrival = Arrival { slot, now, ingress_ifindex, tag, has_socket: u32::from(skb.has_socket()) };
-    let reason = unreadable(skb, slot, direction, outcome, packet, frame);
-    if reason == READABLE {
-        decide(&Maps, &mut Tracked::new(arrival.now, way), packet, arrival, direction, work, decision);
-    } else {
-        *decision = Decision::default();
-        decision.reason = reason as u8;
-        decision.report = u8::from(decision.reason >= netpol_common::verdict::FIRST_DROP);
+    let arrival = &mut scratch.arrival;
+    arrival.slot = slot;
+    arrival.now = now;
+    (arrival.ingress_ifindex, arrival.tag) = if egress { (0, 0) } else { skb.origin() };
+    arrival.has_socket = u32::from(skb.has_socket());
+    if found.is_none() || !short::open(skb, direction, scratch) {
+        look_closely(skb, direction, scratch);
     }
+    // From the working memory, where they do not have to be kept on the stack meanwhile.
+    let Scratch { packet, arrival, decision, .. } = scratch;
+    let slot = arrival.slot;
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(
         ctx,
@@ -168,10 +181,25 @@ fn classify(ctx: &TcContext, direction: Direction) -> i32 {
     if !decision.passes() {
         return TC_ACT_SHOT;
     }
-    if matches!(direction, Direction::Egress) {
+    if egress {
         skb.set_tc_index(decision.tag(slot));
     }
     TC_ACT_UNSPEC
+}
+
+/// The long way: reads all of the packet's headers, and decides.
+#[inline(always)]
+fn look_closely(skb: Skb, direction: Direction, scratch: &mut Scratch) {
+    let outcome = parse_scratch(skb);
+    let Scratch { packet, arrival, decision, frame, work, way, .. } = scratch;
+    let reason = unreadable(skb, arrival.slot, direction, outcome, packet, frame);
+    if reason == READABLE {
+        decide(&Maps, &mut Tracked::new(arrival.now, way), packet, arrival, direction, work, decision);
+    } else {
+        *decision = Decision::default();
+        decision.reason = reason as u8;
+        decision.report = u8::from(decision.reason >= netpol_common::verdict::FIRST_DROP);
+    }
 }
 
 /// [`unreadable`]: the packet is for the decision function.

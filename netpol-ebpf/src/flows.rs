@@ -5,7 +5,7 @@
 
 use core::ptr::read_volatile;
 
-use aya_ebpf::{bindings::BPF_ANY, helpers::bpf_get_smp_processor_id};
+use aya_ebpf::bindings::BPF_ANY;
 use netpol_common::{
     decide::Flows,
     flow::{
@@ -54,13 +54,13 @@ pub fn bucket(slot: u32, place: u32) -> Option<*mut Bucket> {
 /// the verifier walks it once for itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn netpol_way_for(slot: u64, place: u64, now: u64) -> u64 {
+pub extern "C" fn netpol_way_for(slot: u64, place: u64, first: u64, now: u64) -> u64 {
     let Some(bucket) = bucket(slot as u32, place as u32) else {
         return 0;
     };
-    // SAFETY: a bucket of the map, a helper without arguments, and no instruction with an effect.
+    // SAFETY: a bucket of the map, and no instruction with an effect.
     unsafe {
-        let mut way = way_for(bucket, now as u32, bpf_get_smp_processor_id());
+        let mut way = way_for(bucket, now as u32, first as usize);
         // No instruction: the optimizer knows that the way is small, and would leave out what tells old verifiers.
         core::arch::asm!("{0} = {0}", inout(reg) way);
         way &= WAYS - 1;
@@ -77,6 +77,15 @@ impl<'scratch> Tracked<'scratch> {
     #[must_use]
     pub fn new(now: u32, way: &'scratch mut u32) -> Self {
         Self { now, way, place: Place::default() }
+    }
+
+    /// The same after a flow was not found there.
+    #[inline(always)]
+    #[must_use]
+    pub fn absent(now: u32, way: &'scratch mut u32, place: Place) -> Self {
+        let mut tracked = Self { now, way, place };
+        tracked.set_way(WAYS);
+        tracked
     }
 
     /// The bucket of the flow that was asked for last.
@@ -108,7 +117,7 @@ impl Flows for Tracked<'_> {
         };
         // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
         unsafe {
-            self.set_way(way_of(bucket, self.place.tag()));
+            self.set_way(way_of(bucket, self.place));
             let way = self.way();
             way < WAYS && read(bucket, way, self.place, key, out)
         }
@@ -122,8 +131,8 @@ impl Flows for Tracked<'_> {
         // SAFETY: as in `get`.
         unsafe {
             if self.way() >= WAYS {
-                let place = self.place.bucket.into();
-                self.set_way(netpol_way_for(slot.into(), place, self.now.into()) as usize);
+                let (place, first) = (self.place.bucket.into(), self.place.way() as u64);
+                self.set_way(netpol_way_for(slot.into(), place, first, self.now.into()) as usize);
             }
             write(bucket, self.way(), self.place, key, flow);
         }

@@ -9,10 +9,10 @@
 #![feature(asm_experimental_arch)]
 
 pub mod flows;
-pub mod known;
 pub mod maps;
 pub mod parse;
 pub mod programs;
 pub mod report;
+pub mod short;
 pub mod skb;
 pub mod tables;

@@ -19,7 +19,7 @@ use netpol_common::{
     },
 };
 
-use crate::parse::Frame;
+use crate::{parse::Frame, short::Plain};
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
@@ -51,6 +51,8 @@ pub struct Scratch {
     pub work: Work,
     /// Where the flow is in its bucket.
     pub way: u32,
+    /// What the short way has read.
+    pub plain: Plain,
 }
 
 /// A [`Bucket`] as its words. To the kernel the value must not be a struct: from 5.15 to 6.1 it takes a table into an

@@ -60,7 +60,7 @@ impl FlowTable {
         let place = self.hashing.place(key);
         let bucket = self.buckets.at(place.bucket)?;
         // SAFETY: a bucket of the mapping, which lives as long as we do; as for all of the following.
-        Some((bucket, unsafe { way_of(bucket, place.tag()) }, place))
+        Some((bucket, unsafe { way_of(bucket, place) }, place))
     }
 
     /// A flow.
@@ -77,7 +77,7 @@ impl FlowTable {
         let Some((bucket, way, place)) = self.find(key) else { return };
         // SAFETY: as in `find`.
         unsafe {
-            let way = if way < WAYS { way } else { way_for(bucket, flow.last_seen, 0) };
+            let way = if way < WAYS { way } else { way_for(bucket, flow.last_seen, place.way()) };
             write(bucket, way, place, key, flow);
         }
     }

@@ -46,6 +46,22 @@ pub(super) struct Sender {
     pub(super) judged: bool,
 }
 
+impl Sender {
+    /// Nobody of this node's pods, or nobody who matters.
+    pub(super) const NONE: Self = Self { slot: 0, judged: true };
+}
+
+/// Whether nobody has to be asked who sent a packet that arrives at a pod: it is neither the node's own nor from the pod
+/// itself, and its sender's egress is not left to us.
+#[inline(always)]
+pub fn is_judged<T: Tables>(tables: &T, arrival: &Arrival) -> bool {
+    if arrival.is_from_node() {
+        return false;
+    }
+    let sender = sender_of(tables, arrival);
+    sender.slot != arrival.slot && (sender.judged || sender.slot == 0)
+}
+
 /// Who sent a packet that arrives at a pod: by the interface first; by the tag only where that was a bridge all of
 /// whose pod ports carry our classifier. A tag that is not the sender's own leaves the judgement of its egress to us.
 #[inline(always)]

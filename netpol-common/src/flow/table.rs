@@ -207,6 +207,14 @@ impl Place {
         (self.hash >> 32) as u32 | 1
     }
 
+    /// Where in its bucket a flow is put when that is free, and looked for first: a processor that guesses so loads the entry
+    /// together with what says that it is there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn way(self) -> usize {
+        (self.hash >> 33) as usize & (WAYS - 1)
+    }
+
     /// The check of what a flow was judged under.
     #[inline(always)]
     const fn check(self, flow: &Flow) -> u32 {
@@ -227,7 +235,12 @@ impl Place {
 /// `bucket` is valid for reads; others may write to it meanwhile. The same goes for all of the following.
 #[inline(always)]
 #[must_use]
-pub unsafe fn way_of(bucket: *const Bucket, tag: u32) -> usize {
+pub unsafe fn way_of(bucket: *const Bucket, place: Place) -> usize {
+    let tag = place.tag();
+    // SAFETY: by the caller's promise, and as the way is one of the bucket's.
+    if unsafe { (&raw const (*bucket).tags[place.way()]).read_volatile() } == tag {
+        return place.way();
+    }
     let mut way = 0;
     while way < WAYS {
         // SAFETY: by the caller's promise, and as `way` is one of the bucket's.
@@ -265,16 +278,17 @@ pub unsafe fn read(bucket: *const Bucket, way: usize, place: Place, key: &FlowKe
     }
 }
 
-/// The place for a flow that is in none of them; of those that are equally good, the first one from `first` on, in an order
-/// in which processors that put flows into one bucket at the same time do not choose the same.
+/// The place for a flow that is in none of them; of those that are equally good, the first one from `first` on
+/// ([`Place::way`]). Flows that are put into one bucket at the same time rarely choose the same: each has a first place of its
+/// own.
 ///
 /// # Safety
 ///
 /// As [`way_of`].
 #[inline(always)]
 #[must_use]
-pub unsafe fn way_for(bucket: *const Bucket, now: u32, first: u32) -> usize {
-    let first = first as usize & (WAYS - 1);
+pub unsafe fn way_for(bucket: *const Bucket, now: u32, first: usize) -> usize {
+    let first = first & (WAYS - 1);
     // The way is kept in the low bits of what is compared.
     let mut readiest = 0;
     let mut way = 0;

@@ -14,6 +14,8 @@ pub(crate) const LABORATORY: &[Program] = &[
     ("ip", "iproute2"),
     ("tc", "iproute2"),
     ("nft", "nftables"),
+    ("iptables-restore", "iptables"),
+    ("ipset", "ipset"),
     ("conntrack", "conntrack"),
     ("nsenter", "util-linux"),
     ("wget", "wget"),

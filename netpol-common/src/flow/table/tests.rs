@@ -80,7 +80,7 @@ impl Table {
         let mut out = Flow::default();
         // SAFETY: a bucket of ours.
         unsafe {
-            let way = way_of(&raw const self.0, place.tag());
+            let way = way_of(&raw const self.0, place);
             (way < WAYS && read(&raw const self.0, way, place, key, &mut out)).then_some(out)
         }
     }
@@ -90,9 +90,9 @@ impl Table {
         let place = HASHING.place(key);
         // SAFETY: as above.
         unsafe {
-            let mut way = way_of(&raw const self.0, place.tag());
+            let mut way = way_of(&raw const self.0, place);
             if way == WAYS {
-                way = way_for(&raw const self.0, NOW, 0);
+                way = way_for(&raw const self.0, NOW, place.way());
             }
             write(&raw mut self.0, way, place, key, flow);
             way
@@ -118,11 +118,9 @@ fn what_was_put_is_found_and_nothing_else() {
 #[test]
 fn a_flow_that_is_put_again_stays_where_it_is() {
     let mut table = Table::new();
-    for number in 0..3 {
-        table.put(&key(number, TCP), &flow(STATE_OPENING));
-    }
+    let ways: Vec<_> = (0..3).map(|number| table.put(&key(number, TCP), &flow(STATE_OPENING))).collect();
     let changed = Flow { denied: 1, revision: 9, ..flow(STATE_ESTABLISHED) };
-    assert_eq!(table.put(&key(1, TCP), &changed), 1);
+    assert_eq!(table.put(&key(1, TCP), &changed), ways[1]);
     assert_eq!(table.find(&key(1, TCP)), Some(changed));
     assert_eq!(table.0.tags.iter().filter(|tag| **tag != 0).count(), 3);
 }
@@ -206,7 +204,7 @@ fn established_connections_give_way_only_to_each_other() {
 #[test]
 fn what_does_not_fit_its_check_is_not_there() {
     let mut table = Table::new();
-    table.put(&key(1, TCP), &flow(STATE_ESTABLISHED));
+    let way = table.put(&key(1, TCP), &flow(STATE_ESTABLISHED));
     let whole = table.0;
     let other = Flow {
         denied: 1,
@@ -229,7 +227,7 @@ fn what_does_not_fit_its_check_is_not_there() {
     ];
     for change in changes {
         table.0 = whole;
-        change(&mut table.0.entries[0], &other);
+        change(&mut table.0.entries[way], &other);
         assert_eq!(table.find(&key(1, TCP)), None);
     }
     table.0 = whole;
@@ -238,13 +236,13 @@ fn what_does_not_fit_its_check_is_not_there() {
     for words in 1..size_of::<Entry>() / 4 {
         let mut mixed = Table(whole);
         mixed.put(&key(1, TCP), &other);
-        let (mut torn, new) = (whole.entries[0], mixed.0.entries[0]);
+        let (mut torn, new) = (whole.entries[way], mixed.0.entries[way]);
         // SAFETY: both are words only.
         unsafe {
             let (from, to) = ((&raw const new).cast::<u32>(), (&raw mut torn).cast::<u32>());
             core::ptr::copy_nonoverlapping(from, to, words);
         }
-        mixed.0.entries[0] = torn;
+        mixed.0.entries[way] = torn;
         let found = mixed.find(&key(1, TCP));
         assert!(found.is_none() || found == Some(flow(STATE_ESTABLISHED)), "{words}: {found:?}");
     }
@@ -277,7 +275,7 @@ fn places_are_spread_evenly_and_differ_by_the_secret() {
 }
 
 #[test]
-fn processors_choose_different_places_of_those_that_are_equally_good() {
+fn each_flow_has_a_first_place_of_its_own_among_those_that_are_equally_good() {
     let empty = Table::new();
     let mut full = Table::new();
     for number in 0..WAYS as u32 {

@@ -11,8 +11,10 @@
 mod api;
 mod cases;
 mod cluster;
+mod compare;
 mod compile;
 mod event;
+mod firewall;
 mod frames;
 mod goals;
 mod machine;
@@ -25,12 +27,14 @@ mod start;
 mod statistics;
 mod world;
 
-use std::io::Write as _;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser as _;
 
+use compare::Earlier;
 use goals::{Answer, Goal, Only};
 use machine::Machine;
 use measure::Effort;
@@ -54,6 +58,13 @@ struct Arguments {
     /// How the result is printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     output: Output,
+    /// Print what is measured beside what `-o json` printed earlier, after the result (on the standard error with `-o json`)
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+    /// Write the report there (Markdown, plots as SVG); by default to docs/bench when everything was measured, that is
+    /// with neither --only nor --quick
+    #[arg(long, value_name = "FOLDER")]
+    report: Option<PathBuf>,
     /// List the names and end
     #[arg(long)]
     list: bool,
@@ -81,6 +92,14 @@ fn main() -> ExitCode {
     }
 }
 
+impl Arguments {
+    /// Where the report is written.
+    fn report(&self) -> Option<&Path> {
+        let is_complete = self.only.is_empty() && !self.quick;
+        self.report.as_deref().or(is_complete.then_some(Path::new("docs/bench")))
+    }
+}
+
 /// Says whether every aim is met.
 fn run(arguments: &Arguments) -> Result<bool> {
     let only = Only(arguments.only.clone());
@@ -89,7 +108,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let cases: Vec<_> =
         cases::all().into_iter().filter(|case| only.wants(case.name) || is_compared(case.name)).collect();
     let compiles = compile::all().filter(|goal| only.wants_goal(goal)).count();
-    let running = path::all().chain(start::all()).chain(event::all()).chain(pod_start::all());
+    let running =
+        path::all().chain(start::all()).chain(event::all()).chain(pod_start::all()).chain(firewall::all());
     let running: Vec<_> = running.filter(|goal| only.wants_goal(goal)).collect();
     if arguments.list {
         return list(&only);
@@ -97,6 +117,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if cases.is_empty() && compiles == 0 && running.is_empty() {
         bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
     }
+    // Measuring takes minutes: what cannot be read is said before.
+    let earlier = arguments.compare.as_deref().map(Earlier::read).transpose()?;
     pins::catch_signals()?;
     let machine = Machine::pin()?;
     let text = arguments.output == Output::Text;
@@ -116,6 +138,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
         eprintln!("the agent on a node ...");
     }
     answers.extend(path::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
+    answers.extend(firewall::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
     machine.unpinned(|| {
         answers.extend(start::run(&only)?);
         answers.extend(event::run(&only)?);
@@ -130,13 +153,23 @@ fn run(arguments: &Arguments) -> Result<bool> {
         Output::Text => report::text(packets.as_ref(), &answers, &load),
         Output::Json => println!("{:#}", report::json(&machine, &load, packets.as_ref(), &answers)),
     }
+    if let Some(earlier) = earlier {
+        let mut out: Box<dyn Write> =
+            if text { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) };
+        earlier.print(&mut out, &machine, packets.as_ref(), &answers)?;
+    }
+    if let Some(folder) = arguments.report() {
+        report::markdown::write(folder, &machine, &load, packets.as_ref(), &answers)?;
+        eprintln!("the report is in {}", folder.join("report.md").display());
+    }
     Ok(!answers.iter().any(Answer::is_missed))
 }
 
 /// Lists what is wanted.
 fn list(only: &Only) -> Result<bool> {
     let compared = cases::COMPARISONS.iter().map(|one| one.goal);
-    let running = path::all().chain(start::all()).chain(event::all()).chain(pod_start::all());
+    let running =
+        path::all().chain(start::all()).chain(event::all()).chain(pod_start::all()).chain(firewall::all());
     let mut goals: Vec<_> =
         compared.chain(compile::all()).chain(running).filter(|goal| only.wants_goal(goal)).collect();
     goals.sort_by_key(Goal::order);

@@ -5,7 +5,7 @@
 //! turn the agent stands still: its work counts where it belongs. Client and server share one processor, so that no idle one
 //! has to be woken; the agent runs where it wants.
 
-mod traffic;
+pub(crate) mod traffic;
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
-//! The result, as a table for people and as JSON for programs.
+//! The result, as a table for people, as JSON for programs, and as a page with plots ([`markdown`]).
+
+pub(crate) mod markdown;
+mod plot;
 
 use netpol_agent::datapath::ProgramSize;
 use serde_json::{Value, json};

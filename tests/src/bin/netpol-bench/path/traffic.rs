@@ -10,14 +10,14 @@ use netpol_tests::probe::{ARRIVAL_PATIENCE, DROP_PATIENCE};
 use netpol_tests::{Namespace, Outcome, Pod};
 
 /// Where requests over one connection go.
-pub(super) const EXCHANGE_PORT: u16 = 7000;
+pub(crate) const EXCHANGE_PORT: u16 = 7000;
 /// Where connections go.
-pub(super) const CONNECT_PORT: u16 = 7001;
+pub(crate) const CONNECT_PORT: u16 = 7001;
 /// Where no policy lets anything go.
-const OTHER_PORT: u16 = 7002;
+pub(crate) const OTHER_PORT: u16 = 7002;
 
 /// A client with its server.
-pub(super) struct Traffic {
+pub(crate) struct Traffic {
     client: Pod,
     server: Pod,
     /// By family.
@@ -25,7 +25,7 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn start(client: Pod, server: &Pod) -> Result<Self> {
+    pub(crate) fn start(client: Pod, server: &Pod) -> Result<Self> {
         for port in [EXCHANGE_PORT, CONNECT_PORT, OTHER_PORT] {
             serve(server, port)?;
         }
@@ -37,18 +37,18 @@ impl Traffic {
     }
 
     /// New connections: those that were open before the engine came are no ordinary ones.
-    pub(super) fn reconnect(&mut self) -> Result<()> {
+    pub(crate) fn reconnect(&mut self) -> Result<()> {
         self.streams = connect(&self.client, &self.server)?;
         Ok(())
     }
 
     /// Whether a port is reached that no policy allows.
-    pub(super) fn passes_elsewhere(&self) -> bool {
+    pub(crate) fn passes_elsewhere(&self) -> bool {
         self.server.sockets(OTHER_PORT).into_iter().any(|to| self.client.connect(to, DROP_PATIENCE).is_ok())
     }
 
     /// Requests (kind 0) or connections (kind 1) a second.
-    pub(super) fn rate(&mut self, family: usize, kind: usize, time: Duration) -> Result<f64> {
+    pub(crate) fn rate(&mut self, family: usize, kind: usize, time: Duration) -> Result<f64> {
         if kind == 0 {
             let stream = &mut self.streams[family];
             return rate(time, || exchange(stream));
