@@ -138,7 +138,6 @@ impl Datapath {
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
         make_folder(&bpffs.join(flow_tables::FOLDER))?;
-        make_folder(&bpffs.join(events::FOLDER))?;
         if let Some(why) = layout::check(&bpffs, &sizes)? {
             warn!(
                 "the pinned tables are not this version's or are damaged ({why}): they stay in force until each pod is switched to new ones"

@@ -2,6 +2,28 @@
 
 use crate::addr::Addr;
 
+/// CPUs that there are rings for. Events of others are counted as lost.
+pub const RINGS_MOST: u32 = 1024;
+
+pod! {
+    /// How far the ring of a CPU is written and read, in events since it was made. A cache line for each of the two who write.
+    ///
+    /// A ring has one writer, the classifiers of its CPU, of which none interrupts another, and one reader, the agent: so
+    /// plain loads and stores are enough. The event is stored before `written` says so, and is read before `read` does.
+    #[derive(Default)]
+    #[repr(align(64))]
+    pub struct Ring {
+        /// Written by the classifiers.
+        pub written: u64,
+        /// Zero.
+        pub beside_written: [u64; 7],
+        /// Written by the agent.
+        pub read: u64,
+        /// Zero.
+        pub beside_read: [u64; 7],
+    }
+}
+
 pod! {
     /// One verdict, as it stands in the ring of the CPU that gave it.
     ///

@@ -18,7 +18,8 @@
 //! | `flows` | array of arrays, mapped | slot → (hash of a [`FlowKey`] → [`Bucket`]) |
 //! | `hashing` | array, user space only | 0 → [`Hashing`] |
 //! | `fragments` | LRU hash | [`FragmentKey`] → [`Fragment`] |
-//! | `rings` | array of ring buffers | CPU → [`Event`](crate::event::Event) |
+//! | `rings` | array, mapped | CPU → [`Ring`](crate::event::Ring) |
+//! | `events` | array, mapped | place in a ring → [`Event`](crate::event::Event) |
 //! | `counters` | per-CPU array | direction and reason → packets |
 //! | `programs` | program array | slot and direction → classifier |
 //! | `interned` | hash, user space only | [`InternedKey`] → digest |
@@ -34,7 +35,7 @@ use crate::{addr::Addr, verdict::Direction};
 /// The number of the layout, for what the sizes of keys and values do not show: who changes what some entry of a pinned map
 /// means counts it up. An agent that finds another number makes new tables, and switches one pod after the other to them.
 /// The shape of [`Interface`] is what all versions share: by it the next one learns which interface has which slot.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// The first slot that is given to an endpoint: lower values of `tc_index` may come from a queueing discipline.
 pub const FIRST_SLOT: u32 = 16;

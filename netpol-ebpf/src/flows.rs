@@ -100,6 +100,13 @@ impl<'scratch> Tracked<'scratch> {
         unsafe { read_volatile(&raw const *self.way) as usize }
     }
 
+    /// Where a flow goes that does not find its first place free.
+    #[inline(always)]
+    fn way_for(&self, slot: u32) -> usize {
+        let (bucket, first) = (self.place.bucket.into(), self.place.way() as u64);
+        netpol_way_for(slot.into(), bucket, first, self.now.into()) as usize
+    }
+
     #[inline(always)]
     fn set_way(&mut self, way: usize) {
         // SAFETY: as above.
@@ -131,8 +138,9 @@ impl Flows for Tracked<'_> {
         // SAFETY: as in `get`.
         unsafe {
             if self.way() >= WAYS {
-                let (place, first) = (self.place.bucket.into(), self.place.way() as u64);
-                self.set_way(netpol_way_for(slot.into(), place, first, self.now.into()) as usize);
+                let first = self.place.way();
+                let is_free = read_volatile(&raw const (*bucket).lives[first]) == 0;
+                self.set_way(if is_free { first } else { self.way_for(slot) });
             }
             write(bucket, self.way(), self.place, key, flow);
         }

@@ -3,13 +3,13 @@
 
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
 use netpol_common::{
     Addr,
     decide::{Arrival, Decision, Work},
-    event::Event,
+    event::{Event, RINGS_MOST, Ring},
     flow::{Fragment, FragmentKey, table::Bucket},
     packet::Packet,
     tables::{
@@ -109,9 +109,12 @@ pub static FLOW_TABLES: ArrayOfMaps<FlowTable, { SLOTS as usize }> = ArrayOfMaps
 /// First fragments.
 #[btf_map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment, 8192> = LruHashMap::new();
-/// CPU → events.
+/// CPU → how far its ring is written and read.
 #[btf_map]
-pub static RINGS: ArrayOfMaps<RingBuf<Event, 262_144>, 1024> = ArrayOfMaps::new();
+pub static RINGS: Array<Ring, { RINGS_MOST as usize }, MMAPABLE> = Array::new();
+/// The rings' events, those of one CPU after those of the other.
+#[btf_map]
+pub static EVENTS: Array<Event, 65_536, MMAPABLE> = Array::new();
 /// Packets by direction and reason, and what was lost.
 #[btf_map]
 pub static COUNTS: PerCpuArray<u64, { COUNTERS as usize }> = PerCpuArray::new();

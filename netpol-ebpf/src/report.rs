@@ -1,4 +1,12 @@
 //! Counters for every verdict, and events for those that are worth one.
+//!
+//! The rings are our own ([`Ring`](netpol_common::event::Ring)): the kernel's ring buffer takes two calls and a lock for each
+//! event, which is more than judging costs. Nobody is woken: the agent polls.
+
+use core::{
+    ptr::read_volatile,
+    sync::atomic::{Ordering, compiler_fence},
+};
 
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use netpol_common::{
@@ -12,8 +20,10 @@ use netpol_common::{
 
 use crate::maps;
 
-/// No wakeup: the agent polls. A forced wakeup costs two hundred empty classifiers.
-const BPF_RB_NO_WAKEUP: u64 = 1;
+/// One less than the events of each CPU's ring, which are a power of two: a constant of the programs, which the agent sets
+/// before loading.
+#[unsafe(no_mangle)]
+pub static RING_MASK: u32 = 0;
 
 /// Events per endpoint, CPU and tick (1.07 s) for new flows; beyond that they are counted only.
 const ALLOWED_PER_TICK: u32 = 4096;
@@ -61,36 +71,54 @@ pub fn report(slot: u32, tick: u32, direction: Direction, packet: &Packet, decis
     if !within_rate(slot, tick, decision.reason >= FIRST_DROP) {
         return count(COUNTER_LIMITED);
     }
-    // SAFETY: a helper without arguments.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    let Some(ring) = maps::RINGS.get(cpu) else {
-        return count(COUNTER_LOST);
+    if !write_down(slot, direction, packet, decision) {
+        count(COUNTER_LOST);
+    }
+}
+
+/// Puts an event into the ring of this CPU; says whether there was room.
+#[inline(always)]
+fn write_down(slot: u32, direction: Direction, packet: &Packet, decision: &Decision) -> bool {
+    // SAFETY: a helper without arguments, and a constant of the program; volatile, since it is set after compilation.
+    let (cpu, mask) = unsafe { (bpf_get_smp_processor_id(), read_volatile(&raw const RING_MASK)) };
+    let Some(ring) = maps::RINGS.get_ptr_mut(cpu) else {
+        return false;
     };
-    let Some(mut entry) = ring.reserve(0) else {
-        return count(COUNTER_LOST);
+    // SAFETY: a ring of the map: this CPU alone writes the one word, and the agent the other.
+    let (written, read) =
+        unsafe { ((&raw const (*ring).written).read_volatile(), (&raw const (*ring).read).read_volatile()) };
+    if written.wrapping_sub(read) > u64::from(mask) {
+        return false;
+    }
+    let Some(event) = maps::EVENTS.get_ptr_mut(cpu.wrapping_mul(mask + 1) + (written as u32 & mask)) else {
+        return false;
     };
-    entry.write(Event {
-        // SAFETY: a helper without arguments.
-        at: unsafe { bpf_ktime_get_ns() },
-        src: packet.src,
-        dst: packet.dst,
-        src_port: packet.src_port,
-        dst_port: packet.dst_port,
-        slot,
-        revision: decision.revision,
-        set: decision.set,
-        class: decision.judged.class,
-        port_set: decision.judged.port_set,
-        backends: decision.judged.backends,
-        length: packet.length,
-        proto: packet.proto,
-        direction: direction as u8,
-        reason: decision.reason,
-        tcp_flags: packet.tcp_flags,
-        icmp_type: packet.icmp_type,
-        icmp_code: packet.icmp_code,
-        reply: decision.reply,
-        reserved: 0,
-    });
-    entry.submit(BPF_RB_NO_WAKEUP);
+    // SAFETY: an event of the map, which nobody reads before it is said to be written; a helper without arguments.
+    unsafe {
+        event.write(Event {
+            at: bpf_ktime_get_ns(),
+            src: packet.src,
+            dst: packet.dst,
+            src_port: packet.src_port,
+            dst_port: packet.dst_port,
+            slot,
+            revision: decision.revision,
+            set: decision.set,
+            class: decision.judged.class,
+            port_set: decision.judged.port_set,
+            backends: decision.judged.backends,
+            length: packet.length,
+            proto: packet.proto,
+            direction: direction as u8,
+            reason: decision.reason,
+            tcp_flags: packet.tcp_flags,
+            icmp_type: packet.icmp_type,
+            icmp_code: packet.icmp_code,
+            reply: decision.reply,
+            reserved: 0,
+        });
+        compiler_fence(Ordering::Release);
+        (&raw mut (*ring).written).write_volatile(written.wrapping_add(1));
+    }
+    true
 }

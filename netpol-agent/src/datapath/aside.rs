@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use aya::maps::{HashMap, Map, MapData, MapInfo, RingBuf};
+use aya::maps::{HashMap, Map, MapData, MapInfo};
 use aya_obj::generated::bpf_map_type::{BPF_MAP_TYPE_ARRAY, BPF_MAP_TYPE_HASH};
 use netpol_common::{
     Direction,
@@ -38,7 +38,7 @@ use super::{
 pub(super) const FOLDER: &str = "aside";
 
 /// What is put aside; the maps come last, so that who is killed on the way is known by them.
-const MOVED: [&str; 3] = [flow_tables::FOLDER, events::FOLDER, MAPS];
+const MOVED: [&str; 2] = [flow_tables::FOLDER, MAPS];
 const MAPS: &str = "maps";
 
 /// The folders of tables that were put aside, the newest first.
@@ -122,18 +122,7 @@ impl Aside {
 
     /// The verdicts in their rings that nobody has read, and will read any more.
     fn unread(&self) -> u64 {
-        let mut count = 0;
-        for folder in &self.folders {
-            let rings = fs::read_dir(folder.join(events::FOLDER)).into_iter().flatten().flatten();
-            for ring in rings {
-                let Ok(map) = MapData::from_pin(ring.path()) else { continue };
-                let Ok(mut ring) = RingBuf::try_from(Map::RingBuf(map)) else { continue };
-                while ring.next().is_some() {
-                    count += 1;
-                }
-            }
-        }
-        count
+        self.folders.iter().map(|folder| events::waiting(&folder.join(MAPS))).sum()
     }
 
     fn remove(&mut self, bpffs: &Path) -> Result<(), Error> {

@@ -1,19 +1,27 @@
 //! Events out of the rings, and counters.
 
-use aya::maps::{Map, MapData, MapError, MapInfo, RingBuf};
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use aya::maps::{Array, Map, MapData, MapInfo};
 use netpol_common::{
     Direction, Reason,
-    event::Event,
+    event::{Event, RINGS_MOST, Ring},
     tables::{COUNTER_FLOW_FULL, COUNTER_LIMITED, COUNTER_LOST, counter_cell},
 };
 
-use super::{Datapath, Error, Told, apply::named, pins::remove_whatever, sys};
+use super::{Datapath, Error, Sizes, Told, mapped::Mapped, raw::Raw};
 
-/// The array of the rings.
-const NAME: &str = "RINGS";
-/// Where the rings are pinned, below the folder of all pins: each by its CPU.
-pub(super) const FOLDER: &str = "rings";
+/// How far the rings are written and read.
+const RINGS: &str = "RINGS";
+/// What is in them.
+const EVENTS: &str = "EVENTS";
+
+/// Whether processors see what another one stores in the order in which it does. On others the classifiers have no means to
+/// say so on every kernel; there an event is read one look later, when it has long arrived.
+const ORDERED: bool = cfg!(target_arch = "x86_64");
 
 /// What has been counted since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +38,12 @@ pub struct Counters {
 
 /// The rings, one per CPU; may live on a thread of its own.
 pub struct Events {
-    rings: Vec<(u32, RingBuf<MapData>)>,
+    rings: Mapped<Ring>,
+    events: Mapped<Event>,
+    /// Events of each ring, a power of two.
+    len: u32,
+    /// How far each one was written at the last look.
+    seen: Vec<u64>,
     told: Told,
 }
 
@@ -38,53 +51,81 @@ impl Events {
     /// Hands every event that waits to `each`, with its CPU; says how many there were.
     pub fn drain(&mut self, each: &mut dyn FnMut(u32, Event)) -> usize {
         let mut count = 0;
-        for (cpu, ring) in &mut self.rings {
-            while let Some(item) = ring.next() {
-                if item.len() >= size_of::<Event>() {
-                    self.told.read_one();
-                    // SAFETY: the length was compared; Event is plain integers, and need not be aligned here.
-                    each(*cpu, unsafe { item.as_ptr().cast::<Event>().read_unaligned() });
-                    count += 1;
-                }
+        for (cpu, seen) in (0..).zip(&mut self.seen) {
+            let Some(ring) = self.rings.at(cpu) else { continue };
+            // SAFETY: aligned words inside the mapping, of which the kernel writes the first and we alone the second.
+            let (written, read) = unsafe {
+                (AtomicU64::from_ptr(&raw mut (*ring).written), AtomicU64::from_ptr(&raw mut (*ring).read))
+            };
+            let now = written.load(Ordering::Acquire);
+            let until = if ORDERED { now } else { *seen };
+            *seen = now;
+            let mut at = read.load(Ordering::Relaxed);
+            while at != until {
+                let index = cpu * self.len + (at as u32 & (self.len - 1));
+                // SAFETY: an event inside the mapping, which the kernel leaves alone until it is said to be read.
+                let Some(event) = self.events.at(index).map(|event| unsafe { event.read_volatile() }) else {
+                    break;
+                };
+                self.told.read_one();
+                at = at.wrapping_add(1);
+                read.store(at, Ordering::Release);
+                each(cpu, event);
+                count += 1;
             }
         }
         count
     }
 }
 
+/// Processors of the machine, also those that may come.
+fn processors() -> Result<u32, Error> {
+    let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Map { source })?;
+    Ok((cpus as u32).min(RINGS_MOST))
+}
+
+/// Events of all rings together, where they are made anew.
+pub(super) fn all_events(sizes: &Sizes) -> Result<u32, Error> {
+    let each = (sizes.ring_bytes / size_of::<Event>() as u32).max(1);
+    Ok(processors()? << each.ilog2())
+}
+
+/// Events of each ring, of those that are pinned or will be made.
+pub(super) fn ring_len(maps: Option<&Path>, sizes: &Sizes) -> Result<u32, Error> {
+    let pinned =
+        maps.and_then(|maps| MapInfo::from_pin(maps.join(EVENTS)).ok()).map(|info| info.max_entries());
+    let all = pinned.map_or_else(|| all_events(sizes), Ok)?;
+    Ok(1 << (all / processors()?).max(1).ilog2())
+}
+
+/// Events that wait in the rings of a folder of maps and that nobody will read any more.
+pub(super) fn waiting(maps: &Path) -> u64 {
+    let Ok(data) = MapData::from_pin(maps.join(RINGS)) else { return 0 };
+    let Ok(rings) = Array::<_, Raw<Ring>>::try_from(Map::Array(data)) else { return 0 };
+    let all = (0..processors().unwrap_or_default()).filter_map(|cpu| rings.get(&cpu, 0).ok());
+    all.map(|ring| ring.0.written.wrapping_sub(ring.0.read)).sum()
+}
+
 impl Datapath {
-    /// Opens the ring of each CPU, a new one where there is none yet.
+    /// Opens the rings.
     ///
     /// # Errors
     ///
-    /// When a ring cannot be made or mapped.
+    /// When they cannot be mapped.
     pub fn events(&mut self) -> Result<Events, Error> {
-        let cpus = aya::util::nr_cpus().map_err(|(_, source)| Error::Map { source })?;
-        let mut rings = Vec::new();
-        for cpu in 0..cpus as u32 {
-            let ring = RingBuf::try_from(Map::RingBuf(self.ring(cpu)?)).map_err(named(NAME))?;
-            rings.push((cpu, ring));
-        }
-        Ok(Events { rings, told: self.told()? })
-    }
-
-    /// The ring of a CPU: the one that is pinned and in the array, so that what waits in it outlives an agent, or a new one.
-    /// Opening the one in the array takes CAP_SYS_ADMIN.
-    fn ring(&mut self, cpu: u32) -> Result<MapData, Error> {
-        let pin = self.folder.join(FOLDER).join(cpu.to_string());
-        let array = self.folder.join("maps").join(NAME);
-        let array = MapData::from_pin(&array).map_err(|source| Error::Pin { path: array, source })?;
-        let held = sys::element(&array, cpu).map_err(|source| named(NAME)(MapError::IoError(source)))?;
-        if held.is_some() && MapInfo::from_pin(&pin).ok().map(|info| info.id()) == held {
-            return MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source });
-        }
-        let shape =
-            aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, self.sizes.ring_bytes, 0);
-        let ring = MapData::create(shape, "np_ring", None).map_err(named(NAME))?;
-        remove_whatever(&pin)?;
-        ring.pin(&pin).map_err(|source| Error::PinLink { path: pin, source })?;
-        self.tables.rings.set(cpu, &ring, 0).map_err(named(NAME))?;
-        Ok(ring)
+        let maps = self.folder.join("maps");
+        let open = |name: &str| {
+            let path = maps.join(name);
+            MapData::from_pin(&path).map_err(|source| Error::Pin { path, source })
+        };
+        let (cpus, len) = (processors()?, ring_len(Some(&maps), &self.sizes)?);
+        Ok(Events {
+            rings: Mapped::new(&open(RINGS)?, cpus)?,
+            events: Mapped::new(&open(EVENTS)?, cpus * len)?,
+            len,
+            seen: vec![0; cpus as usize],
+            told: self.told()?,
+        })
     }
 
     /// Reads all counters.

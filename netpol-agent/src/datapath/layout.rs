@@ -56,7 +56,7 @@ impl Shape {
 /// Every pin that there is to be, with its shape.
 fn wanted(sizes: &Sizes) -> Result<Vec<(&'static str, Shape)>, Error> {
     let object = aya_obj::Object::parse(CLASSIFIERS).map_err(|source| Error::Parse { source })?;
-    let chosen = sizes.by_map();
+    let chosen = sizes.by_map()?;
     let mut all = vec![
         (NAME, Shape::cell(size_of::<u32>())),
         (flow_tables::HASHING, Shape::cell(size_of::<Hashing>())),

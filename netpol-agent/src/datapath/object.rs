@@ -50,6 +50,7 @@ pub(super) const PINNED: &[&str] = &[
     "FLOW_TABLES",
     "FRAGMENTS",
     "RINGS",
+    "EVENTS",
     "COUNTS",
     "RATES",
     "PROGRAMS",
@@ -67,13 +68,15 @@ pub(super) fn load(
 ) -> Result<Ebpf, Error> {
     let (timeouts, hashing) = (Raw(timeouts), Raw(hashing));
     let jiffy = jiffy()?;
+    let ring_mask = events::ring_len(maps, sizes)? - 1;
     let mut loader = EbpfLoader::new();
     // None of them looks at the kernel's own types.
     loader.btf(None);
     loader.override_global("TIMEOUTS", &timeouts, true);
     loader.override_global("JIFFY", &jiffy, true);
+    loader.override_global("RING_MASK", &ring_mask, true);
     loader.override_global("HASHING", &hashing, true);
-    for (name, entries) in sizes.by_map() {
+    for (name, entries) in sizes.by_map()? {
         loader.map_max_entries(name, entries);
     }
     if let Some(folder) = maps {
@@ -98,10 +101,7 @@ pub(super) fn forget_others(bpffs: &Path) -> Result<(), Error> {
     let cells = [flow_tables::HASHING, layout::NAME];
     let is_ours = |name: &str| [PINNED, &cells, &layout::SAID].iter().any(|names| names.contains(&name));
     forget_unless(&bpffs.join("maps"), &is_ours)?;
-    for folder in [flow_tables::FOLDER, events::FOLDER] {
-        forget_unless(&bpffs.join(folder), &|name| name.parse::<u32>().is_ok())?;
-    }
-    Ok(())
+    forget_unless(&bpffs.join(flow_tables::FOLDER), &|name| name.parse::<u32>().is_ok())
 }
 
 fn forget_unless(folder: &Path, is_ours: &dyn Fn(&str) -> bool) -> Result<(), Error> {

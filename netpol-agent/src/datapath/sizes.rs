@@ -4,6 +4,8 @@
 use netpol_common::flow::table::WAYS;
 use serde::{Deserialize, Serialize};
 
+use super::{Error, events};
+
 /// More of them in one array (a gigabyte and more) the kernel would not take.
 const MOST_BUCKETS: u32 = 1 << 21;
 
@@ -76,8 +78,12 @@ impl Sizes {
     }
 
     /// The maps whose size can be chosen when the object is loaded.
-    pub(super) fn by_map(&self) -> [(&'static str, u32); 9] {
-        [
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say how many processors there are.
+    pub(super) fn by_map(&self) -> Result<[(&'static str, u32); 10], Error> {
+        Ok([
             ("PEERS", self.peers),
             ("PREFIXES", self.prefixes),
             ("POLICY_SETS", self.policy_sets),
@@ -87,6 +93,7 @@ impl Sizes {
             ("FRONTENDS", self.frontends),
             ("BACKENDS", self.backends),
             ("FRAGMENTS", self.fragments),
-        ]
+            ("EVENTS", events::all_events(self)?),
+        ])
     }
 }

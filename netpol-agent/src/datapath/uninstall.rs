@@ -11,7 +11,7 @@ use netpol_common::{
     tables::{INTERFACE_ENDPOINT, Interface},
 };
 
-use super::{Datapath, Error, aside, attach, events, flow_tables, gate, pins, raw::Raw};
+use super::{Datapath, Error, aside, attach, flow_tables, gate, pins, raw::Raw};
 
 /// What was taken down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub fn uninstall(bpffs: &Path) -> Result<Uninstalled, Error> {
         done.hooks += remove_all(&bpffs.join(folder), pins::release_link)?;
     }
     for tables in aside.iter().map(PathBuf::as_path).chain([bpffs]) {
-        for folder in [flow_tables::FOLDER, events::FOLDER, "maps"] {
+        for folder in [flow_tables::FOLDER, "maps"] {
             done.pins += remove_all(&tables.join(folder), pins::remove_whatever)?;
         }
     }
