@@ -74,6 +74,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         sizes: config.sizes.clone(),
         timeouts: config.timeouts,
         attach: config.attach,
+        reports: config.verdicts,
     })
     .context("cannot open the datapath")?;
     let mut events = datapath.events().context("cannot open the rings of verdicts")?;

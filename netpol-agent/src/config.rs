@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 pub use self::{tables::Tables, timeouts::FlowTimeouts};
 use crate::{
-    datapath::{Attach, Sizes},
+    datapath::{Attach, Reports, Sizes},
     sources::api::Access,
 };
 
@@ -69,6 +69,29 @@ impl From<AttachBy> for Attach {
         match by {
             AttachBy::Auto => Self::Auto,
             AttachBy::Filter => Self::Filter,
+        }
+    }
+}
+
+/// Which verdicts are told of one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdicts {
+    /// Of new connections and of drops.
+    #[default]
+    All,
+    /// Of drops alone.
+    Denied,
+    /// Of none: they are only counted.
+    None,
+}
+
+impl From<Verdicts> for Reports {
+    fn from(which: Verdicts) -> Self {
+        match which {
+            Verdicts::All => Self::All,
+            Verdicts::Denied => Self::Denied,
+            Verdicts::None => Self::None,
         }
     }
 }
@@ -146,6 +169,10 @@ pub struct Options {
     /// By what classifiers are attached to interfaces [default: auto]
     #[arg(long, value_name = "WHAT", value_enum)]
     pub attach: Option<AttachBy>,
+
+    /// Which verdicts are told of one by one, to `netpol observe` and in the log; all are counted [default: all]
+    #[arg(long, value_name = "WHICH", value_enum)]
+    pub verdicts: Option<Verdicts>,
 
     /// Seconds for which a Service's address or backend that is gone still counts, since kube-proxy lags
     /// [default: 10]
@@ -225,6 +252,7 @@ impl Options {
             sandbox_namespace: list(self.sandbox_namespace, other.sandbox_namespace),
             trust_tag: self.trust_tag.or(other.trust_tag),
             attach: self.attach.or(other.attach),
+            verdicts: self.verdicts.or(other.verdicts),
             frontend_grace: self.frontend_grace.or(other.frontend_grace),
             hook_linger: self.hook_linger.or(other.hook_linger),
             metrics: self.metrics.or(other.metrics),
@@ -270,6 +298,7 @@ impl Options {
             },
             trust_tag: self.trust_tag.unwrap_or_default(),
             attach: self.attach.unwrap_or_default().into(),
+            verdicts: self.verdicts.unwrap_or_default().into(),
             frontend_grace: Duration::from_secs(self.frontend_grace.unwrap_or(FRONTEND_GRACE)),
             hook_linger: Duration::from_secs(self.hook_linger.unwrap_or(HOOK_LINGER)),
             metrics: self.metrics,
@@ -306,6 +335,8 @@ pub struct Config {
     pub trust_tag: TrustTag,
     /// By what classifiers are attached.
     pub attach: Attach,
+    /// Which verdicts are told of one by one.
+    pub verdicts: Reports,
     /// How long what kube-proxy may still use counts.
     pub frontend_grace: Duration,
     /// How long a pod keeps its classifiers.

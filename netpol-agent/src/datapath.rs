@@ -55,7 +55,7 @@ pub use self::{
     attached::{Attached, Attachment, Hold, Holder, Side, program_name, tcx_programs},
     claim::Claim,
     error::Error,
-    events::{Counters, Events},
+    events::{Counters, Events, Reports},
     gate::Gate,
     live::{Entry, Hook, Meeting, Met, first_packet},
     sizes::Sizes,
@@ -78,6 +78,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     /// By what the classifiers are attached.
     pub attach: Attach,
+    /// Which verdicts make an event.
+    pub reports: Reports,
 }
 
 impl Default for Options {
@@ -87,6 +89,7 @@ impl Default for Options {
             sizes: Sizes::default(),
             timeouts: Timeouts::DEFAULT,
             attach: Attach::Auto,
+            reports: Reports::All,
         }
     }
 }
@@ -133,7 +136,7 @@ impl Datapath {
     ///
     /// Missing rights, a bpffs that is not mounted, a program that the kernel refuses.
     pub fn open(options: Options) -> Result<(Self, Recovered), Error> {
-        let Options { bpffs, sizes, timeouts, attach } = options;
+        let Options { bpffs, sizes, timeouts, attach, reports } = options;
         let maps = bpffs.join("maps");
         make_folder(&maps)?;
         make_folder(&bpffs.join("links"))?;
@@ -145,7 +148,8 @@ impl Datapath {
         }
         object::forget_others(&bpffs)?;
         let hashing = flow_tables::hashing(&maps, &sizes)?;
-        let mut object = object::load(Some(&maps), &sizes, timeouts, hashing)?;
+        let mut object =
+            object::load(Some(&maps), &sizes, &object::Constants { timeouts, hashing, reports })?;
         #[cfg(feature = "bpf-log")]
         log::follow(&mut object);
         let mut programs = BTreeMap::new();

@@ -2,6 +2,11 @@
 
 use crate::addr::Addr;
 
+/// Which verdicts make an event, as bits: what is allowed.
+pub const REPORTS_ALLOWED: u32 = 1;
+/// Which verdicts make an event, as bits: what is dropped.
+pub const REPORTS_DROPPED: u32 = 2;
+
 /// CPUs that there are rings for. Events of others are counted as lost.
 pub const RINGS_MOST: u32 = 1024;
 

@@ -12,7 +12,7 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use netpol_common::{
     Direction,
     decide::Decision,
-    event::Event,
+    event::{Event, REPORTS_ALLOWED, REPORTS_DROPPED},
     packet::Packet,
     tables::{COUNTER_LIMITED, COUNTER_LOST, counter_cell},
     verdict::FIRST_DROP,
@@ -24,6 +24,10 @@ use crate::maps;
 /// before loading.
 #[unsafe(no_mangle)]
 pub static RING_MASK: u32 = 0;
+
+/// Which verdicts make an event, `REPORTS_*`: a constant of the programs, which the agent sets before loading.
+#[unsafe(no_mangle)]
+pub static REPORTS: u32 = REPORTS_ALLOWED | REPORTS_DROPPED;
 
 /// Events per endpoint, CPU and tick (1.07 s) for new flows; beyond that they are counted only.
 const ALLOWED_PER_TICK: u32 = 4096;
@@ -65,10 +69,13 @@ fn within_rate(slot: u32, tick: u32, dropped: bool) -> bool {
 #[inline(always)]
 pub fn report(slot: u32, tick: u32, direction: Direction, packet: &Packet, decision: &Decision) {
     count(counter_cell(direction, decision.reason));
-    if decision.report == 0 {
+    let dropped = decision.reason >= FIRST_DROP;
+    let reported = if dropped { REPORTS_DROPPED } else { REPORTS_ALLOWED };
+    // SAFETY: a constant of the program; volatile, since it is set after compilation.
+    if decision.report == 0 || unsafe { read_volatile(&raw const REPORTS) } & reported == 0 {
         return;
     }
-    if !within_rate(slot, tick, decision.reason >= FIRST_DROP) {
+    if !within_rate(slot, tick, dropped) {
         return count(COUNTER_LIMITED);
     }
     if !write_down(slot, direction, packet, decision) {

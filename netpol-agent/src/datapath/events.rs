@@ -8,7 +8,7 @@ use std::{
 use aya::maps::{Array, Map, MapData, MapInfo};
 use netpol_common::{
     Direction, Reason,
-    event::{Event, RINGS_MOST, Ring},
+    event::{Event, REPORTS_ALLOWED, REPORTS_DROPPED, RINGS_MOST, Ring},
     tables::{COUNTER_FLOW_FULL, COUNTER_LIMITED, COUNTER_LOST, counter_cell},
 };
 
@@ -22,6 +22,29 @@ const EVENTS: &str = "EVENTS";
 /// Whether processors see what another one stores in the order in which it does. On others the classifiers have no means to
 /// say so on every kernel; there an event is read one look later, when it has long arrived.
 const ORDERED: bool = cfg!(target_arch = "x86_64");
+
+/// Which verdicts make an event. All of them are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reports {
+    /// New flows and drops.
+    #[default]
+    All,
+    /// Drops.
+    Denied,
+    /// None.
+    None,
+}
+
+impl Reports {
+    /// As the classifiers know it.
+    pub(super) const fn bits(self) -> u32 {
+        match self {
+            Self::All => REPORTS_ALLOWED | REPORTS_DROPPED,
+            Self::Denied => REPORTS_DROPPED,
+            Self::None => 0,
+        }
+    }
+}
 
 /// What has been counted since the tables were made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use nix::{
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Sizes, events, flow_tables, layout, pins::remove_whatever, raw::Raw};
+use super::{Error, Reports, Sizes, events, flow_tables, layout, pins::remove_whatever, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -57,16 +57,19 @@ pub(super) const PINNED: &[&str] = &[
     "INTERNED",
 ];
 
+/// What is set in the programs before they are loaded.
+pub(super) struct Constants {
+    pub(super) timeouts: Timeouts,
+    pub(super) hashing: Hashing,
+    pub(super) reports: Reports,
+}
+
 /// Loads the classifiers' maps, new ones or those that an earlier agent left, and parses the programs.
 ///
 /// `maps` is the folder for pins, or `None` to pin nothing.
-pub(super) fn load(
-    maps: Option<&Path>,
-    sizes: &Sizes,
-    timeouts: Timeouts,
-    hashing: Hashing,
-) -> Result<Ebpf, Error> {
-    let (timeouts, hashing) = (Raw(timeouts), Raw(hashing));
+pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, constants: &Constants) -> Result<Ebpf, Error> {
+    let (timeouts, hashing) = (Raw(constants.timeouts), Raw(constants.hashing));
+    let reports = constants.reports.bits();
     let jiffy = jiffy()?;
     let ring_mask = events::ring_len(maps, sizes)? - 1;
     let mut loader = EbpfLoader::new();
@@ -76,6 +79,7 @@ pub(super) fn load(
     loader.override_global("JIFFY", &jiffy, true);
     loader.override_global("RING_MASK", &ring_mask, true);
     loader.override_global("HASHING", &hashing, true);
+    loader.override_global("REPORTS", &reports, true);
     for (name, entries) in sizes.by_map()? {
         loader.map_max_entries(name, entries);
     }

@@ -7,7 +7,7 @@ use aya::{
 
 use netpol_common::flow::{Timeouts, table::Hashing};
 
-use super::{Error, Sizes, attach::ENTRY, gate, object};
+use super::{Error, Reports, Sizes, attach::ENTRY, gate, object};
 
 /// What the verifier said of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +29,11 @@ pub fn verify_programs() -> Result<Vec<Verified>, Error> {
     let mut object = object::load(
         None,
         &Sizes::small(),
-        Timeouts::DEFAULT,
-        Hashing { secret: [0; 5], mask: 0, reserved: 0 },
+        &object::Constants {
+            timeouts: Timeouts::DEFAULT,
+            hashing: Hashing { secret: [0; 5], mask: 0, reserved: 0 },
+            reports: Reports::All,
+        },
     )?;
     let mut verified = Vec::new();
     for name in object::PROGRAMS.into_iter().chain([object::CLOCK]) {

@@ -5,7 +5,12 @@ use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
 use netpol_common::{Direction, tables::program_cell};
 
 use super::{Ran, TestRun, test_run};
-use crate::datapath::{Datapath, Error, attach::ENTRY, entries::Code, object};
+use crate::datapath::{
+    Datapath, Error,
+    attach::{ENTRY, tc_side},
+    entries::Code,
+    object,
+};
 
 /// A program of its own object, ready to be run.
 pub struct Measured {
@@ -70,6 +75,24 @@ impl Measured {
     /// When the kernel refuses the frame.
     pub fn run(&mut self, run: TestRun<'_>) -> Result<Ran, Error> {
         test_run(object::program(&mut self.object, self.name)?, TestRun { program: self.name, ..run })
+    }
+
+    /// Attaches it where an endpoint's entry would be, until this is dropped. To be called in the network namespace of the
+    /// interface.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub fn attach(&mut self, interface: &str) -> Result<(), Error> {
+        for direction in Direction::ALL {
+            let program = object::program(&mut self.object, self.name)?;
+            program.attach(interface, tc_side(direction)).map_err(|source| Error::Attach {
+                interface: interface.to_owned(),
+                direction: direction.name(),
+                source,
+            })?;
+        }
+        Ok(())
     }
 
     /// Its size.

@@ -42,9 +42,7 @@ impl Machine {
         let usable: Vec<usize> =
             (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
         let pinned = usable.last().copied().context("no processor may be used")?;
-        let mut one = CpuSet::new();
-        one.set(pinned).context("cannot choose a processor")?;
-        sched_setaffinity(this, &one).context("cannot bind to a processor")?;
+        pin_to(pinned)?;
         let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let processor = information
             .lines()
@@ -62,6 +60,11 @@ impl Machine {
             start: Ticks::read(pinned)?,
             own: cpu_nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID)?,
         })
+    }
+
+    /// Another processor than the one on which everything runs.
+    pub(crate) fn other(&self) -> Option<usize> {
+        (0..CpuSet::count()).find(|cpu| *cpu != self.pinned && self.allowed.is_set(*cpu).unwrap_or(false))
     }
 
     /// Does something as if this thread had never been bound to a processor: what is started in it runs on every one.
@@ -84,6 +87,13 @@ impl Machine {
             stolen: (now.stolen - self.start.stolen) as f64 / all,
         })
     }
+}
+
+/// Binds the calling thread to a processor.
+pub(crate) fn pin_to(cpu: usize) -> Result<()> {
+    let mut one = CpuSet::new();
+    one.set(cpu).context("cannot choose a processor")?;
+    sched_setaffinity(Pid::from_raw(0), &one).context("cannot bind to a processor")
 }
 
 /// The processor time that this process or thread has used, in nanoseconds.

@@ -15,10 +15,12 @@ mod compare;
 mod compile;
 mod event;
 mod firewall;
+mod flood;
 mod frames;
 mod goals;
 mod machine;
 mod measure;
+mod memory;
 mod path;
 mod pins;
 mod pod_start;
@@ -108,8 +110,13 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let cases: Vec<_> =
         cases::all().into_iter().filter(|case| only.wants(case.name) || is_compared(case.name)).collect();
     let compiles = compile::all().filter(|goal| only.wants_goal(goal)).count();
-    let running =
-        path::all().chain(start::all()).chain(event::all()).chain(pod_start::all()).chain(firewall::all());
+    let running = path::all()
+        .chain(start::all())
+        .chain(event::all())
+        .chain(pod_start::all())
+        .chain(firewall::all())
+        .chain(flood::all())
+        .chain(memory::all());
     let running: Vec<_> = running.filter(|goal| only.wants_goal(goal)).collect();
     if arguments.list {
         return list(&only);
@@ -132,6 +139,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
         eprintln!("compiling {} pods and {} policies ...", cluster::PODS, cluster::POLICIES);
     }
     let mut answers = compile::run(&only, effort.rounds.max(compile::ROUNDS))?;
+    answers.extend(flood::run(&machine, &only, effort.rounds)?);
+    answers.extend(memory::run(&only)?);
     let load = machine.load()?;
     pins::release_signals()?;
     if text && !running.is_empty() {
@@ -168,8 +177,13 @@ fn run(arguments: &Arguments) -> Result<bool> {
 /// Lists what is wanted.
 fn list(only: &Only) -> Result<bool> {
     let compared = cases::COMPARISONS.iter().map(|one| one.goal);
-    let running =
-        path::all().chain(start::all()).chain(event::all()).chain(pod_start::all()).chain(firewall::all());
+    let running = path::all()
+        .chain(start::all())
+        .chain(event::all())
+        .chain(pod_start::all())
+        .chain(firewall::all())
+        .chain(flood::all())
+        .chain(memory::all());
     let mut goals: Vec<_> =
         compared.chain(compile::all()).chain(running).filter(|goal| only.wants_goal(goal)).collect();
     goals.sort_by_key(Goal::order);

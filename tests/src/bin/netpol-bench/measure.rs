@@ -341,7 +341,7 @@ impl Ready {
 }
 
 /// What runs a case's packets through a slot.
-fn load(case: &Case, slot: u32, world: &World) -> Result<Measured> {
+pub(crate) fn load(case: &Case, slot: u32, world: &World) -> Result<Measured> {
     let Packets::Random { peers, slots, ports } = case.packets else {
         return Ok(world.datapath.entry(slot, case.direction)?);
     };
@@ -366,7 +366,7 @@ fn load(case: &Case, slot: u32, world: &World) -> Result<Measured> {
 }
 
 /// Nanoseconds of this thread that packets took, with starting them.
-fn timed(program: &mut Measured, frame: &[u8], packets: u32) -> Result<f64> {
+pub(crate) fn timed(program: &mut Measured, frame: &[u8], packets: u32) -> Result<f64> {
     Ok(timed_verdict(program, frame, packets)?.0)
 }
 

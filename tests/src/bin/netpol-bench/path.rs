@@ -10,6 +10,7 @@ pub(crate) mod traffic;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use netpol_agent::datapath::Measured;
 use netpol_tests::{Laboratory, Link, PodSpec, ServiceSpec, Setup};
 use serde_json::json;
 
@@ -60,40 +61,109 @@ const ALL: [(Link, [[Goal; 2]; 2]); 2] = [
     ),
 ];
 
+/// The same over a bridge, against a pair of classifiers that do nothing at the same hooks.
+const AGAINST_EMPTY: [[Goal; 2]; 2] = [
+    [
+        Goal::told(
+            "m1-wire-rr-v4",
+            "over a bridge, IPv4: request and response, ours / empty classifiers",
+            "",
+        )
+        .of("M1")
+        .must(Bound::AtLeast(0.98))
+        .moonshot(Bound::AtLeast(0.99)),
+        Goal::told("wire-crr-v4-empty", "over a bridge, IPv4: connections, ours / empty classifiers", ""),
+    ],
+    [
+        Goal::told(
+            "m1-wire-rr-v6",
+            "over a bridge, IPv6: request and response, ours / empty classifiers",
+            "",
+        )
+        .of("M1")
+        .must(Bound::AtLeast(0.98))
+        .moonshot(Bound::AtLeast(0.99)),
+        Goal::told("wire-crr-v6-empty", "over a bridge, IPv6: connections, ours / empty classifiers", ""),
+    ],
+];
+
+/// The same, against the engine that tells of no verdict.
+const AGAINST_SILENT: [[Goal; 2]; 2] = [
+    [
+        Goal::told("log-rr-v4", "over a bridge, IPv4: request and response, verdicts told / not", ""),
+        Goal::told("m8-crr-v4", "over a bridge, IPv4: connections, verdicts told / not", "")
+            .of("M8")
+            .must(Bound::AtLeast(0.97))
+            .moonshot(Bound::AtLeast(0.99)),
+    ],
+    [
+        Goal::told("log-rr-v6", "over a bridge, IPv6: request and response, verdicts told / not", ""),
+        Goal::told("m8-crr-v6", "over a bridge, IPv6: connections, verdicts told / not", "")
+            .of("M8")
+            .must(Bound::AtLeast(0.97))
+            .moonshot(Bound::AtLeast(0.99)),
+    ],
+];
+
 /// All goals.
 pub(crate) fn all() -> impl Iterator<Item = Goal> {
-    ALL.into_iter().flat_map(|(_, families)| families).flatten()
+    let families = ALL.into_iter().flat_map(|(_, families)| families);
+    families.chain(AGAINST_EMPTY).chain(AGAINST_SILENT).flatten()
 }
 
 /// Measures what of it is wanted.
 pub(crate) fn run(machine: &Machine, only: &Only, rounds: u32) -> Result<Vec<Answer>> {
     let mut lines = Vec::new();
     for (link, goals) in ALL {
-        if goals.iter().flatten().any(|goal| only.wants_goal(goal)) {
-            lines.extend(measure(machine, link, goals, only, rounds)?);
-        }
+        lines.extend(measure(machine, link, Against::Nothing, goals, only, rounds)?);
     }
+    lines.extend(measure(machine, Link::Bridge, Against::Empty, AGAINST_EMPTY, only, rounds)?);
+    lines.extend(measure(machine, Link::Bridge, Against::Silent, AGAINST_SILENT, only, rounds)?);
     Ok(lines)
+}
+
+/// What is at the hooks of the side without the engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Against {
+    /// Nothing.
+    Nothing,
+    /// Classifiers that do nothing.
+    Empty,
+    /// The engine, which tells of no verdict.
+    Silent,
 }
 
 /// A node with two pods and their traffic.
 struct Side {
     lab: Laboratory,
     traffic: Traffic,
+    /// Classifiers that do nothing, as long as they are attached.
+    empty: Vec<Measured>,
 }
 
 fn measure(
     machine: &Machine,
     link: Link,
+    against: Against,
     goals: [[Goal; 2]; 2],
     only: &Only,
     rounds: u32,
 ) -> Result<Vec<Answer>> {
+    if !goals.iter().flatten().any(|goal| only.wants_goal(goal)) {
+        return Ok(Vec::new());
+    }
     let mut sides = [Side::new(link)?, Side::new(link)?];
     let mut ratios: [[Vec<f64>; 2]; 2] = Default::default();
     for engine in [0, 1] {
-        sides[engine].switch_on(machine)?;
-        sides[1 - engine].expect_open().context("without the engine everything must arrive")?;
+        sides[engine].switch_on(machine, &[])?;
+        if against == Against::Silent {
+            sides[1 - engine].switch_on(machine, &["--verdicts", "none"])?;
+        } else {
+            sides[1 - engine].expect_open().context("without the engine everything must arrive")?;
+        }
+        if against == Against::Empty {
+            sides[1 - engine].attach_empty()?;
+        }
         for round in 0..rounds.div_ceil(2) {
             for (family, kinds) in ratios.iter_mut().enumerate() {
                 for (kind, values) in kinds.iter_mut().enumerate() {
@@ -104,16 +174,23 @@ fn measure(
                     // Who is first changes: what one turn leaves behind is in the other's next.
                     for turn in 0..2 {
                         let side = (turn + round as usize) % 2;
-                        sides[engine].set_standing_still(side != engine)?;
+                        for (other, of) in sides.iter_mut().enumerate() {
+                            of.set_standing_still(other != side)?;
+                        }
                         rates[side] = sides[side].traffic.rate(family, kind, SLICE)?;
                     }
                     values.push(rates[engine] / rates[1 - engine]);
                 }
             }
         }
-        sides[engine].set_standing_still(false)?;
-        sides[engine].expect_enforced()?;
-        sides[engine].switch_off()?;
+        sides[1 - engine].empty.clear();
+        for side in &mut sides {
+            if side.lab.agent_id().is_some() {
+                side.set_standing_still(false)?;
+                side.expect_enforced()?;
+                side.switch_off()?;
+            }
+        }
     }
     let lines = goals.into_iter().flatten().zip(ratios.into_iter().flatten());
     let lines = lines.filter(|(goal, _)| only.wants_goal(goal));
@@ -132,11 +209,26 @@ impl Side {
             80,
             EXCHANGE_PORT,
         ))?;
-        Ok(Self { traffic: Traffic::start(client, &server)?, lab })
+        Ok(Self { traffic: Traffic::start(client, &server)?, lab, empty: Vec::new() })
     }
 
-    /// Starts the agent, and sees that it enforces.
-    fn switch_on(&mut self, machine: &Machine) -> Result<()> {
+    /// Attaches classifiers that do nothing where the engine would have its own.
+    fn attach_empty(&mut self) -> Result<()> {
+        let interfaces: Vec<String> = self.lab.pods().map(|pod| pod.host_interface.clone()).collect();
+        self.empty = self.lab.node.run(|| -> Result<Vec<Measured>> {
+            let attach = |interface: String| -> Result<Measured> {
+                let mut empty = Measured::empty()?;
+                empty.attach(&interface)?;
+                Ok(empty)
+            };
+            interfaces.into_iter().map(attach).collect()
+        })??;
+        Ok(())
+    }
+
+    /// Starts the agent with these flags, and sees that it enforces.
+    fn switch_on(&mut self, machine: &Machine, flags: &[&str]) -> Result<()> {
+        self.lab.set_agent_flags(flags);
         machine.unpinned(|| self.lab.start_agent())?;
         self.traffic.reconnect()?;
         self.expect_enforced()
@@ -161,6 +253,9 @@ impl Side {
     }
 
     fn set_standing_still(&self, still: bool) -> Result<()> {
+        if self.lab.agent_id().is_none() {
+            return Ok(());
+        }
         if still { self.lab.freeze_agent() } else { self.lab.thaw_agent() }
     }
 }
