@@ -69,5 +69,5 @@ pub const ALL: [Damage; 14] = [
     }),
     ("a table of flows is missing", |pins| removed(pins, &first(pins, "flows")?)),
     ("a table of flows is somebody else's", |pins| foreign(pins, &first(pins, "flows")?)),
-    ("a ring is somebody else's", |pins| foreign(pins, "rings/0")),
+    ("the rings are somebody else's", |pins| foreign(pins, "maps/RINGS")),
 ];
