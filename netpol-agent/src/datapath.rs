@@ -25,6 +25,7 @@ mod log;
 mod mapped;
 mod mend;
 mod object;
+mod peers;
 mod pins;
 mod raw;
 mod recover;
@@ -58,6 +59,7 @@ pub use self::{
     events::{Counters, Events, Reports},
     gate::Gate,
     live::{Entry, Hook, Meeting, Met, first_packet},
+    peers::Peers,
     sizes::Sizes,
     takeover::{Surroundings, TakenOver},
     test_run::{CommonShape, Cycle, Measured, ProgramSize, Ran, TestRun, test_run},
@@ -185,7 +187,7 @@ impl Datapath {
         if new {
             datapath.take_slots_over()?;
         }
-        let recovered = datapath.recover();
+        let recovered = datapath.recover()?;
         if !new {
             // Of an agent that was killed after it had switched the last pod.
             datapath.forget_aside();

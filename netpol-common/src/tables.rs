@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `endpoints` | array, mapped | slot → [`Endpoint`] |
 //! | `generations` | array, mapped | hash of an address → `u32` |
-//! | `peers` | hash | [`Addr`] → [`Peer`] |
+//! | `peer_buckets` | array, mapped | hash of an address → [`Bucket`](peers::Bucket): two addresses with class and flags |
+//! | `peers` | hash | [`Addr`] → [`Peer`]; those that found no room in their bucket |
 //! | `prefixes` | LPM trie | prefix → [`Prefix`] |
 //! | `policy_sets` | array | policy set → [`PolicySet`] |
 //! | `rules` | hash | [`RuleKey`] → [`Rule`] |
@@ -32,10 +33,12 @@
 
 use crate::{addr::Addr, verdict::Direction};
 
+pub mod peers;
+
 /// The number of the layout, for what the sizes of keys and values do not show: who changes what some entry of a pinned map
 /// means counts it up. An agent that finds another number makes new tables, and switches one pod after the other to them.
 /// The shape of [`Interface`] is what all versions share: by it the next one learns which interface has which slot.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The first slot that is given to an endpoint: lower values of `tc_index` may come from a queueing discipline.
 pub const FIRST_SLOT: u32 = 16;
@@ -172,7 +175,8 @@ pub const PEER_FRONTEND: u32 = 1;
 pub const PEER_SERVICE_ONLY: u32 = 2;
 
 pod! {
-    /// What is known of one address. Repeats its key, as a hash element can be recycled under its reader.
+    /// What is known of one address. Repeats its key, as a hash element can be recycled under its reader. In a bucket it is
+    /// packed ([`peers::Entry`]).
     pub struct Peer {
         /// The key.
         pub addr: Addr,

@@ -15,7 +15,7 @@ use netpol_common::{
     tables::{
         BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey,
         MemberKey, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS,
-        SourceKey,
+        SourceKey, peers::Bucket as PeerBucket,
     },
 };
 
@@ -70,7 +70,10 @@ pub static ENDPOINTS: Array<Endpoint, { SLOTS as usize }, MMAPABLE> = Array::new
 /// Hash of an address → generation.
 #[btf_map]
 pub static GENERATION: Array<u32, { GENERATIONS as usize }, MMAPABLE> = Array::new();
-/// Address → class and flags.
+/// Hash of an address → two addresses with class and flags. The agent chooses how many buckets there are.
+#[btf_map]
+pub static PEER_BUCKETS: Array<PeerBucket, 65_536, MMAPABLE> = Array::new();
+/// Address → class and flags, of those that found no room in their bucket.
 #[btf_map]
 pub static PEERS: HashMap<Addr, Peer, 131_072, NO_PREALLOC> = HashMap::new();
 /// Prefix → class and flags.

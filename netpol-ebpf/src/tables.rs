@@ -10,6 +10,7 @@ use netpol_common::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
         Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SourceKey,
         generation_cell, judgement,
+        peers::{Place, class_of, elsewhere, find, flags_of},
     },
 };
 
@@ -17,6 +18,10 @@ use crate::maps;
 
 /// The maps.
 pub struct Maps;
+
+/// How many buckets of addresses there are: a constant of the programs, which the agent sets before loading.
+#[unsafe(no_mangle)]
+pub static PEER_BUCKET_COUNT: u32 = 0;
 
 /// Looks a value up that repeats its key, once more if it was recycled meanwhile. `None` closes.
 macro_rules! checked {
@@ -71,10 +76,24 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn peer(&self, addr: &Addr, out: &mut Prefix) {
-        if let Some(peer) = checked!(maps::PEERS, addr, value => value.addr.same(addr)) {
-            out.class = peer.class;
-            out.flags = peer.flags;
-            return;
+        // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
+        let place = Place::of(addr, unsafe { read_volatile(&raw const PEER_BUCKET_COUNT) });
+        if let Some(bucket) = maps::PEER_BUCKETS.get_ptr(place.bucket) {
+            // SAFETY: a bucket of the map. The agent may write to it; what is read proves itself.
+            let word = unsafe { find(bucket, place, addr) };
+            if word != 0 {
+                out.class = class_of(word);
+                out.flags = flags_of(word);
+                return;
+            }
+            // SAFETY: as above.
+            if unsafe { elsewhere(bucket) } != 0
+                && let Some(peer) = checked!(maps::PEERS, addr, value => value.addr.same(addr))
+            {
+                out.class = peer.class;
+                out.flags = peer.flags;
+                return;
+            }
         }
         match maps::PREFIXES.get(&Key::new(128, *addr)) {
             Some(prefix) => {

@@ -38,7 +38,7 @@ fn first(pins: &Path, folder: &str) -> Result<String> {
 }
 
 /// What may become of the pins while no agent runs.
-pub const ALL: [Damage; 14] = [
+pub const ALL: [Damage; 15] = [
     // First, as a link of somebody else's goes when tables are put aside.
     ("there are links, gates and maps of somebody else's", |pins| {
         foreign(pins, "links/4000-egress")?;
@@ -46,6 +46,7 @@ pub const ALL: [Damage; 14] = [
         foreign(pins, "maps/SOMEBODY")
     }),
     ("the addresses are missing", |pins| removed(pins, "maps/PEERS")),
+    ("the buckets of addresses are missing", |pins| removed(pins, "maps/PEER_BUCKETS")),
     ("the rows are missing", |pins| removed(pins, "maps/RULES")),
     ("the ids are missing", |pins| removed(pins, "maps/INTERNED")),
     ("what lists the interfaces is missing", |pins| removed(pins, "maps/INTERFACES")),

@@ -182,7 +182,7 @@ impl Kernel {
     #[must_use]
     pub fn tables(&self) -> Mirror {
         let mut tables = Mirror::default();
-        for operation in self.datapath.written() {
+        for operation in self.datapath.written().expect("tables that can be read") {
             tables.apply(&operation);
         }
         tables

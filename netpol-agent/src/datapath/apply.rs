@@ -116,8 +116,8 @@ impl Datapath {
                 .map_err(named("POLICY_SETS")),
             TableOp::Rule(rule) => insert(&mut tables.rules, "RULES", rule.key, *rule),
             TableOp::RemoveRule(key) => remove(&mut tables.rules, "RULES", *key),
-            TableOp::Peer(peer) => insert(&mut tables.peers, "PEERS", peer.addr, *peer),
-            TableOp::RemovePeer(addr) => remove(&mut tables.peers, "PEERS", *addr),
+            TableOp::Peer(peer) => tables.peers.put(peer),
+            TableOp::RemovePeer(addr) => tables.peers.remove(addr),
             TableOp::Prefix { cidr, value } => {
                 tables.prefixes.insert(&prefix_key(cidr), Raw(*value), 0).map_err(named("PREFIXES"))
             }

@@ -190,7 +190,12 @@ impl Tables for Live<'_> {
     }
 
     fn peer(&self, addr: &Addr, out: &mut Prefix) {
-        *out = match self.look_up(&self.tables.peers, "PEERS", *addr) {
+        let peer = self.tables.peers.get(addr).unwrap_or_else(|error| {
+            // Only the first one is told.
+            let _later = self.failed.set(error);
+            None
+        });
+        *out = match peer {
             Some(peer) => Prefix { class: peer.class, flags: peer.flags },
             None => self
                 .found("PREFIXES", self.tables.prefixes.get(&Key::new(128, Raw(*addr)), 0))

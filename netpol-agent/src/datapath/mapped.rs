@@ -22,6 +22,11 @@ pub(super) struct Mapped<T> {
 impl<T: Pod> Mapped<T> {
     /// Maps the whole array.
     pub(super) fn new(map: &MapData, len: u32) -> Result<Self, Error> {
+        Self::part(map, 0, len)
+    }
+
+    /// Maps some elements of an array, which are counted from the first of them. Whole pages are mapped, those around them too.
+    pub(super) fn part(map: &MapData, first: u32, len: u32) -> Result<Self, Error> {
         use std::os::fd::{AsFd as _, AsRawFd as _};
         assert!(
             size_of::<T>().is_multiple_of(8) || size_of::<T>() == 4,
@@ -30,6 +35,7 @@ impl<T: Pod> Mapped<T> {
         let stride = size_of::<T>().next_multiple_of(8);
         let bytes = stride * len as usize;
         let memory = MmapOptions::new()
+            .offset(stride as u64 * u64::from(first))
             .len(bytes)
             .map_raw(map.fd().as_fd().as_raw_fd())
             .map_err(|source| Error::Map { source })?;

@@ -10,7 +10,7 @@ use nix::{
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Reports, Sizes, events, flow_tables, layout, pins::remove_whatever, raw::Raw};
+use super::{Error, Reports, Sizes, events, flow_tables, layout, peers, pins::remove_whatever, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -36,6 +36,7 @@ pub(super) const CLOCK: &str = "clock";
 pub(super) const PINNED: &[&str] = &[
     "ENDPOINTS",
     "GENERATION",
+    peers::BUCKETS,
     "PEERS",
     "PREFIXES",
     "POLICY_SETS",
@@ -72,6 +73,7 @@ pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, constants: &Constants) ->
     let reports = constants.reports.bits();
     let jiffy = jiffy()?;
     let ring_mask = events::ring_len(maps, sizes)? - 1;
+    let buckets = peers::count(maps, sizes.peer_buckets())?;
     let mut loader = EbpfLoader::new();
     // None of them looks at the kernel's own types.
     loader.btf(None);
@@ -80,6 +82,7 @@ pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, constants: &Constants) ->
     loader.override_global("RING_MASK", &ring_mask, true);
     loader.override_global("HASHING", &hashing, true);
     loader.override_global("REPORTS", &reports, true);
+    loader.override_global("PEER_BUCKET_COUNT", &buckets, true);
     for (name, entries) in sizes.by_map()? {
         loader.map_max_entries(name, entries);
     }

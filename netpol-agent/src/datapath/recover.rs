@@ -14,7 +14,7 @@ use netpol_policy::engine::{Cidr, HookLevel, Recovered, TableOp};
 use tracing::warn;
 
 use super::{
-    Datapath,
+    Datapath, Error,
     attach::{ENTRY, replace_filter},
     object, sys,
 };
@@ -22,16 +22,24 @@ use super::{
 impl Datapath {
     /// Reads every table. What flows were judged by is looked up again: the agent before may have been killed between a
     /// change and the move of the generation that was to follow.
-    pub(super) fn recover(&mut self) -> Recovered {
+    ///
+    /// # Errors
+    ///
+    /// When the addresses cannot be read: what stays unknown could stand for something else one day.
+    pub(super) fn recover(&mut self) -> Result<Recovered, Error> {
         self.tables.generations.bump_all();
-        let mut found = self.written();
+        self.tables.peers.count_again()?;
+        let mut found = self.written()?;
         self.recover_endpoints(&mut found);
-        Recovered(found)
+        Ok(Recovered(found))
     }
 
     /// What the tables hold but for the endpoints, as the operations that would write it. Not at one instant.
-    #[must_use]
-    pub fn written(&self) -> Vec<TableOp> {
+    ///
+    /// # Errors
+    ///
+    /// When the addresses cannot be read.
+    pub fn written(&self) -> Result<Vec<TableOp>, Error> {
         let mut found = Vec::new();
         let tables = &self.tables;
         let mut chunks: BTreeMap<u32, Vec<PortChunk>> = BTreeMap::new();
@@ -54,7 +62,7 @@ impl Datapath {
             }
         }
         found.extend(tables.rules.iter().flatten().map(|(_, rule)| TableOp::Rule(rule.0)));
-        found.extend(tables.peers.iter().flatten().map(|(_, peer)| TableOp::Peer(peer.0)));
+        found.extend(tables.peers.all()?.into_iter().map(TableOp::Peer));
         found.extend(tables.prefixes.iter().flatten().map(|(key, prefix)| TableOp::Prefix {
             cidr: Cidr::around(key.data().0, key.prefix_len() as u8),
             value: prefix.0,
@@ -63,7 +71,7 @@ impl Datapath {
         found.extend(tables.backends.iter().flatten().map(|(_, set)| TableOp::Backends(Box::new(set.0))));
         found.extend(tables.members.iter().flatten().map(|(key, _)| TableOp::Member(key.0)));
         found.extend(tables.sources.iter().flatten().map(|(key, _)| source(&key)));
-        found
+        Ok(found)
     }
 
     fn recover_endpoints(&mut self, found: &mut Vec<TableOp>) {

@@ -1,12 +1,12 @@
 //! How many entries each table holds. A table that is full refuses the new entry, which is then closed and reported;
 //! nobody else is touched.
 
-use netpol_common::flow::table::WAYS;
+use netpol_common::{flow::table::WAYS, tables::peers};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, events};
+use super::{Error, events, peers::BUCKETS};
 
-/// More of them in one array (a gigabyte and more) the kernel would not take.
+/// More buckets of flows in one array (a gigabyte and more) the kernel would not take.
 const MOST_BUCKETS: u32 = 1 << 21;
 
 /// Sizes of the tables, in entries. They are taken when a map is made; a pinned one keeps its size.
@@ -77,13 +77,19 @@ impl Sizes {
         self.flows_per_pod.div_ceil(WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
     }
 
+    /// Buckets of the table of addresses, a power of two: room for all of them, if they spread evenly.
+    pub(super) fn peer_buckets(&self) -> u32 {
+        self.peers.div_ceil(peers::WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
+    }
+
     /// The maps whose size can be chosen when the object is loaded.
     ///
     /// # Errors
     ///
     /// When the kernel does not say how many processors there are.
-    pub(super) fn by_map(&self) -> Result<[(&'static str, u32); 10], Error> {
+    pub(super) fn by_map(&self) -> Result<[(&'static str, u32); 11], Error> {
         Ok([
+            (BUCKETS, self.peer_buckets()),
             ("PEERS", self.peers),
             ("PREFIXES", self.prefixes),
             ("POLICY_SETS", self.policy_sets),

@@ -8,23 +8,24 @@ use netpol_common::{
     Addr,
     tables::{
         BackendSet, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey,
-        Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+        PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
     },
 };
 
 use super::{
     Error,
     mapped::{Generation, Mapped},
+    peers::Peers,
     raw::Raw,
 };
 
-type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
+pub(super) type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 
 /// All maps that user space writes.
 pub(super) struct Tables {
     pub(super) endpoints: Mapped<Endpoint>,
     pub(super) generations: Mapped<Generation>,
-    pub(super) peers: Hash<Addr, Peer>,
+    pub(super) peers: Peers,
     pub(super) prefixes: LpmTrie<MapData, Raw<Addr>, Raw<Prefix>>,
     pub(super) policy_sets: Array<MapData, Raw<PolicySet>>,
     pub(super) rules: Hash<RuleKey, Rule>,
@@ -41,7 +42,7 @@ pub(super) struct Tables {
     pub(super) interned: Hash<InternedKey, Digest>,
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<T, Error> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> Result<T, Error> {
     let map = object.take_map(name).ok_or_else(|| Error::Missing { what: "map", name: name.to_owned() })?;
     map.try_into().map_err(|source| Error::NamedMap { name: name.to_owned(), source })
 }
@@ -59,7 +60,7 @@ impl Tables {
         Ok(Self {
             endpoints: mapped(object, "ENDPOINTS", SLOTS)?,
             generations: mapped(object, "GENERATION", GENERATIONS)?,
-            peers: take(object, "PEERS")?,
+            peers: Peers::of(object)?,
             prefixes: take(object, "PREFIXES")?,
             policy_sets: take(object, "POLICY_SETS")?,
             rules: take(object, "RULES")?,

@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 
-use netpol_common::Reason;
+use netpol_agent::datapath::Sizes;
+use netpol_common::{Reason, tables::peers::Place};
+use netpol_policy::engine::TableOp;
 use netpol_tests::kernel::{
     Seen, Tables, UPLINK,
     craft::{at, framed, tcp, udp},
 };
 use netpol_tests::packet::{self, SYN};
 
-use crate::scene::{BOTH, NOT_ISOLATED, POLICY, Scene, UNREPORTED, confidant, friend, stranger};
+use crate::scene::{BOTH, DENIED, NOT_ISOLATED, POLICY, Scene, UNREPORTED, confidant, friend, stranger};
 
 const SPOOFED: Seen = Seen::Drops(Reason::SpoofedSource);
 const MARTIAN: Seen = Seen::Drops(Reason::MartianAddress);
@@ -192,5 +194,45 @@ fn a_slot_without_an_endpoint_is_closed() {
                 if slot == 1 << 20 { Seen::DropsUnreported(Reason::UnknownEndpoint) } else { reported };
             assert_eq!(seen, expected, "{program} {slot}");
         }
+    }
+}
+
+/// Addresses that are looked for in the same bucket.
+fn neighbours(count: usize) -> Vec<IpAddr> {
+    let bucket = |addr: IpAddr| Place::of(&addr.into(), Sizes::default().peers / 2).bucket;
+    let all = (0..u32::MAX).map(|number| IpAddr::from((0x0a03_0000 + number).to_be_bytes()));
+    let first = bucket(IpAddr::from([10, 3, 0, 0]));
+    all.filter(|addr| bucket(*addr) == first).take(count).collect()
+}
+
+#[test]
+#[ignore = "needs root and BPF"]
+fn addresses_that_find_no_room_in_their_bucket_are_judged_like_all_others() {
+    let mut scene = Scene::new();
+    let [known @ .., unknown] = &neighbours(6)[..] else { panic!("no addresses") };
+    let mut port = 4000;
+    let mut meet = |scene: &mut Scene, addr: IpAddr| {
+        port += 1;
+        scene.to(&tcp(at(addr, port), at(scene.own(true), 80), SYN))
+    };
+    for addr in known {
+        assert_eq!(meet(&mut scene, *addr), DENIED, "{addr}");
+        let friends = scene.friends;
+        scene.tables.peer(*addr, friends, 0);
+        assert_eq!(meet(&mut scene, *addr), POLICY, "{addr}");
+    }
+    assert_eq!(meet(&mut scene, *unknown), DENIED);
+    // Wherever it stands, it becomes another one's, and goes.
+    let strangers = scene.tables.class();
+    for addr in known.iter().step_by(2) {
+        scene.tables.peer(*addr, strangers, 0);
+    }
+    for (number, addr) in known.iter().enumerate() {
+        let expected = if number % 2 == 0 { DENIED } else { POLICY };
+        assert_eq!(meet(&mut scene, *addr), expected, "{addr}");
+    }
+    for addr in known {
+        scene.tables.write(&TableOp::RemovePeer((*addr).into()));
+        assert_eq!(meet(&mut scene, *addr), DENIED, "{addr}");
     }
 }

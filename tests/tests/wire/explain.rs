@@ -4,7 +4,7 @@
 use std::{net::IpAddr, process::Output};
 
 use anyhow::{Context as _, Result};
-use aya::maps::{HashMap, Map, MapData};
+use netpol_agent::datapath::Peers;
 use netpol_common::Addr;
 use netpol_tests::deadline::wait_for;
 use netpol_tests::laboratory::network::OUTSIDE;
@@ -32,9 +32,7 @@ fn json_of(lab: &Laboratory, arguments: &[&str]) -> Result<Value> {
 
 /// Takes the entry of an address out of the table of peers.
 fn forget_peer(lab: &Laboratory, address: IpAddr) -> Result<()> {
-    let map = Map::HashMap(MapData::from_pin(lab.pins().join("maps/PEERS"))?);
-    let mut peers: HashMap<MapData, [u8; 16], [u8; 24]> = map.try_into()?;
-    Ok(peers.remove(&Addr::from(address).to_bytes())?)
+    Ok(Peers::open(&lab.pins())?.remove(&Addr::from(address))?)
 }
 
 #[test]
@@ -115,7 +113,7 @@ fn an_entry_that_somebody_took_out_of_the_kernels_table_is_found() -> Result<()>
     );
     assert!(
         said.contains(&format!(
-            "PEERS holds class 0 (one that policies do not name) for {}",
+            "PEER_BUCKETS holds class 0 (one that policies do not name) for {}",
             three.client.v4
         )),
         "{said}"

@@ -38,7 +38,7 @@ pub enum Entry {
         /// Whether it may.
         found: bool,
     },
-    /// `PEERS`, else `PREFIXES`.
+    /// `PEER_BUCKETS`, else `PEERS`, else `PREFIXES`.
     Peer {
         /// The address.
         addr: Addr,

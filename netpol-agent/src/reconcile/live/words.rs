@@ -125,7 +125,7 @@ impl<D: Datapath> Reconciler<D> {
             Entry::Peer { addr, found: Prefix { class, flags } } => {
                 let class = self.class_words(*class);
                 let value = if *flags == 0 { class } else { format!("{class} with the flags {flags:#x}") };
-                ("PEERS", IpAddr::from(*addr).to_string(), value)
+                ("PEER_BUCKETS", IpAddr::from(*addr).to_string(), value)
             }
             Entry::AnyPeer { set, ports } => {
                 ("POLICY_SETS", format!("any peer in {}", self.set_words(*set)), self.port_words(*ports))

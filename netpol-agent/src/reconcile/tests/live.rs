@@ -106,7 +106,7 @@ fn an_entry_that_somebody_has_removed_is_found_and_named() {
     assert!(differs(&explanation) && !explanation.passes, "{}", explanation.text);
     assert!(
         explanation.text.contains("differs: ingress of n/a: the policies allow it, and it is dropped")
-            && explanation.text.contains("PEERS")
+            && explanation.text.contains("PEER_BUCKETS")
             && explanation.text.contains("somebody else has changed it"),
         "{}",
         explanation.text

@@ -8,8 +8,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, HashMap, Map, MapData};
-use netpol_common::Addr;
+use aya::maps::{Array, Map, MapData};
+use netpol_agent::datapath::Peers;
+use netpol_common::{Addr, tables::Peer};
 
 use crate::api::{self, ApiNode};
 use crate::goals::{Answer, Bound, Goal, Only};
@@ -58,19 +59,15 @@ pub(crate) fn all() -> impl Iterator<Item = Goal> {
 /// The kernel's tables, looked at from outside.
 struct Tables {
     endpoints: Array<MapData, [u8; 48]>,
-    peers: HashMap<MapData, [u32; 4], [u8; 24]>,
+    peers: Peers,
 }
 
 impl Tables {
     fn open(node: &ApiNode) -> Result<Self> {
-        let open = |name: &str| {
-            let path = node.lab.pins().join("maps").join(name);
-            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))
-        };
-        Ok(Self {
-            endpoints: Array::try_from(Map::Array(open("ENDPOINTS")?))?,
-            peers: HashMap::try_from(Map::HashMap(open("PEERS")?))?,
-        })
+        let path = node.lab.pins().join("maps/ENDPOINTS");
+        let endpoints =
+            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        Ok(Self { endpoints: Array::try_from(Map::Array(endpoints))?, peers: Peers::open(&node.lab.pins())? })
     }
 
     /// What these endpoints' ingress is judged by.
@@ -83,8 +80,8 @@ impl Tables {
     }
 
     /// What an address is to the policies.
-    fn peer(&self, address: &Addr) -> Option<[u8; 24]> {
-        self.peers.get(&address.0, 0).ok()
+    fn peer(&self, address: &Addr) -> Result<Option<Peer>> {
+        Ok(self.peers.get(address)?)
     }
 }
 
@@ -115,9 +112,9 @@ pub(crate) fn run(only: &Only) -> Result<Vec<Answer>> {
         // A pod that the first policy names as a peer, and does so no more; another one each time.
         let other = 100 * (1 + number % 90);
         let address = Addr::from(std::net::IpAddr::from(api::address(other)));
-        let before = tables.peer(&address);
+        let before = tables.peer(&address)?;
         let label = if before.is_some() { "nobody".to_owned() } else { api::app(other) };
-        let changed = || Ok(tables.peer(&address) != before);
+        let changed = || Ok(tables.peer(&address)? != before);
         let took = timed(&node, || node.etcd.put([api::pod(other, &label)]), changed);
         times[1].push(took.with_context(|| format!("pod {other} with the label {label}"))?);
     }

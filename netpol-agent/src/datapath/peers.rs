@@ -1,0 +1,214 @@
+//! The table of addresses: buckets in memory that the classifiers share, and a hash for those that find no room there.
+//!
+//! A bucket is mapped for as long as it is worked on: all that is mapped of an array counts as the agent's memory, used or
+//! not, and the array of a large cluster is larger than all else that the agent keeps.
+
+use std::{collections::HashMap, path::Path};
+
+use aya::{
+    Ebpf,
+    maps::{Map, MapData, MapError},
+};
+use netpol_common::{
+    Addr,
+    tables::{
+        Peer,
+        peers::{self, Bucket, Place, WAYS},
+    },
+};
+
+use super::{
+    Error,
+    apply::{gone, insert, named},
+    fault,
+    mapped::Mapped,
+    tables::{Hash, take},
+};
+
+/// The array of buckets, and its pin.
+pub(super) const BUCKETS: &str = "PEER_BUCKETS";
+/// The hash behind it, and its pin.
+const ELSEWHERE: &str = "PEERS";
+
+/// Buckets that are read at once when all of them are.
+const TOGETHER: u32 = 1024;
+
+/// The addresses of the cluster, with what policies call them. One agent at a time writes.
+pub struct Peers {
+    buckets: MapData,
+    /// How many there are.
+    count: u32,
+    elsewhere: Hash<Addr, Peer>,
+}
+
+impl Peers {
+    /// Those of an object.
+    pub(super) fn of(object: &mut Ebpf) -> Result<Self, Error> {
+        let missing = || Error::Missing { what: "map", name: BUCKETS.to_owned() };
+        let Some(Map::Array(buckets)) = object.take_map(BUCKETS) else { return Err(missing()) };
+        Self::new(buckets, take(object, ELSEWHERE)?)
+    }
+
+    /// Those that an agent works on.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be opened.
+    pub fn open(bpffs: &Path) -> Result<Self, Error> {
+        let pinned = |name: &str| {
+            let path = bpffs.join("maps").join(name);
+            MapData::from_pin(&path).map_err(|source| Error::Pin { path, source })
+        };
+        let elsewhere = Map::HashMap(pinned(ELSEWHERE)?);
+        Self::new(pinned(BUCKETS)?, elsewhere.try_into().map_err(named(ELSEWHERE))?)
+    }
+
+    fn new(buckets: MapData, elsewhere: Hash<Addr, Peer>) -> Result<Self, Error> {
+        let count = buckets.info().map_err(named(BUCKETS))?.max_entries();
+        Ok(Self { buckets, count, elsewhere })
+    }
+
+    /// Where an address is looked for, mapped.
+    fn bucket(&self, addr: &Addr) -> Result<(Place, Mapped<Bucket>), Error> {
+        let place = Place::of(addr, self.count);
+        Ok((place, Mapped::part(&self.buckets, place.bucket, 1)?))
+    }
+
+    /// What an address is.
+    ///
+    /// # Errors
+    ///
+    /// When a table cannot be read.
+    pub fn get(&self, addr: &Addr) -> Result<Option<Peer>, Error> {
+        let (place, memory) = self.bucket(addr)?;
+        let Some(bucket) = memory.at(0) else { return Ok(None) };
+        // SAFETY: a bucket of the mapping, which lives as long as `memory`; as for all of the following.
+        let (word, elsewhere) = unsafe { (peers::find(bucket, place, addr), peers::elsewhere(bucket)) };
+        if word != 0 {
+            let (class, flags) = (peers::class_of(word), peers::flags_of(word));
+            return Ok(Some(Peer { addr: *addr, class, flags }));
+        }
+        if elsewhere == 0 { Ok(None) } else { self.get_elsewhere(addr) }
+    }
+
+    fn get_elsewhere(&self, addr: &Addr) -> Result<Option<Peer>, Error> {
+        match self.elsewhere.get(&super::raw::Raw(*addr), 0) {
+            Ok(peer) => Ok(Some(peer.0)),
+            Err(error) => gone(Err(error)).map(|()| None).map_err(named(ELSEWHERE)),
+        }
+    }
+
+    /// Adds or changes an address. It stays where it is until it goes: so it is never in two places, and never in none.
+    ///
+    /// # Errors
+    ///
+    /// When it finds room in neither table.
+    pub fn put(&mut self, peer: &Peer) -> Result<(), Error> {
+        let (place, memory) = self.bucket(&peer.addr)?;
+        let Some(bucket) = memory.at(0) else { return Err(self.no_bucket()) };
+        // SAFETY: as in `get`; this agent alone writes.
+        if unsafe { peers::change(bucket, place, peer) } {
+            return Ok(());
+        }
+        // SAFETY: as above.
+        let count = unsafe { peers::elsewhere(bucket) };
+        let is_elsewhere = count != 0 && self.get_elsewhere(&peer.addr)?.is_some();
+        // SAFETY: as above.
+        if !is_elsewhere && unsafe { peers::add(bucket, place, peer, self.count) } {
+            return Ok(());
+        }
+        insert(&mut self.elsewhere, ELSEWHERE, peer.addr, *peer)?;
+        if !is_elsewhere {
+            fault::point();
+            // SAFETY: as above. Nobody looks there before it is counted.
+            unsafe { peers::set_elsewhere(bucket, count.saturating_add(1)) };
+        }
+        Ok(())
+    }
+
+    /// Forgets an address; one that is not there is what was wanted.
+    ///
+    /// # Errors
+    ///
+    /// When a table cannot be changed.
+    pub fn remove(&mut self, addr: &Addr) -> Result<(), Error> {
+        let (place, memory) = self.bucket(addr)?;
+        let Some(bucket) = memory.at(0) else { return Ok(()) };
+        // SAFETY: as in `put`.
+        let count = unsafe {
+            peers::forget(bucket, place, addr);
+            peers::elsewhere(bucket)
+        };
+        // Also when it was in the bucket: nobody is to find there what somebody else has put behind it.
+        if count == 0 || self.get_elsewhere(addr)?.is_none() {
+            return Ok(());
+        }
+        gone(self.elsewhere.remove(&super::raw::Raw(*addr))).map_err(named(ELSEWHERE))?;
+        fault::point();
+        // SAFETY: as above. As long as it is counted, it is only looked for in vain.
+        unsafe { peers::set_elsewhere(bucket, count - 1) };
+        Ok(())
+    }
+
+    /// Every address. What is in a bucket comes last, as it is what counts.
+    ///
+    /// # Errors
+    ///
+    /// When the buckets cannot be read.
+    pub(super) fn all(&self) -> Result<Vec<Peer>, Error> {
+        let mut all: Vec<Peer> = self.elsewhere.iter().flatten().map(|(_, peer)| peer.0).collect();
+        self.each_bucket(|_, bucket| {
+            // SAFETY: a bucket that is mapped.
+            all.extend((0..WAYS).filter_map(|way| unsafe { peers::held(bucket, way, self.count) }));
+        })?;
+        Ok(all)
+    }
+
+    /// Counts again what is elsewhere: an agent may have been killed between a write and its count.
+    ///
+    /// # Errors
+    ///
+    /// When the buckets cannot be read.
+    pub(super) fn count_again(&self) -> Result<(), Error> {
+        let mut counts: HashMap<u32, u32> = HashMap::new();
+        for (addr, _) in self.elsewhere.iter().flatten() {
+            *counts.entry(Place::of(&addr.0, self.count).bucket).or_default() += 1;
+        }
+        self.each_bucket(|index, bucket| {
+            let count = counts.get(&index).copied().unwrap_or_default();
+            // SAFETY: a bucket that is mapped, and this agent alone writes.
+            unsafe {
+                if peers::elsewhere(bucket) != count {
+                    peers::set_elsewhere(bucket, count);
+                }
+            }
+        })
+    }
+
+    fn each_bucket(&self, mut each: impl FnMut(u32, *mut Bucket)) -> Result<(), Error> {
+        for first in (0..self.count).step_by(TOGETHER as usize) {
+            let memory = Mapped::part(&self.buckets, first, TOGETHER.min(self.count - first))?;
+            for index in 0..TOGETHER {
+                let Some(bucket) = memory.at(index) else { break };
+                each(first + index, bucket);
+            }
+        }
+        Ok(())
+    }
+
+    /// Not to be met: a place is always within the table.
+    fn no_bucket(&self) -> Error {
+        named(BUCKETS)(MapError::OutOfBounds { index: self.count, max_entries: self.count })
+    }
+}
+
+/// How many buckets the programs are to look into: as many as the pinned table has, or as a new one will have.
+pub(super) fn count(maps: Option<&Path>, wanted: u32) -> Result<u32, Error> {
+    match maps.map(|folder| folder.join(BUCKETS)).filter(|pin| pin.exists()) {
+        None => Ok(wanted),
+        Some(path) => match aya::maps::MapInfo::from_pin(&path) {
+            Ok(info) => Ok(info.max_entries()),
+            Err(source) => Err(Error::Pin { path, source }),
+        },
+    }
+}
