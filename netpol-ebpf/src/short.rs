@@ -24,7 +24,7 @@ use crate::{
         transport_header,
     },
     skb::Skb,
-    tables::Maps,
+    tables::{Maps, fetch},
 };
 
 /// What was read of a plain packet whose flow nobody knows.
@@ -119,6 +119,7 @@ fn look_at_flow(
     // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
     let way = unsafe { way_of(bucket, place) };
     if way >= WAYS && length != 0 {
+        fetch(&key.peer);
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
         let plain = unsafe { &mut (*scratch).plain };

@@ -42,6 +42,22 @@ macro_rules! checked {
     }};
 }
 
+/// Has what is known of an address, and its generation, on the way from memory while something else is done: a load that
+/// nothing waits for.
+#[inline(always)]
+pub fn fetch(addr: &Addr) {
+    if let Some(generation) = maps::GENERATION.get_ptr(generation_cell(addr)) {
+        // SAFETY: an aligned word inside the map's value.
+        let _fetched = unsafe { read_volatile(generation) };
+    }
+    // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
+    let place = Place::of(addr, unsafe { read_volatile(&raw const PEER_BUCKET_COUNT) });
+    if let Some(bucket) = maps::PEER_BUCKETS.get_ptr(place.bucket) {
+        // SAFETY: a bucket of the map.
+        let _fetched = unsafe { elsewhere(bucket) };
+    }
+}
+
 impl Tables for Maps {
     #[inline(always)]
     fn endpoint(&self, slot: u32) -> Option<&Endpoint> {

@@ -60,7 +60,7 @@ impl Datapath {
         let mut failed = Vec::new();
         let mut prepared = false;
         let mut open = BTreeMap::new();
-        for operation in operations {
+        for operation in self.tables.peers.in_order(operations) {
             if let TableOp::Hook { slot, ifindex, level: HookLevel::Full } = operation
                 && (self.unswitched.contains(slot) || !self.has_flow_table(*slot))
             {

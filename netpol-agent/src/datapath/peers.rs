@@ -1,7 +1,8 @@
 //! The table of addresses: buckets in memory that the classifiers share, and a hash for those that find no room there.
 //!
-//! A bucket is mapped for as long as it is worked on: all that is mapped of an array counts as the agent's memory, used or
-//! not, and the array of a large cluster is larger than all else that the agent keeps.
+//! Of the array no more is mapped than is worked on: all that is mapped counts as the agent's memory, used or not, and the
+//! array of a large cluster is larger than all else that the agent keeps. What is written stays mapped until something else
+//! is, so that many addresses in the order of their buckets cost one mapping for each page.
 
 use std::{collections::HashMap, path::Path};
 
@@ -16,6 +17,7 @@ use netpol_common::{
         peers::{self, Bucket, Place, WAYS},
     },
 };
+use netpol_policy::engine::TableOp;
 
 use super::{
     Error,
@@ -32,6 +34,8 @@ const ELSEWHERE: &str = "PEERS";
 
 /// Buckets that are read at once when all of them are.
 const TOGETHER: u32 = 1024;
+/// Buckets that are mapped to write to one of them: a page, on most machines.
+const WINDOW: u32 = 64;
 
 /// The addresses of the cluster, with what policies call them. One agent at a time writes.
 pub struct Peers {
@@ -39,6 +43,8 @@ pub struct Peers {
     /// How many there are.
     count: u32,
     elsewhere: Hash<Addr, Peer>,
+    /// Where the last write was: the first bucket, and so many from there on as fit.
+    window: Option<(u32, Mapped<Bucket>)>,
 }
 
 impl Peers {
@@ -65,13 +71,32 @@ impl Peers {
 
     fn new(buckets: MapData, elsewhere: Hash<Addr, Peer>) -> Result<Self, Error> {
         let count = buckets.info().map_err(named(BUCKETS))?.max_entries();
-        Ok(Self { buckets, count, elsewhere })
+        Ok(Self { buckets, count, elsewhere, window: None })
     }
 
-    /// Where an address is looked for, mapped.
-    fn bucket(&self, addr: &Addr) -> Result<(Place, Mapped<Bucket>), Error> {
+    /// Where an address is to be written; mapped until the next one is.
+    fn bucket(&mut self, addr: &Addr) -> Result<(Place, *mut Bucket), Error> {
         let place = Place::of(addr, self.count);
-        Ok((place, Mapped::part(&self.buckets, place.bucket, 1)?))
+        let first = place.bucket / WINDOW * WINDOW;
+        let window = match self.window.take() {
+            Some(window) if window.0 == first => window,
+            _ => (first, Mapped::part(&self.buckets, first, WINDOW.min(self.count - first))?),
+        };
+        let bucket = self.window.insert(window).1.at(place.bucket - first);
+        Ok((place, bucket.ok_or_else(|| self.no_bucket())?))
+    }
+
+    /// Operations in their order, but those that follow each other and write addresses in that of their buckets.
+    pub(super) fn in_order<'o>(&self, operations: &'o [TableOp]) -> Vec<&'o TableOp> {
+        let written = |operation: &TableOp| match operation {
+            TableOp::Peer(peer) => Some(Place::of(&peer.addr, self.count).bucket),
+            _ => None,
+        };
+        let mut all: Vec<&TableOp> = operations.iter().collect();
+        for several in all.chunk_by_mut(|one, next| written(one).is_some() && written(next).is_some()) {
+            several.sort_by_cached_key(|operation| written(operation));
+        }
+        all
     }
 
     /// What an address is.
@@ -80,9 +105,10 @@ impl Peers {
     ///
     /// When a table cannot be read.
     pub fn get(&self, addr: &Addr) -> Result<Option<Peer>, Error> {
-        let (place, memory) = self.bucket(addr)?;
-        let Some(bucket) = memory.at(0) else { return Ok(None) };
-        // SAFETY: a bucket of the mapping, which lives as long as `memory`; as for all of the following.
+        let place = Place::of(addr, self.count);
+        let memory = Mapped::part(&self.buckets, place.bucket, 1)?;
+        let bucket = memory.at(0).ok_or_else(|| self.no_bucket())?;
+        // SAFETY: a bucket of the mapping, which lives as long as `memory`.
         let (word, elsewhere) = unsafe { (peers::find(bucket, place, addr), peers::elsewhere(bucket)) };
         if word != 0 {
             let (class, flags) = (peers::class_of(word), peers::flags_of(word));
@@ -104,9 +130,8 @@ impl Peers {
     ///
     /// When it finds room in neither table.
     pub fn put(&mut self, peer: &Peer) -> Result<(), Error> {
-        let (place, memory) = self.bucket(&peer.addr)?;
-        let Some(bucket) = memory.at(0) else { return Err(self.no_bucket()) };
-        // SAFETY: as in `get`; this agent alone writes.
+        let (place, bucket) = self.bucket(&peer.addr)?;
+        // SAFETY: a bucket of the window, which stays as it is meanwhile; this agent alone writes.
         if unsafe { peers::change(bucket, place, peer) } {
             return Ok(());
         }
@@ -132,8 +157,7 @@ impl Peers {
     ///
     /// When a table cannot be changed.
     pub fn remove(&mut self, addr: &Addr) -> Result<(), Error> {
-        let (place, memory) = self.bucket(addr)?;
-        let Some(bucket) = memory.at(0) else { return Ok(()) };
+        let (place, bucket) = self.bucket(addr)?;
         // SAFETY: as in `put`.
         let count = unsafe {
             peers::forget(bucket, place, addr);
