@@ -1,5 +1,7 @@
 //! One random change of a cluster: of every kind that a real one sees.
 
+use std::sync::Arc;
+
 use fastrand::Rng;
 use netpol_policy::model::{Key, Kind, Namespace, Node, Object, Pod, Policy, Service};
 
@@ -110,6 +112,11 @@ fn port_names_change(rng: &mut Rng, pod: &mut Pod) {
     pod.named_ports = ports.into();
 }
 
+/// The UID of a pod that has the addresses of another one: no two pods have the same, and by it is told whose they are.
+fn uid_of_another(key: &Key) -> Arc<str> {
+    format!("uid-again-{}-{}", key.namespace, key.name).into()
+}
+
 /// Another pod elsewhere has the addresses of one, which may be there still.
 fn address_again(rng: &mut Rng, cluster: &Cluster) -> Vec<Change> {
     let Some(old) = some_pod(rng, cluster, |pod| &*pod.node != NODE && !pod.host_network) else {
@@ -117,6 +124,7 @@ fn address_again(rng: &mut Rng, cluster: &Cluster) -> Vec<Change> {
     };
     let mut new = pod(rng, number(&old.key) as u8);
     new.key = Key::new(NAMESPACES[rng.usize(..3)], &format!("q{}", number(&old.key)));
+    new.uid = uid_of_another(&new.key);
     new.addresses.clone_from(&old.addresses);
     new.host_network = false;
     let mut changes = vec![Change::Put(Object::Pod(new))];
@@ -135,6 +143,7 @@ fn local_address_again(rng: &mut Rng, cluster: &Cluster) -> Vec<Change> {
     let mut new = pod(rng, n as u8);
     let name = if old.key.name.starts_with('p') { "q" } else { "p" };
     new.key = Key::new(NAMESPACES[n as usize % 3], &format!("{name}{n}"));
+    new.uid = uid_of_another(&new.key);
     new.addresses.clone_from(&old.addresses);
     new.host_network = false;
     let old_interface = Change::InterfaceGone(super::ifname(&old.key));
