@@ -10,8 +10,8 @@ use netpol_common::{
 
 use super::{Error, attach::ENTRY, object};
 
-/// Makes entries, with one loader for all of them: whenever aya makes one it reads all of the kernel's own types, which
-/// takes longer than everything else about an entry, and none of our programs looks at them.
+/// Makes entries, with one loader for all of them: whenever aya makes one it reads all of the kernel's own types, 20 ms on
+/// the test machine and longer than everything else about an entry, and none of our programs looks at them.
 pub(super) struct Entries {
     loader: EbpfLoader<'static>,
     code: Code,
@@ -56,6 +56,11 @@ impl Entries {
         let mut loader = EbpfLoader::new();
         loader.btf(None).map_pin_path("PROGRAMS", maps.join("PROGRAMS"));
         Ok(Self { loader, code: Code::new()? })
+    }
+
+    /// The loader, for what else is loaded.
+    pub(super) const fn loader(&mut self) -> &mut EbpfLoader<'static> {
+        &mut self.loader
     }
 
     /// An entry that calls the classifier of a slot.

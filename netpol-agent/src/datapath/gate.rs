@@ -116,9 +116,9 @@ impl Steps {
     }
 }
 
-/// The program, in the kernel as long as its object is held.
-pub(super) fn load() -> Result<Ebpf, Error> {
-    let mut object = EbpfLoader::new().load(object::GATE).map_err(|source| Error::Load { source })?;
+/// The program, in the kernel as long as its object is held. By any loader: it has no maps.
+pub(super) fn load(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, Error> {
+    let mut object = loader.load(object::GATE).map_err(|source| Error::Load { source })?;
     program(&mut object)?.load().map_err(failed)?;
     Ok(object)
 }
@@ -239,10 +239,10 @@ impl Datapath {
     /// # Errors
     ///
     /// When the kernel refuses its program, or the folder for its pins.
-    pub fn gate(&self, on_failure: impl Fn() + Send + Sync + 'static) -> Result<Gate, Error> {
+    pub fn gate(&mut self, on_failure: impl Fn() + Send + Sync + 'static) -> Result<Gate, Error> {
         let folder = self.folder.join(FOLDER);
         make_folder(&folder)?;
-        let mut object = load()?;
+        let mut object = load(self.entries.loader())?;
         let program = program(&mut object)?;
         for pin in pins(&folder)? {
             match renew(program, &pin) {

@@ -39,9 +39,10 @@ pub fn verify_programs() -> Result<Vec<Verified>, Error> {
     for name in object::PROGRAMS.into_iter().chain([object::CLOCK]) {
         verified.push(verify(&mut object, name)?);
     }
-    let mut entry = EbpfLoader::new().load(object::ENTRY).map_err(|source| Error::Load { source })?;
+    let mut loader = EbpfLoader::new();
+    let mut entry = loader.load(object::ENTRY).map_err(|source| Error::Load { source })?;
     verified.push(verify(&mut entry, ENTRY)?);
-    let mut object = gate::load()?;
+    let mut object = gate::load(&mut loader)?;
     verified.push(verified_as(gate::PROGRAM, gate::program(&mut object)?.info())?);
     Ok(verified)
 }

@@ -64,7 +64,10 @@ pub(super) fn read<'v>(document: &'v Value, kind: Kind, notes: &mut Notes) -> Op
         key,
         uid: text(metadata.get("uid"), &path.field("uid"), notes).into(),
         labels,
-        annotations: document.pointer("/metadata/annotations").and_then(Value::as_object),
+        annotations: document
+            .get("metadata")
+            .and_then(|all| all.get("annotations"))
+            .and_then(Value::as_object),
         created: get(metadata, "creationTimestamp")
             .and_then(|time| Time::deserialize(time).ok())
             .map_or(0, |Time(time)| time.as_second()),

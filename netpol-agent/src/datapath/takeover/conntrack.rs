@@ -33,19 +33,19 @@ const QUERIES_V6: [u8; 1] = [128];
 /// `enum tcp_conntrack`: from `LAST_ACK` to `CLOSE` both ends have closed, or one has reset.
 const BOTH_CLOSED: std::ops::RangeInclusive<u8> = 6..=8;
 
-/// Reads the whole table of both families; says how many entries it has.
+/// Reads the whole table; says how many entries it has.
 pub(super) fn connections(each: &mut dyn FnMut(Connection)) -> io::Result<usize> {
     let mut entries = 0;
-    for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-        let header = NetfilterHeader::new(family, 0, 0);
-        let request = NetfilterMessage::new(header, ConntrackMessage::Get(Vec::new()));
-        dump(NETLINK_NETFILTER, request, &mut |message| {
-            if let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner {
-                entries += 1;
-                connection(&attributes).into_iter().for_each(&mut *each);
-            }
-        })?;
-    }
+    // Both families at once: for each question the kernel walks all of its table, which takes milliseconds also when it is
+    // empty.
+    let header = NetfilterHeader::new(NetfilterProtoFamily::Unspec, 0, 0);
+    let request = NetfilterMessage::new(header, ConntrackMessage::Get(Vec::new()));
+    dump(NETLINK_NETFILTER, request, &mut |message| {
+        if let NetfilterMessageInner::Conntrack(ConntrackMessage::New(attributes)) = message.inner {
+            entries += 1;
+            connection(&attributes).into_iter().for_each(&mut *each);
+        }
+    })?;
     Ok(entries)
 }
 

@@ -19,6 +19,10 @@ use crate::{
     text::escape,
 };
 
+/// Events that are handed on together while something is listed for the first time. Nothing is written before all is
+/// listed, and each update wakes the reconciler.
+const TOGETHER: usize = 1024;
+
 /// Which objects there are, by name; the objects themselves are with the engine.
 #[derive(Debug)]
 pub(super) struct Gathered {
@@ -143,7 +147,9 @@ impl Gathered {
         for (why, kinds) in std::mem::take(&mut self.to_log) {
             warn!("cannot watch {}, what was heard last stays in force: {}", kinds.join(", "), escape(&why));
         }
-        if self.events.is_empty() && !self.changed {
+        let first_lists = self.kinds.values().any(|names| names.listing.is_some() && !names.listed);
+        let enough = if first_lists { TOGETHER } else { 1 };
+        if self.events.len() < enough && !self.changed {
             return None;
         }
         self.changed = false;
@@ -170,7 +176,8 @@ impl Gathered {
         let names = self.names(kind);
         if names.newest < version {
             names.newest = version;
-            self.changed = true;
+            // Of a first list it is told with the objects.
+            self.changed |= names.listed;
         }
     }
 

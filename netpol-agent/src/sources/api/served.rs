@@ -185,7 +185,7 @@ impl Served {
             "BOOKMARK" => {
                 let version =
                     version(&object).ok_or_else(|| serde_json::Error::custom("a bookmark has no version"))?;
-                let annotations = object.pointer("/metadata/annotations");
+                let annotations = metadata(&object, "annotations");
                 if annotations.is_some_and(|all| all.get(LIST_ENDS).is_some()) {
                     Line::Listed(version)
                 } else {
@@ -209,7 +209,7 @@ impl Served {
             None | Some(Value::Null) => Vec::new(),
             Some(_) => return Err(serde_json::Error::custom("the items of a list are no list")),
         };
-        let rest = page.pointer("/metadata/continue").and_then(Value::as_str).filter(|rest| !rest.is_empty());
+        let rest = metadata(&page, "continue").and_then(Value::as_str).filter(|rest| !rest.is_empty());
         let version = version(&page).ok_or_else(|| serde_json::Error::custom("a list has no version"))?;
         Ok(Page { objects, rest: rest.map(str::to_owned), version })
     }
@@ -224,14 +224,19 @@ fn parse(fields: &'static Fields, text: &[u8]) -> serde_json::Result<Value> {
 
 /// The version of an object or a list.
 pub(super) fn version(object: &Value) -> Option<String> {
-    let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+    let version = metadata(object, "resourceVersion").and_then(Value::as_str);
     version.filter(|version| !version.is_empty()).map(str::to_owned)
 }
 
 /// Which object it is.
 pub(super) fn key(object: &Value) -> Key {
-    let text = |name: &str| object.pointer(name).and_then(Value::as_str).unwrap_or_default();
-    Key::new(text("/metadata/namespace"), text("/metadata/name"))
+    let text = |name: &str| metadata(object, name).and_then(Value::as_str).unwrap_or_default();
+    Key::new(text("namespace"), text("name"))
+}
+
+/// A field of the metadata. Not by a JSON pointer, of which each step is made anew for each object.
+fn metadata<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
+    object.get("metadata")?.get(name)
 }
 
 #[cfg(test)]

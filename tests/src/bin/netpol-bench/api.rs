@@ -105,10 +105,12 @@ impl ApiNode {
             (text.contains("everything is written")).then(|| begun.elapsed())
         });
         let wall = written.with_context(|| self.lab.agent().map(|agent| agent.log()).unwrap_or_default())?;
-        let status = fs::read_to_string(format!("/proc/{id}/status")).context("the agent has ended")?;
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
-        let peak: f64 = peak.context("the kernel tells no VmHWM")?.trim().parse()?;
-        Ok(Start { cpu: cpu_seconds(id)?, wall: wall.as_secs_f64(), memory: peak / 1024.0 })
+        Ok(Start { cpu: cpu_seconds(id)?, wall: wall.as_secs_f64(), memory: memory(id, "VmHWM:")? })
+    }
+
+    /// MiB that the agent has in memory now.
+    pub(crate) fn resident(&self) -> Result<f64> {
+        memory(self.lab.agent_id().context("no agent runs")?, "VmRSS:")
     }
 
     /// Ends the agent and all that it enforces.
@@ -120,6 +122,14 @@ impl ApiNode {
         }
         Ok(())
     }
+}
+
+/// MiB of a process' memory, of the sort that the kernel names so.
+fn memory(id: u32, name: &str) -> Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).context("the agent has ended")?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
+    let kibibytes: f64 = kibibytes.with_context(|| format!("the kernel tells no {name}"))?.trim().parse()?;
+    Ok(kibibytes / 1024.0)
 }
 
 /// The processor time of a process with all its threads.
