@@ -260,7 +260,7 @@ pub fn decide<T: Tables, F: Flows>(
     remember_first_fragment(flows, packet, arrival, direction, out);
 }
 
-/// 7. A packet of a known flow: `key` is the flow's, `flow` what is kept of it, and `error` says that the packet only speaks
+/// A packet of a known flow (7): `key` is the flow's, `flow` what is kept of it, and `error` says that the packet only speaks
 /// of it.
 #[expect(clippy::too_many_arguments, reason = "a part of `decide`, of which it is inlined")]
 #[inline(always)]

@@ -1,4 +1,4 @@
-//! 8. A flow that nobody knows yet.
+//! A flow that nobody knows yet (8).
 
 use super::{
     Decision,

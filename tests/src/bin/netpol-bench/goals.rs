@@ -55,12 +55,15 @@ impl Bound {
     /// Whether the figure keeps to it; `None` where nothing is asked.
     pub(crate) fn judge(self, figure: &Figure) -> Option<Verdict> {
         let (low, high) = figure.sure;
-        // What could not be measured is a number to no comparison.
+        if low.is_nan() || high.is_nan() {
+            // Nothing could be measured.
+            return (self != Self::None).then_some(Verdict::No);
+        }
         let (yes, no) = match self {
             Self::None => return None,
-            Self::AtMost(most) => (high <= most, !(low <= most)),
-            Self::AtLeast(least) => (low >= least, !(high >= least)),
-            Self::Within(least, most) => (low >= least && high <= most, !(high >= least && low <= most)),
+            Self::AtMost(most) => (high <= most, low > most),
+            Self::AtLeast(least) => (low >= least, high < least),
+            Self::Within(least, most) => (low >= least && high <= most, high < least || low > most),
         };
         Some(match (yes, no) {
             (true, _) => Verdict::Yes,
