@@ -109,7 +109,7 @@ fn judge(skb: Skb) -> Option<i32> {
     let ports = [ip.ports[1], ip.ports[0]];
     let reversed = Tuple { source: ip.destination, destination: ip.source, ports, proto };
     // SAFETY: words that nobody takes away.
-    let (own, cluster) = unsafe { (STATES.get(&0)?, STATES.get(&1)?) };
+    let (own, cluster) = unsafe { (STATES.get(0)?, STATES.get(1)?) };
     if *own == 0 && *cluster == 0 {
         return Some(TC_ACT_UNSPEC);
     }
