@@ -14,10 +14,12 @@ mod served;
 mod shared;
 mod watch;
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use kube::Client;
 use netpol_policy::model::Kind;
-use tokio::{runtime::Runtime, sync::mpsc};
+use tokio::{runtime::Runtime, sync::mpsc, time::sleep};
 
 use self::{
     gathered::Gathered,
@@ -30,6 +32,9 @@ pub(crate) use self::{connect::client, pause::before_the_first_list};
 
 /// What may wait between the watches and the reconciler; the server is heard no faster than that.
 const WAITING: usize = 1024;
+/// How long what is heard is gathered while something is listed for the first time. Each update wakes the reconciler, which may
+/// not write yet: a list comes in pieces of some eight pods each.
+const GATHERS: Duration = Duration::from_millis(10);
 
 /// The source that asks an API server.
 pub struct Api {
@@ -79,6 +84,12 @@ impl Source for Api {
             while from.recv_many(&mut heard, WAITING).await > 0 {
                 for (kind, heard) in heard.drain(..) {
                     gathered.take(kind, heard);
+                }
+                if gathered.lists_first() {
+                    sleep(GATHERS).await;
+                    while let Ok((kind, heard)) = from.try_recv() {
+                        gathered.take(kind, heard);
+                    }
                 }
                 if let Some(update) = gathered.update()
                     && !deliver(update)

@@ -19,10 +19,6 @@ use crate::{
     text::escape,
 };
 
-/// Events that are handed on together while something is listed for the first time. Nothing is written before all is
-/// listed, and each update wakes the reconciler.
-const TOGETHER: usize = 1024;
-
 /// Which objects there are, by name; the objects themselves are with the engine.
 #[derive(Debug)]
 pub(super) struct Gathered {
@@ -142,14 +138,17 @@ impl Gathered {
         }
     }
 
+    /// Whether some kind is being listed for the first time.
+    pub(super) fn lists_first(&self) -> bool {
+        self.kinds.values().any(|names| names.listing.is_some() && !names.listed)
+    }
+
     /// What to hand on, if anything has changed.
     pub(super) fn update(&mut self) -> Option<SourceUpdate> {
         for (why, kinds) in std::mem::take(&mut self.to_log) {
             warn!("cannot watch {}, what was heard last stays in force: {}", kinds.join(", "), escape(&why));
         }
-        let first_lists = self.kinds.values().any(|names| names.listing.is_some() && !names.listed);
-        let enough = if first_lists { TOGETHER } else { 1 };
-        if self.events.len() < enough && !self.changed {
+        if self.events.is_empty() && !self.changed {
             return None;
         }
         self.changed = false;
@@ -176,8 +175,7 @@ impl Gathered {
         let names = self.names(kind);
         if names.newest < version {
             names.newest = version;
-            // Of a first list it is told with the objects.
-            self.changed |= names.listed;
+            self.changed = true;
         }
     }
 

@@ -9,7 +9,7 @@ use netpol_policy::{
 };
 use serde_json::{Value, json};
 
-use super::{Failure, Gathered, Heard, TOGETHER};
+use super::{Failure, Gathered, Heard};
 use crate::sources::{WatchState, Watched, api::watch::Stamp};
 
 fn there(kind: Kind, object: &Value) -> Heard {
@@ -70,27 +70,16 @@ fn nothing_is_synced_before_every_kind_has_listed_whole() {
 }
 
 #[test]
-fn objects_of_a_first_list_are_handed_on_many_at_once() {
+fn a_first_list_is_under_way_until_it_is_whole_and_a_new_one_is_none() {
     let mut gathered = Gathered::new("n1");
+    assert!(!gathered.lists_first(), "none has begun");
     gathered.take(Kind::Pod, Heard::Listing);
-    assert!(gathered.update().is_some(), "what nobody has been told of is told at once");
-    let pod = |number: usize| {
-        let metadata =
-            json!({"name": format!("p{number}"), "namespace": "a", "resourceVersion": number.to_string()});
-        there(Kind::Pod, &json!({"metadata": metadata}))
-    };
-    for number in 1..TOGETHER {
-        gathered.take(Kind::Pod, pod(number));
-        assert_eq!(gathered.update(), None);
-    }
-    gathered.take(Kind::Pod, pod(TOGETHER));
-    let update = gathered.update().unwrap();
-    assert_eq!((update.events.len(), update.newest[&Kind::Pod]), (TOGETHER, TOGETHER as u64));
-    gathered.take(Kind::Pod, pod(TOGETHER + 1));
+    gathered.take(Kind::Pod, pod("x"));
+    assert!(gathered.lists_first());
     gathered.take(Kind::Pod, Heard::Listed);
-    assert_eq!(gathered.update().unwrap().events.len(), 1);
-    gathered.take(Kind::Pod, pod(TOGETHER + 2));
-    assert_eq!(gathered.update().unwrap().events.len(), 1, "what happens then is told at once");
+    assert!(!gathered.lists_first());
+    gathered.take(Kind::Pod, Heard::Listing);
+    assert!(!gathered.lists_first());
 }
 
 #[test]
