@@ -59,10 +59,14 @@ pub(crate) fn run(only: &Only) -> Result<Vec<Answer>> {
     if let Some((operation, error)) = refused.into_iter().next() {
         return Err(error).with_context(|| format!("the kernel refused {operation:?}"));
     }
-    let filled = charged(&bpffs)?;
+    // Both tables of addresses: the one has its memory from the start, the other takes it as it fills.
+    let addresses: u64 = ["PEER_BUCKETS", "PEERS"]
+        .into_iter()
+        .map(|name| charged_for(&bpffs.join("maps").join(name)))
+        .sum::<Result<u64>>()?;
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let answers = [
-        Answer { goal: PEER, figure: Figure::exact((filled - node) as f64 / operations.len() as f64) },
+        Answer { goal: PEER, figure: Figure::exact(addresses as f64 / operations.len() as f64) },
         Answer { goal: NODE, figure: Figure::exact(mebibytes(node)) },
         Answer { goal: FLOWS, figure: Figure::exact(mebibytes((node - tables) / u64::from(LOCAL))) },
     ];
@@ -76,12 +80,19 @@ fn charged(folder: &Path) -> Result<u64> {
         let path = entry?.path();
         if path.is_dir() {
             all += charged(&path)?;
-        } else if let Ok(map) = MapData::from_pin(&path) {
-            let about = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
-            let text = fs::read_to_string(&about).with_context(|| format!("cannot read {about}"))?;
-            let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
-            all += line.context("the kernel tells no memlock")?.trim().parse::<u64>()?;
+        } else {
+            // Links have pins, too.
+            all += charged_for(&path).unwrap_or_default();
         }
     }
     Ok(all)
+}
+
+/// Bytes that the kernel has charged for a map.
+fn charged_for(pin: &Path) -> Result<u64> {
+    let map = MapData::from_pin(pin).with_context(|| format!("cannot open {}", pin.display()))?;
+    let about = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let text = fs::read_to_string(&about).with_context(|| format!("cannot read {about}"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    Ok(line.context("the kernel tells no memlock")?.trim().parse()?)
 }
