@@ -1,24 +1,19 @@
 //! The way to the API server.
 
-mod buffered;
-
 use std::{path::PathBuf, time::Duration};
 
 use anyhow::Context as _;
 use http_body_util::BodyExt as _;
 use hyper_util::{
     client::legacy::{Builder, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
+    rt::TokioExecutor,
 };
 use kube::{
     Client,
     client::ConfigExt as _,
     config::{Config, KubeConfigOptions, Kubeconfig},
 };
-use tokio::net::TcpStream;
 use tower::{BoxError, ServiceBuilder};
-
-use self::buffered::Buffered;
 
 /// How long making a connection may take, but for its encryption, which a busy server may let wait.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -89,9 +84,6 @@ pub(super) fn to(config: &Config) -> anyhow::Result<Client> {
     connector.set_keepalive_interval(Some(KEEP_ALIVE));
     connector.set_keepalive_retries(Some(UNANSWERED));
     connector.set_tcp_user_timeout(Some(SILENCE));
-    let connector = ServiceBuilder::new()
-        .map_response(|stream: TokioIo<TcpStream>| TokioIo::new(Buffered::new(stream.into_inner(), BUFFER)))
-        .service(connector);
     let connector = config
         .rustls_https_connector_with_connector(connector)
         .context("cannot use the certificates of the kubeconfig")?;
