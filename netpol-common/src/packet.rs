@@ -89,11 +89,18 @@ pub struct Packet {
     pub link_control: u8,
 }
 
+/// Whether TCP's flags (0 for other protocols) are those of a SYN without ACK.
+#[inline(always)]
+#[must_use]
+pub const fn is_syn(tcp_flags: u8) -> bool {
+    tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+}
+
 impl Packet {
     /// A SYN without ACK: it opens a connection and is always judged anew.
     #[inline(always)]
     #[must_use]
     pub const fn is_pure_syn(&self) -> bool {
-        self.proto == TCP && self.tcp_flags & (TCP_SYN | TCP_ACK) == TCP_SYN
+        self.proto == TCP && is_syn(self.tcp_flags)
     }
 }

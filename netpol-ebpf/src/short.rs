@@ -12,7 +12,7 @@ use netpol_common::{
         Flow, FlowKey, Origin, REFRESH,
         table::{Life, Place, WAYS, age, read, way_of, write_life},
     },
-    packet::{Packet, TCP, TCP_ACK, TCP_SYN, UDP},
+    packet::{Packet, TCP, UDP, is_syn},
     tables::{TAG_DEFERRED, revision_of},
 };
 
@@ -181,12 +181,6 @@ pub fn open(skb: Skb, direction: Direction, scratch: &mut Scratch) -> bool {
     packet.tcp_flags = *flags;
     packet.length = skb.length();
     true
-}
-
-/// Whether it is a SYN without ACK.
-#[inline(always)]
-const fn is_syn(flags: u8) -> bool {
-    flags & (TCP_SYN | TCP_ACK) == TCP_SYN
 }
 
 /// What is the pod's and what the peer's, as source and destination; and the other way round.

@@ -5,14 +5,14 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya::maps::{Array, Map, MapData, MapInfo};
+use aya::maps::{Array, Map, MapData};
 use netpol_common::{
     Direction, Reason,
     event::{Event, REPORTS_ALLOWED, REPORTS_DROPPED, RINGS_MOST, Ring},
     tables::{COUNTER_FLOW_FULL, COUNTER_LIMITED, COUNTER_LOST, counter_cell},
 };
 
-use super::{Datapath, Error, Sizes, Told, mapped::Mapped, raw::Raw};
+use super::{Datapath, Error, Sizes, Told, mapped::Mapped, pins, raw::Raw};
 
 /// How far the rings are written and read.
 const RINGS: &str = "RINGS";
@@ -65,8 +65,8 @@ pub struct Events {
     events: Mapped<Event>,
     /// Events of each ring, a power of two.
     len: u32,
-    /// How far each one was written at the last look.
-    seen: Vec<u64>,
+    /// How far each one was written at the last look, if there was one.
+    seen: Vec<Option<u64>>,
     told: Told,
 }
 
@@ -81,9 +81,10 @@ impl Events {
                 (AtomicU64::from_ptr(&raw mut (*ring).written), AtomicU64::from_ptr(&raw mut (*ring).read))
             };
             let now = written.load(Ordering::Acquire);
-            let until = if ORDERED { now } else { *seen };
-            *seen = now;
             let mut at = read.load(Ordering::Relaxed);
+            // At the first look, what an earlier agent has left is not known to be whole either.
+            let until = if ORDERED { now } else { seen.unwrap_or(at) };
+            *seen = Some(now);
             while at != until {
                 let index = cpu * self.len + (at as u32 & (self.len - 1));
                 // SAFETY: an event inside the mapping, which the kernel leaves alone until it is said to be read.
@@ -115,9 +116,7 @@ pub(super) fn all_events(sizes: &Sizes) -> Result<u32, Error> {
 
 /// Events of each ring, of those that are pinned or will be made.
 pub(super) fn ring_len(maps: Option<&Path>, sizes: &Sizes) -> Result<u32, Error> {
-    let pinned =
-        maps.and_then(|maps| MapInfo::from_pin(maps.join(EVENTS)).ok()).map(|info| info.max_entries());
-    let all = pinned.map_or_else(|| all_events(sizes), Ok)?;
+    let all = pins::entries(maps, EVENTS, all_events(sizes)?)?;
     Ok(1 << (all / processors()?).max(1).ilog2())
 }
 
@@ -137,16 +136,12 @@ impl Datapath {
     /// When they cannot be mapped.
     pub fn events(&mut self) -> Result<Events, Error> {
         let maps = self.folder.join("maps");
-        let open = |name: &str| {
-            let path = maps.join(name);
-            MapData::from_pin(&path).map_err(|source| Error::Pin { path, source })
-        };
         let (cpus, len) = (processors()?, ring_len(Some(&maps), &self.sizes)?);
         Ok(Events {
-            rings: Mapped::new(&open(RINGS)?, cpus)?,
-            events: Mapped::new(&open(EVENTS)?, cpus * len)?,
+            rings: Mapped::new(&pins::map(&maps.join(RINGS))?, cpus)?,
+            events: Mapped::new(&pins::map(&maps.join(EVENTS))?, cpus * len)?,
             len,
-            seen: vec![0; cpus as usize],
+            seen: vec![None; cpus as usize],
             told: self.told()?,
         })
     }

@@ -24,7 +24,7 @@ use super::{
     apply::named,
     cell, fault,
     mapped::Mapped,
-    pins::{remove_pin, remove_whatever},
+    pins::{self, remove_pin, remove_whatever},
     raw::Raw,
     sys,
     takeover::OpenFlow,
@@ -45,8 +45,7 @@ impl FlowTable {
     }
 
     pub(super) fn open(pin: &Path, hashing: Hashing) -> Result<Self, Error> {
-        let map = MapData::from_pin(pin).map_err(|source| Error::Pin { path: pin.to_owned(), source })?;
-        Self::new(&map, hashing)
+        Self::new(&pins::map(pin)?, hashing)
     }
 
     /// How many flows it can hold.
@@ -212,8 +211,7 @@ pub(super) fn hashing(maps: &Path, sizes: &Sizes) -> Result<Hashing, Error> {
 impl Datapath {
     /// The array of the tables, as the system calls want it that aya does not offer.
     fn outer(&self) -> Result<MapData, Error> {
-        let pin = self.folder.join("maps").join(NAME);
-        MapData::from_pin(&pin).map_err(|source| Error::Pin { path: pin, source })
+        pins::map(&self.folder.join("maps").join(NAME))
     }
 
     /// Whether a slot has its table: the one that is pinned is in the array, and not one that somebody else has put there.

@@ -22,7 +22,9 @@ use netpol_policy::engine::HookLevel;
 
 use self::kept::Kept;
 pub use self::trail::{Entry, first_packet};
-use super::{Attachment, Datapath, Error, Holder, Side, apply::named, raw::Raw, sys, tables, tcx_programs};
+use super::{
+    Attachment, Datapath, Error, Holder, Side, apply::named, pins, raw::Raw, sys, tables, tcx_programs,
+};
 
 /// The first packet of a flow, and where it is met.
 #[derive(Clone, Copy, Debug)]
@@ -112,8 +114,7 @@ impl Datapath {
                 return Ok(Hook::Gone);
             }
         }
-        let programs = self.folder.join("maps/PROGRAMS");
-        let map = MapData::from_pin(&programs).map_err(|source| Error::Pin { path: programs, source })?;
+        let map = pins::map(&self.folder.join("maps/PROGRAMS"))?;
         let called = sys::element(&map, program_cell(slot, direction));
         let called = called.map_err(|source| named("PROGRAMS")(MapError::IoError(source)))?;
         Ok(if called.is_some() { hook } else { Hook::Empty })

@@ -10,7 +10,7 @@ use nix::{
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Reports, Sizes, events, flow_tables, layout, peers, pins::remove_whatever, raw::Raw};
+use super::{Error, Reports, Sizes, events, flow_tables, layout, peers, pins, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -73,7 +73,7 @@ pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, constants: &Constants) ->
     let reports = constants.reports.bits();
     let jiffy = jiffy()?;
     let ring_mask = events::ring_len(maps, sizes)? - 1;
-    let buckets = peers::count(maps, sizes.peer_buckets())?;
+    let buckets = pins::entries(maps, peers::BUCKETS, sizes.peer_buckets())?;
     let mut loader = EbpfLoader::new();
     // None of them looks at the kernel's own types.
     loader.btf(None);
@@ -116,7 +116,7 @@ fn forget_unless(folder: &Path, is_ours: &dyn Fn(&str) -> bool) -> Result<(), Er
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if !is_ours(&entry.file_name().to_string_lossy()) {
-            remove_whatever(&entry.path())?;
+            pins::remove_whatever(&entry.path())?;
         }
     }
     Ok(())

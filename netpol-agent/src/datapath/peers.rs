@@ -24,6 +24,7 @@ use super::{
     apply::{gone, insert, named},
     fault,
     mapped::Mapped,
+    pins,
     tables::{Hash, take},
 };
 
@@ -61,10 +62,7 @@ impl Peers {
     ///
     /// When they cannot be opened.
     pub fn open(bpffs: &Path) -> Result<Self, Error> {
-        let pinned = |name: &str| {
-            let path = bpffs.join("maps").join(name);
-            MapData::from_pin(&path).map_err(|source| Error::Pin { path, source })
-        };
+        let pinned = |name: &str| pins::map(&bpffs.join("maps").join(name));
         let elsewhere = Map::HashMap(pinned(ELSEWHERE)?);
         Self::new(pinned(BUCKETS)?, elsewhere.try_into().map_err(named(ELSEWHERE))?)
     }
@@ -223,16 +221,5 @@ impl Peers {
     /// Not to be met: a place is always within the table.
     fn no_bucket(&self) -> Error {
         named(BUCKETS)(MapError::OutOfBounds { index: self.count, max_entries: self.count })
-    }
-}
-
-/// How many buckets the programs are to look into: as many as the pinned table has, or as a new one will have.
-pub(super) fn count(maps: Option<&Path>, wanted: u32) -> Result<u32, Error> {
-    match maps.map(|folder| folder.join(BUCKETS)).filter(|pin| pin.exists()) {
-        None => Ok(wanted),
-        Some(path) => match aya::maps::MapInfo::from_pin(&path) {
-            Ok(info) => Ok(info.max_entries()),
-            Err(source) => Err(Error::Pin { path, source }),
-        },
     }
 }

@@ -1,8 +1,26 @@
-//! What is in the place of a pin is taken away, whatever it is.
+//! Pinned maps; and what is in the place of a pin is taken away, whatever it is.
 
 use std::path::Path;
 
+use aya::maps::{MapData, MapInfo};
+
 use super::{Error, sys};
+
+/// Opens a pinned map.
+pub(super) fn map(pin: &Path) -> Result<MapData, Error> {
+    MapData::from_pin(pin).map_err(|source| Error::Pin { path: pin.to_owned(), source })
+}
+
+/// Entries of the map that is pinned in a folder, or so many as are wanted where none is.
+pub(super) fn entries(maps: Option<&Path>, name: &str, wanted: u32) -> Result<u32, Error> {
+    match maps.map(|folder| folder.join(name)).filter(|pin| pin.exists()) {
+        None => Ok(wanted),
+        Some(path) => match MapInfo::from_pin(&path) {
+            Ok(info) => Ok(info.max_entries()),
+            Err(source) => Err(Error::Pin { path, source }),
+        },
+    }
+}
 
 /// Detaches a pinned link and removes its pin; one that is not there is what was wanted, and what is no link only goes.
 pub(super) fn release_link(pin: &Path) -> Result<(), Error> {

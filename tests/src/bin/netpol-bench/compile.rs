@@ -36,7 +36,9 @@ const ALL: [[Goal; 2]; 6] = {
         ],
         [
             Goal::told("compile-restart", "restart over the same tables, nothing changed", "us"),
-            Goal::told("compile-restart-writes", "the same: writes", "").of("M6").must(AtMost(0.0)),
+            Goal::told("compile-restart-writes", "restart over the same tables, nothing changed: writes", "")
+                .of("M6")
+                .must(AtMost(0.0)),
         ],
         // It has an address of each family.
         [

@@ -9,7 +9,7 @@ use netpol_agent::datapath::Measured;
 use crate::cases::{self, Case};
 use crate::goals::{Answer, Bound, Goal, Only};
 use crate::machine::{Machine, pin_to};
-use crate::measure::{load, timed};
+use crate::measure::{fastest, load, timed};
 use crate::pins::Pins;
 use crate::statistics::Figure;
 use crate::world::{EMPTY, World};
@@ -31,8 +31,6 @@ const ALL: [(Goal, &str); 2] = [
 
 /// Packets of one stretch.
 const PACKETS: u32 = 20_000;
-/// Stretches of which the fastest counts.
-const STRETCHES: u32 = 5;
 
 /// All goals.
 pub(crate) fn all() -> impl Iterator<Item = Goal> {
@@ -62,10 +60,11 @@ fn measure(other: usize, case: &Case, rounds: u32) -> Result<Figure> {
     let mut ours = load(case, case.ends.slot, &world)?;
     let mut theirs = load(case, case.ends.slot, &world)?;
     let mut nothing = load(case, EMPTY, &world)?;
+    let cost = |program: &mut Measured| fastest(0.0, PACKETS, || timed(program, &frame, PACKETS));
     let mut ratios = Vec::new();
     for _ in 0..rounds {
-        let without = fastest(&mut nothing, &frame)?;
-        let alone = fastest(&mut ours, &frame)? - without;
+        let without = cost(&mut nothing)?;
+        let alone = cost(&mut ours)? - without;
         let ends = AtomicBool::new(false);
         let begun = AtomicBool::new(false);
         let together = thread::scope(|scope| {
@@ -80,7 +79,7 @@ fn measure(other: usize, case: &Case, rounds: u32) -> Result<Figure> {
             while !begun.load(Ordering::Relaxed) && !flood.is_finished() {
                 std::hint::spin_loop();
             }
-            let together = fastest(&mut ours, &frame);
+            let together = cost(&mut ours);
             ends.store(true, Ordering::Relaxed);
             match flood.join() {
                 Ok(result) => result?,
@@ -91,13 +90,4 @@ fn measure(other: usize, case: &Case, rounds: u32) -> Result<Figure> {
         ratios.push(together / alone);
     }
     Ok(Figure::of(&ratios))
-}
-
-/// Nanoseconds of a packet in the fastest of some stretches.
-fn fastest(program: &mut Measured, frame: &[u8]) -> Result<f64> {
-    let mut least = f64::INFINITY;
-    for _ in 0..STRETCHES {
-        least = least.min(timed(program, frame, PACKETS)? / f64::from(PACKETS));
-    }
-    Ok(least)
 }

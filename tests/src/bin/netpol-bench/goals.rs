@@ -55,12 +55,10 @@ impl Bound {
     /// Whether the figure keeps to it; `None` where nothing is asked.
     pub(crate) fn judge(self, figure: &Figure) -> Option<Verdict> {
         let (low, high) = figure.sure;
-        if low.is_nan() || high.is_nan() {
-            // Nothing could be measured.
-            return (self != Self::None).then_some(Verdict::No);
-        }
         let (yes, no) = match self {
             Self::None => return None,
+            // Nothing could be measured.
+            _ if low.is_nan() || high.is_nan() => (false, true),
             Self::AtMost(most) => (high <= most, low > most),
             Self::AtLeast(least) => (low >= least, high < least),
             Self::Within(least, most) => (low >= least && high <= most, high < least || low > most),

@@ -1,9 +1,10 @@
 //! What a packet costs: the real classifiers in the kernel, run on bytes (`BPF_PROG_TEST_RUN`), as ratios to an empty
 //! classifier that is measured between them in the same run.
 //!
-//! Beside it, what compiling a large cluster costs ([`compile`]), and what the running agent costs: the traffic between two
-//! pods ([`path`]), its start in a large cluster ([`start`]), a change's way from the API server to the kernel ([`event`]), and the
-//! start of a pod ([`pod_start`]).
+//! Beside it, what two processors cost each other ([`flood`]), what the kernel keeps in memory ([`memory`]), what compiling a
+//! large cluster costs ([`compile`]), and what the running agent costs: the traffic between two pods ([`path`]), also beside the
+//! kernel's own firewalls ([`firewall`]), its start in a large cluster ([`start`]), a change's way from the API server to the
+//! kernel ([`event`]), and the start of a pod ([`pod_start`]).
 //!
 //! [`cases`] says what is measured, over which tables ([`world`]) and on which [`frames`]; [`measure`] does it, round by
 //! round; [`report`] prints it. Nothing is pinned once the programs are loaded ([`pins`]).
@@ -51,7 +52,7 @@ struct Arguments {
     /// Fewer and shorter rounds
     #[arg(long)]
     quick: bool,
-    /// Only what has one of these words in its name
+    /// Only what has one of these words in its name, or belongs to one of these lines of the table (M1, M2, ...)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds, at least 9; what is noisy gets up to three times as many
@@ -110,18 +111,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let cases: Vec<_> =
         cases::all().into_iter().filter(|case| only.wants(case.name) || is_compared(case.name)).collect();
     let compiles = compile::all().filter(|goal| only.wants_goal(goal)).count();
-    let running = path::all()
-        .chain(start::all())
-        .chain(event::all())
-        .chain(pod_start::all())
-        .chain(firewall::all())
-        .chain(flood::all())
-        .chain(memory::all());
-    let running: Vec<_> = running.filter(|goal| only.wants_goal(goal)).collect();
+    let in_kernel = flood::all().chain(memory::all()).any(|goal| only.wants_goal(&goal));
+    let running = running().any(|goal| only.wants_goal(&goal));
     if arguments.list {
         return list(&only);
     }
-    if cases.is_empty() && compiles == 0 && running.is_empty() {
+    if cases.is_empty() && compiles == 0 && !in_kernel && !running {
         bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
     }
     // Measuring takes minutes: what cannot be read is said before.
@@ -143,7 +138,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     answers.extend(memory::run(&only)?);
     let load = machine.load()?;
     pins::release_signals()?;
-    if text && !running.is_empty() {
+    if text && running {
         eprintln!("the agent on a node ...");
     }
     answers.extend(path::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
@@ -174,18 +169,20 @@ fn run(arguments: &Arguments) -> Result<bool> {
     Ok(!answers.iter().any(Answer::is_missed))
 }
 
+/// What the agent is run for.
+fn running() -> impl Iterator<Item = Goal> {
+    path::all().chain(firewall::all()).chain(start::all()).chain(event::all()).chain(pod_start::all())
+}
+
+/// All that is measured beside what a packet costs.
+fn beside() -> impl Iterator<Item = Goal> {
+    compile::all().chain(flood::all()).chain(memory::all()).chain(running())
+}
+
 /// Lists what is wanted.
 fn list(only: &Only) -> Result<bool> {
     let compared = cases::COMPARISONS.iter().map(|one| one.goal);
-    let running = path::all()
-        .chain(start::all())
-        .chain(event::all())
-        .chain(pod_start::all())
-        .chain(firewall::all())
-        .chain(flood::all())
-        .chain(memory::all());
-    let mut goals: Vec<_> =
-        compared.chain(compile::all()).chain(running).filter(|goal| only.wants_goal(goal)).collect();
+    let mut goals: Vec<_> = compared.chain(beside()).filter(|goal| only.wants_goal(goal)).collect();
     goals.sort_by_key(Goal::order);
     let mut out = std::io::stdout().lock();
     let lines =

@@ -380,7 +380,7 @@ fn timed_verdict(program: &mut Measured, frame: &[u8], packets: u32) -> Result<(
 }
 
 /// Nanoseconds of one packet in the fastest of some stretches.
-fn fastest(call: f64, packets: u32, mut stretch: impl FnMut() -> Result<f64>) -> Result<f64> {
+pub(crate) fn fastest(call: f64, packets: u32, mut stretch: impl FnMut() -> Result<f64>) -> Result<f64> {
     let mut least = f64::INFINITY;
     for _ in 0..STRETCHES {
         least = least.min((stretch()? - call) / f64::from(packets));
