@@ -45,7 +45,7 @@ use std::{
 };
 
 use aya::{Ebpf, programs::ProgramFd};
-use netpol_common::flow::Timeouts;
+use netpol_common::{flow::Timeouts, tables::LONG_WAY_CELL};
 use netpol_policy::engine::{HookLevel, Recovered};
 use tracing::warn;
 
@@ -58,6 +58,7 @@ pub use self::{
     error::Error,
     events::{Counters, Events, Reports},
     gate::Gate,
+    hooks::Classifier,
     live::{Entry, Hook, Meeting, Met, first_packet},
     peers::Peers,
     sizes::Sizes,
@@ -183,6 +184,8 @@ impl Datapath {
             unswitched: BTreeSet::new(),
             lost: 0,
         };
+        // It is asked by whichever agent's short way.
+        datapath.set_program(LONG_WAY_CELL, object::LONG_WAY)?;
         let new = !layout::is_complete(&maps);
         if new {
             datapath.take_slots_over()?;

@@ -38,7 +38,7 @@ pub mod peers;
 /// The number of the layout, for what the sizes of keys and values do not show: who changes what some entry of a pinned map
 /// means counts it up. An agent that finds another number makes new tables, and switches one pod after the other to them.
 /// The shape of [`Interface`] is what all versions share: by it the next one learns which interface has which slot.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// The first slot that is given to an endpoint: lower values of `tc_index` may come from a queueing discipline.
 pub const FIRST_SLOT: u32 = 16;
@@ -90,6 +90,10 @@ pub const fn generation_cell(addr: &Addr) -> u32 {
 pub const fn program_cell(slot: u32, direction: Direction) -> u32 {
     slot * 2 + direction as u32
 }
+
+/// The cell of `programs` that holds the long way: no endpoint's.
+pub const LONG_WAY_CELL: u32 = 0;
+const _: () = assert!(LONG_WAY_CELL < 2 * FIRST_SLOT);
 
 /// What stands in the code of an entry where [`program_cell`] is to be written: a number that appears nowhere else in it.
 pub const UNSET_CELL: u32 = 0x43e1_1ce5;

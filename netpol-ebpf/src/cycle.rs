@@ -85,7 +85,7 @@ fn cycle(ctx: TcContext) -> i32 {
         return TC_ACT_SHOT;
     }
     let cell = constant!(cell) + turn * 2;
-    skb.set_slot(cell >> 1);
+    skb.set_cell(cell);
     if cell & 1 == Direction::Ingress as u32 {
         skb.set_origin(skb.ingress_ifindex(), skb.tc_index());
     }

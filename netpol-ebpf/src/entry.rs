@@ -30,7 +30,7 @@ fn netpol_entry(ctx: TcContext) -> i32 {
     unsafe { asm!("{0} = {1}", out(reg) cell, const UNSET_CELL) };
     let cell = cell as u32;
     let skb = Skb::new(&ctx);
-    skb.set_slot(cell >> 1);
+    skb.set_cell(cell);
     if cell & 1 == Direction::Ingress as u32 {
         skb.set_origin(skb.ingress_ifindex(), skb.tc_index());
     }

@@ -12,7 +12,7 @@ use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use netpol_common::{
     Direction,
     decide::Decision,
-    event::{Event, REPORTS_ALLOWED, REPORTS_DROPPED},
+    event::{REPORTS_ALLOWED, REPORTS_DROPPED},
     packet::Packet,
     tables::{COUNTER_LIMITED, COUNTER_LOST, counter_cell},
     verdict::FIRST_DROP,
@@ -75,12 +75,14 @@ pub fn report(slot: u32, tick: u32, direction: Direction, packet: &Packet, decis
     if decision.report == 0 || unsafe { read_volatile(&raw const REPORTS) } & reported == 0 {
         return;
     }
-    if !within_rate(slot, tick, dropped) {
-        return count(COUNTER_LIMITED);
-    }
-    if !write_down(slot, direction, packet, decision) {
-        count(COUNTER_LOST);
-    }
+    let lost = if !within_rate(slot, tick, dropped) {
+        COUNTER_LIMITED
+    } else if !write_down(slot, direction, packet, decision) {
+        COUNTER_LOST
+    } else {
+        return;
+    };
+    count(lost);
 }
 
 /// Puts an event into the ring of this CPU; says whether there was room.
@@ -100,30 +102,29 @@ fn write_down(slot: u32, direction: Direction, packet: &Packet, decision: &Decis
     let Some(event) = maps::EVENTS.get_ptr_mut(cpu.wrapping_mul(mask + 1) + (written as u32 & mask)) else {
         return false;
     };
-    // SAFETY: an event of the map, which nobody reads before it is said to be written; a helper without arguments.
+    // SAFETY: an event of the map, which nobody reads before it is said to be written; a helper without arguments. Field by
+    // field: a whole one would be put together on the stack.
     unsafe {
-        event.write(Event {
-            at: bpf_ktime_get_ns(),
-            src: packet.src,
-            dst: packet.dst,
-            src_port: packet.src_port,
-            dst_port: packet.dst_port,
-            slot,
-            revision: decision.revision,
-            set: decision.set,
-            class: decision.judged.class,
-            port_set: decision.judged.port_set,
-            backends: decision.judged.backends,
-            length: packet.length,
-            proto: packet.proto,
-            direction: direction as u8,
-            reason: decision.reason,
-            tcp_flags: packet.tcp_flags,
-            icmp_type: packet.icmp_type,
-            icmp_code: packet.icmp_code,
-            reply: decision.reply,
-            reserved: 0,
-        });
+        (*event).at = bpf_ktime_get_ns();
+        (*event).src = packet.src;
+        (*event).dst = packet.dst;
+        (*event).src_port = packet.src_port;
+        (*event).dst_port = packet.dst_port;
+        (*event).slot = slot;
+        (*event).revision = decision.revision;
+        (*event).set = decision.set;
+        (*event).class = decision.judged.class;
+        (*event).port_set = decision.judged.port_set;
+        (*event).backends = decision.judged.backends;
+        (*event).length = packet.length;
+        (*event).proto = packet.proto;
+        (*event).direction = direction as u8;
+        (*event).reason = decision.reason;
+        (*event).tcp_flags = packet.tcp_flags;
+        (*event).icmp_type = packet.icmp_type;
+        (*event).icmp_code = packet.icmp_code;
+        (*event).reply = decision.reply;
+        (*event).reserved = 0;
         compiler_fence(Ordering::Release);
         (&raw mut (*ring).written).write_volatile(written.wrapping_add(1));
     }

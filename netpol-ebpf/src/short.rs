@@ -58,8 +58,9 @@ const FRAGMENTED: u16 = (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be();
 /// The tag that the packet of a known flow carries away from its sender; or [`NEW`]; or nothing, when it has to go the long way.
 #[inline(always)]
 #[must_use]
-pub fn look(skb: Skb, slot: u32, direction: Direction, now: u32) -> Option<u32> {
-    let egress = matches!(direction, Direction::Egress);
+pub fn look(skb: Skb, now: u32) -> Option<u32> {
+    let (slot, direction) = (skb.slot(), skb.direction());
+    let egress = skb.is_egress();
     let endpoint = Maps.endpoint(slot)?;
     let ethernet = skb.read::<Ethernet>(0)?;
     if skb.vlan_present() != 0 || egress && !hardware_fits(&ethernet, endpoint) {
@@ -156,7 +157,8 @@ fn look_at_flow(
 /// memory, and the packet as far as it is reported. Where the packet came from stands there already.
 #[inline(always)]
 #[must_use]
-pub fn open(skb: Skb, direction: Direction, scratch: &mut Scratch) -> bool {
+pub fn open(skb: Skb, scratch: &mut Scratch) -> bool {
+    let direction = skb.direction();
     let Scratch { packet, arrival, decision, work, way, plain, .. } = scratch;
     let Plain { key, place, flags } = plain;
     let egress = matches!(direction, Direction::Egress);

@@ -3,9 +3,19 @@
 use core::ptr::read_volatile;
 
 use aya_ebpf::{bindings::__sk_buff, helpers::bpf_skb_pull_data, programs::TcContext};
+use netpol_common::Direction;
 
 /// Offsets beyond this are not looked at: headers that long do not exist.
 const MAX_OFFSET: usize = 1023;
+
+/// What the long way is asked.
+#[derive(Clone, Copy)]
+pub enum Asked {
+    /// For the verdict.
+    All = 0,
+    /// Whether the sender is who it says.
+    Source = 1,
+}
 
 /// A socket buffer at a tc hook.
 #[derive(Clone, Copy)]
@@ -73,19 +83,55 @@ impl Skb {
         unsafe { (*self.0).tc_index = tag };
     }
 
-    /// The first word of the control buffer, in which the entry leaves the slot.
+    /// The first word of the control buffer, in which the entry leaves its cell of `programs`: the slot and the direction.
     #[inline(always)]
     #[must_use]
-    pub fn slot(self) -> u32 {
+    pub fn cell(self) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.0).cb[0] }
     }
 
-    /// Leaves the slot for the classifier that is called next.
+    /// The endpoint's slot.
     #[inline(always)]
-    pub fn set_slot(self, slot: u32) {
+    #[must_use]
+    pub fn slot(self) -> u32 {
+        self.cell() >> 1
+    }
+
+    /// Where the packet goes, as the pod sees it.
+    #[inline(always)]
+    #[must_use]
+    pub fn direction(self) -> Direction {
+        if self.cell() & 1 == Direction::Egress as u32 { Direction::Egress } else { Direction::Ingress }
+    }
+
+    /// Whether the packet comes from the pod.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_egress(self) -> bool {
+        matches!(self.direction(), Direction::Egress)
+    }
+
+    /// What the long way is asked: [`Asked`] as a number.
+    #[inline(always)]
+    #[must_use]
+    pub fn asked(self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.0).cb[3] }
+    }
+
+    /// Says what the long way is asked.
+    #[inline(always)]
+    pub fn ask(self, what: Asked) {
         // SAFETY: as above; the control buffer may be written by classifiers.
-        unsafe { (*self.0).cb[0] = slot };
+        unsafe { (*self.0).cb[3] = what as u32 };
+    }
+
+    /// Leaves the cell for the classifier that is called next.
+    #[inline(always)]
+    pub fn set_cell(self, cell: u32) {
+        // SAFETY: as above; the control buffer may be written by classifiers.
+        unsafe { (*self.0).cb[0] = cell };
     }
 
     /// The interface by which the packet came to the node (0 when the node made it), and its tag, as the entry of

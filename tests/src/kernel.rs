@@ -17,7 +17,7 @@ mod tables;
 
 use std::sync::{Mutex, MutexGuard};
 
-use netpol_agent::datapath::{Datapath, Events, Options, Sizes, TestRun};
+use netpol_agent::datapath::{Classifier, Datapath, Events, Options, Sizes, TestRun};
 use netpol_common::{
     Addr, Direction, Reason,
     event::Event,
@@ -213,9 +213,9 @@ impl Kernel {
     }
 
     /// Runs a classifier on a frame and says whether it passes; events wait.
-    pub fn passes(&mut self, program: &'static str, slot: u32, came: impl Into<Came>, frame: &[u8]) -> bool {
+    pub fn passes(&mut self, classifier: Classifier, slot: u32, came: impl Into<Came>, frame: &[u8]) -> bool {
         let Came { by, tag } = came.into();
-        let run = TestRun { program, slot, ingress_ifindex: by, tag, frame, repeat: 1 };
+        let run = TestRun { classifier, slot, ingress_ifindex: by, tag, frame, repeat: 1 };
         let ran = self.datapath.test_run(run).unwrap_or_else(|error| panic!("{}", chain(&error)));
         assert!(matches!(ran.action, -1 | 2), "neither next nor shot: {ran:?}");
         ran.passes()
@@ -224,14 +224,14 @@ impl Kernel {
     /// Runs a classifier on a frame and says what became of it, with its event where there is one.
     pub fn judge(
         &mut self,
-        program: &'static str,
+        classifier: Classifier,
         slot: u32,
         came: impl Into<Came>,
         frame: &[u8],
     ) -> (Seen, Option<Event>) {
         self.forget_events();
         let before = self.drops();
-        let passes = self.passes(program, slot, came, frame);
+        let passes = self.passes(classifier, slot, came, frame);
         let mut events = self.take_events();
         assert!(events.len() < 2, "two events of one packet: {events:?}");
         let Some(event) = events.pop() else {

@@ -13,16 +13,47 @@ use netpol_policy::engine::HookLevel;
 use super::{
     Datapath, Error,
     apply::{gone, named},
-    fault,
+    fault, object,
 };
 
-/// The classifier for a direction at a level.
-const fn classifier(level: HookLevel, direction: Direction) -> Option<&'static str> {
-    match (level, direction) {
-        (HookLevel::None, _) | (HookLevel::SourceCheck, Direction::Ingress) => None,
-        (HookLevel::SourceCheck, Direction::Egress) => Some("source_check"),
-        (HookLevel::Full, Direction::Egress) => Some("from_pod"),
-        (HookLevel::Full, Direction::Ingress) => Some("to_pod"),
+/// What judges one direction of a pod's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Classifier {
+    /// All that the pod sends.
+    FromPod,
+    /// All that the pod is sent.
+    ToPod,
+    /// Who sends, and no more.
+    SourceCheck,
+}
+
+impl Classifier {
+    /// That of a direction at a level.
+    #[must_use]
+    pub const fn of(level: HookLevel, direction: Direction) -> Option<Self> {
+        match (level, direction) {
+            (HookLevel::None, _) | (HookLevel::SourceCheck, Direction::Ingress) => None,
+            (HookLevel::SourceCheck, Direction::Egress) => Some(Self::SourceCheck),
+            (HookLevel::Full, Direction::Egress) => Some(Self::FromPod),
+            (HookLevel::Full, Direction::Ingress) => Some(Self::ToPod),
+        }
+    }
+
+    /// Its direction.
+    #[must_use]
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::FromPod | Self::SourceCheck => Direction::Egress,
+            Self::ToPod => Direction::Ingress,
+        }
+    }
+
+    /// The program that its entry calls.
+    pub(super) const fn program(self) -> &'static str {
+        match self {
+            Self::FromPod | Self::ToPod => object::SHORT_WAY,
+            Self::SourceCheck => object::SOURCE_CHECK,
+        }
     }
 }
 
@@ -38,10 +69,10 @@ impl Datapath {
         fault::point();
         self.say(Interface { ifindex, kind: INTERFACE_ENDPOINT, slot })?;
         for direction in Direction::ALL {
-            match classifier(level, direction) {
-                Some(name) => {
+            match Classifier::of(level, direction) {
+                Some(classifier) => {
                     fault::point();
-                    self.set_program(slot, direction, name)?;
+                    self.set_program(program_cell(slot, direction), classifier.program())?;
                     fault::point();
                     self.attach(slot, ifindex, direction)?;
                 }
@@ -92,12 +123,12 @@ impl Datapath {
         Ok(())
     }
 
-    fn set_program(&mut self, slot: u32, direction: Direction, name: &str) -> Result<(), Error> {
+    pub(super) fn set_program(&mut self, cell: u32, name: &str) -> Result<(), Error> {
         let program = self
             .programs
             .get(name)
             .ok_or_else(|| Error::Missing { what: "program", name: name.to_owned() })?;
-        self.tables.programs.set(program_cell(slot, direction), program, 0).map_err(named("PROGRAMS"))
+        self.tables.programs.set(cell, program, 0).map_err(named("PROGRAMS"))
     }
 
     fn clear_program(&mut self, slot: u32, direction: Direction) -> Result<(), Error> {

@@ -14,8 +14,8 @@ use netpol_common::{
     packet::Packet,
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
-        Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SourceKey,
-        judgement, program_cell,
+        Judgement, LONG_WAY_CELL, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED,
+        SourceKey, judgement, program_cell,
     },
 };
 use netpol_policy::engine::HookLevel;
@@ -115,9 +115,13 @@ impl Datapath {
             }
         }
         let map = pins::map(&self.folder.join("maps/PROGRAMS"))?;
-        let called = sys::element(&map, program_cell(slot, direction));
-        let called = called.map_err(|source| named("PROGRAMS")(MapError::IoError(source)))?;
-        Ok(if called.is_some() { hook } else { Hook::Empty })
+        for cell in [program_cell(slot, direction), LONG_WAY_CELL] {
+            let called = sys::element(&map, cell);
+            if called.map_err(|source| named("PROGRAMS")(MapError::IoError(source)))?.is_none() {
+                return Ok(Hook::Empty);
+            }
+        }
+        Ok(hook)
     }
 }
 

@@ -26,8 +26,14 @@ pub(super) const COMMON_SHAPE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_
 /// What makes a test run's packet another one each time, for the bench.
 pub(super) const CYCLE: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/cycle"));
 
-/// The classifiers in the object.
-pub(super) const PROGRAMS: [&str; 3] = ["from_pod", "to_pod", "source_check"];
+/// The classifiers in the object, those that are called before the one that calls them.
+pub(super) const PROGRAMS: [&str; 3] = [SHORT_WAY, SOURCE_CHECK, LONG_WAY];
+/// What the entries of a pod call that a policy selects.
+pub(super) const SHORT_WAY: &str = "short_way";
+/// What the entry of another pod's egress calls, on a node where one is isolated.
+pub(super) const SOURCE_CHECK: &str = "source_check";
+/// What both of these call for all that they do not see at once.
+pub(super) const LONG_WAY: &str = "long_way";
 
 /// The program that returns the classifiers' time.
 pub(super) const CLOCK: &str = "clock";

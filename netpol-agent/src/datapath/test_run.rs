@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 
-use super::{Datapath, Error, object};
+use netpol_common::tables::program_cell;
+
+use super::{Classifier, Datapath, Error, object};
 
 pub use common_shape::CommonShape;
 pub use measured::{Cycle, Measured, ProgramSize};
@@ -33,8 +35,8 @@ const LOOPBACK: u32 = 1;
 /// traffic.
 #[derive(Clone, Copy, Debug)]
 pub struct TestRun<'a> {
-    /// `from_pod`, `to_pod` or `source_check`.
-    pub program: &'static str,
+    /// As what.
+    pub classifier: Classifier,
     /// The endpoint.
     pub slot: u32,
     /// The interface by which the packet came to the node; 0 for one that the node made.
@@ -71,7 +73,7 @@ impl Datapath {
     ///
     /// When there is no such classifier, or the kernel refuses the frame.
     pub fn test_run(&mut self, run: TestRun<'_>) -> Result<Ran, Error> {
-        let program = object::program(&mut self.object, run.program)?;
+        let program = object::program(&mut self.object, run.classifier.program())?;
         // The classifiers know the interface from their entry, so the packet itself need not say it: kernels before
         // 5.15 let nobody set it.
         run_with(program, run, 0)
@@ -91,7 +93,7 @@ fn run_with(program: &SchedClassifier, run: TestRun<'_>, ingress_ifindex: u32) -
     let context = Context {
         ingress_ifindex,
         ifindex: LOOPBACK,
-        control: [run.slot, run.ingress_ifindex, run.tag, 0, 0],
+        control: [program_cell(run.slot, run.classifier.direction()), run.ingress_ifindex, run.tag, 0, 0],
         ..Context::default()
     };
     // SAFETY: plain integers without padding, read as bytes while the context lives.
@@ -104,6 +106,6 @@ fn run_with(program: &SchedClassifier, run: TestRun<'_>, ingress_ifindex: u32) -
             repeat: run.repeat,
             ..TestRunOptions::default()
         })
-        .map_err(|source| Error::Program { name: run.program.to_owned(), source })?;
+        .map_err(|source| Error::Program { name: run.classifier.program().to_owned(), source })?;
     Ok(Ran { action: result.return_value as i32, took: result.duration })
 }

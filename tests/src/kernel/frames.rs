@@ -1,5 +1,6 @@
 //! Frames from and to the pods of [`Tables`], and what became of them.
 
+use netpol_agent::datapath::Classifier;
 use netpol_common::{
     event::Event,
     flow::{Flow, FlowKey},
@@ -10,7 +11,7 @@ use super::{Came, Pod, Seen, Tables, UPLINK};
 impl Tables {
     /// The pod sends a frame.
     pub fn from(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
-        self.run("from_pod", pod.slot, pod.ifindex, frame).0
+        self.run(Classifier::FromPod, pod.slot, pod.ifindex, frame).0
     }
 
     /// A frame arrives at the pod by the uplink.
@@ -20,34 +21,34 @@ impl Tables {
 
     /// A frame arrives at the pod by an interface, perhaps with a tag; by 0 when the node made it.
     pub fn to_via(&mut self, came: impl Into<Came>, pod: &Pod, frame: &[u8]) -> Seen {
-        self.run("to_pod", pod.slot, came, frame).0
+        self.run(Classifier::ToPod, pod.slot, came, frame).0
     }
 
     /// The pod, which no policy selects, sends a frame where only its source is checked.
     pub fn checked(&mut self, pod: &Pod, frame: &[u8]) -> Seen {
-        self.run("source_check", pod.slot, pod.ifindex, frame).0
+        self.run(Classifier::SourceCheck, pod.slot, pod.ifindex, frame).0
     }
 
     /// Runs a classifier, and gives its event too.
     pub fn run(
         &mut self,
-        program: &'static str,
+        classifier: Classifier,
         slot: u32,
         came: impl Into<Came>,
         frame: &[u8],
     ) -> (Seen, Option<Event>) {
-        self.kernel.judge(program, slot, came, frame)
+        self.kernel.judge(classifier, slot, came, frame)
     }
 
     /// The pod sends a frame, and nobody looks what became of it.
     pub fn run_quietly(&mut self, pod: &Pod, frame: &[u8]) {
-        self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
+        self.kernel.passes(Classifier::FromPod, pod.slot, pod.ifindex, frame);
         self.kernel.forget_events();
     }
 
     /// The pod is sent a frame, and nobody looks what became of it.
     pub fn run_quietly_to(&mut self, pod: &Pod, frame: &[u8]) {
-        self.kernel.passes("to_pod", pod.slot, UPLINK, frame);
+        self.kernel.passes(Classifier::ToPod, pod.slot, UPLINK, frame);
         self.kernel.forget_events();
     }
 
@@ -56,7 +57,7 @@ impl Tables {
         self.kernel.forget_events();
         let mut events = 0;
         for _ in 0..times {
-            self.kernel.passes("from_pod", pod.slot, pod.ifindex, frame);
+            self.kernel.passes(Classifier::FromPod, pod.slot, pod.ifindex, frame);
             events += self.kernel.take_events().len();
         }
         events

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use netpol_agent::datapath::Classifier;
 use netpol_common::Direction;
 use netpol_common::decide::{Arrival, Decision, Memory, Work, decide, source_check};
 use netpol_common::packet::{Packet, SCTP, TCP, TCP_SYN};
@@ -188,14 +189,10 @@ impl Node {
 
     fn runs(&mut self, side: &Side, frame: &[u8]) -> Option<bool> {
         let kernel = self.kernel.as_mut()?;
-        let program = match (self.engine.tables().hook(side.slot), side.direction) {
-            (HookLevel::None, _) | (HookLevel::SourceCheck, Direction::Ingress) => return Some(true),
-            (HookLevel::SourceCheck, Direction::Egress) => "source_check",
-            (HookLevel::Full, Direction::Egress) => "from_pod",
-            (HookLevel::Full, Direction::Ingress) => "to_pod",
-        };
+        let level = self.engine.tables().hook(side.slot);
+        let Some(classifier) = Classifier::of(level, side.direction) else { return Some(true) };
         self.runs += 1;
-        Some(kernel.passes(program, side.slot, Came { by: side.ifindex, tag: side.tag() }, frame))
+        Some(kernel.passes(classifier, side.slot, Came { by: side.ifindex, tag: side.tag() }, frame))
     }
 }
 

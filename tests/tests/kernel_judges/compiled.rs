@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use netpol_agent::datapath::Classifier;
 use netpol_common::{
     Direction, Reason,
     decide::{Arrival, Decision, Memory, Work, decide},
@@ -289,15 +290,10 @@ impl Compiled {
         let level = self.hook(way.slot());
         let arrival = self.arrival(way);
         let kernel = self.kernel.as_mut()?;
-        let program = match (level, way.direction()) {
-            (HookLevel::None, _) | (HookLevel::SourceCheck, Direction::Ingress) => return Some(Said::FREE),
-            (HookLevel::SourceCheck, Direction::Egress) => "source_check",
-            (HookLevel::Full, Direction::Egress) => "from_pod",
-            (HookLevel::Full, Direction::Ingress) => "to_pod",
-        };
+        let Some(classifier) = Classifier::of(level, way.direction()) else { return Some(Said::FREE) };
         kernel.forget_events();
         let came = Came { by: arrival.ingress_ifindex, tag: arrival.tag };
-        let passes = kernel.passes(program, arrival.slot, came, &sent.frame);
+        let passes = kernel.passes(classifier, arrival.slot, came, &sent.frame);
         let by = kernel.take_events().first().map(by_of);
         Some(Said { passes, by })
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use netpol_agent::datapath::Sizes;
+use netpol_agent::datapath::{Classifier, Sizes};
 use netpol_common::{Reason, tables::peers::Place};
 use netpol_policy::engine::TableOp;
 use netpol_tests::kernel::{
@@ -183,16 +183,16 @@ fn a_slot_without_an_endpoint_is_closed() {
     let mut tables = Tables::new();
     let pod = tables.pod();
     let frame = tcp(at(pod.v4, 4000), at(friend(true), 80), SYN);
-    assert_eq!(tables.run("from_pod", pod.slot, pod.ifindex, &frame).0, NOT_ISOLATED);
-    for program in ["from_pod", "to_pod", "source_check"] {
+    assert_eq!(tables.run(Classifier::FromPod, pod.slot, pod.ifindex, &frame).0, NOT_ISOLATED);
+    for classifier in [Classifier::FromPod, Classifier::ToPod, Classifier::SourceCheck] {
         // Another slot, one that the array does not have, and none at all.
         for slot in [netpol_common::tables::SLOTS - 1, 1 << 20, 0] {
-            let (seen, _) = tables.run(program, slot, pod.ifindex, &frame);
+            let (seen, _) = tables.run(classifier, slot, pod.ifindex, &frame);
             let reported = Seen::Drops(Reason::UnknownEndpoint);
             // A slot beyond the array has no cell for its rate of reports.
             let expected =
                 if slot == 1 << 20 { Seen::DropsUnreported(Reason::UnknownEndpoint) } else { reported };
-            assert_eq!(seen, expected, "{program} {slot}");
+            assert_eq!(seen, expected, "{classifier:?} {slot}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Port sets: ranges inline, many of them in chunks, and each protocol for itself.
 
+use netpol_agent::datapath::Classifier;
 use netpol_common::{
     Direction,
     packet::{SCTP, TCP, UDP},
@@ -167,7 +168,7 @@ fn the_event_says_what_judged() {
     tables.peer(friend(true), class, 0);
     for (port, reason) in [(80, netpol_common::Reason::Policy), (81, netpol_common::Reason::PolicyDenied)] {
         let frame = tcp(at(friend(true), 4000), at(pod.v4, port), SYN);
-        let (_, event) = tables.run("to_pod", pod.slot, netpol_tests::kernel::UPLINK, &frame);
+        let (_, event) = tables.run(Classifier::ToPod, pod.slot, netpol_tests::kernel::UPLINK, &frame);
         let event = event.unwrap();
         assert_eq!(event.reason, reason as u8);
         assert_eq!((event.src, event.dst), (friend(true).into(), pod.v4.into()));

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use netpol_agent::datapath::Classifier;
 use netpol_common::{
     Direction, Reason,
     decide::{Arrival, Decision, Work, decide, source_check},
@@ -107,13 +108,8 @@ impl Scene {
             Place::In(_, Way::By(ifindex, tag)) => (*ifindex, *tag),
         };
         let level = self.engine().tables().hook(slot);
-        let program = match (level, direction) {
-            (HookLevel::None, _) | (HookLevel::SourceCheck, Direction::Ingress) => {
-                return Said { passes: true, why: None, tag: 0 };
-            }
-            (HookLevel::SourceCheck, Direction::Egress) => "source_check",
-            (HookLevel::Full, Direction::Egress) => "from_pod",
-            (HookLevel::Full, Direction::Ingress) => "to_pod",
+        let Some(classifier) = Classifier::of(level, direction) else {
+            return Said { passes: true, why: None, tag: 0 };
         };
         // Test runs always have a socket.
         let arrival = Arrival { slot, now: 1000, ingress_ifindex, tag, has_socket: 1 };
@@ -140,7 +136,7 @@ impl Scene {
         let came = Came { by: ingress_ifindex, tag };
         let (passes, events) = self.in_kernel(|kernel| {
             kernel.forget_events();
-            (kernel.passes(program, slot, came, &sent.frame), kernel.take_events())
+            (kernel.passes(classifier, slot, came, &sent.frame), kernel.take_events())
         });
         assert_eq!(
             passes,

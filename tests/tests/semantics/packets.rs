@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use netpol_agent::datapath::Classifier;
 use netpol_common::{
     Reason,
     packet::{LINK_CONTROL, LINK_CONTROL_SERVES, UDP},
@@ -180,8 +181,8 @@ fn case_42_a_denied_packet_is_dropped_and_never_rejected() {
             // "Shot" is the end of the packet: a redirection or a changed frame would be an answer.
             let shot = scene.in_kernel(|kernel| {
                 [
-                    kernel.passes("from_pod", slot, ifindex, &out.frame),
-                    kernel.passes("to_pod", slot, netpol_tests::kernel::UPLINK, &into.frame),
+                    kernel.passes(Classifier::FromPod, slot, ifindex, &out.frame),
+                    kernel.passes(Classifier::ToPod, slot, netpol_tests::kernel::UPLINK, &into.frame),
                 ]
             });
             assert_eq!(shot, [false, false]);
@@ -328,11 +329,11 @@ fn case_50b_neighbours_listeners_arp_and_dhcp_pass_where_nothing_else_does() {
     let arp =
         |operation, sender, target| Arp { operation, hardware: craft::HARDWARE, sender, target }.frame();
     scene.in_kernel(|kernel| {
-        assert!(kernel.passes("from_pod", slot, ifindex, &arp(1, own, other)));
-        assert!(kernel.passes("from_pod", slot, ifindex, &arp(2, own, other)));
-        assert!(!kernel.passes("from_pod", slot, ifindex, &arp(2, other, own)));
-        assert!(kernel.passes("to_pod", slot, netpol_tests::kernel::UPLINK, &arp(1, other, own)));
-        assert!(kernel.passes("to_pod", slot, netpol_tests::kernel::UPLINK, &arp(2, other, own)));
+        assert!(kernel.passes(Classifier::FromPod, slot, ifindex, &arp(1, own, other)));
+        assert!(kernel.passes(Classifier::FromPod, slot, ifindex, &arp(2, own, other)));
+        assert!(!kernel.passes(Classifier::FromPod, slot, ifindex, &arp(2, other, own)));
+        assert!(kernel.passes(Classifier::ToPod, slot, netpol_tests::kernel::UPLINK, &arp(1, other, own)));
+        assert!(kernel.passes(Classifier::ToPod, slot, netpol_tests::kernel::UPLINK, &arp(2, other, own)));
     });
     // The same groups and addresses for anything else.
     let what: What = Udp(5353);

@@ -68,13 +68,13 @@ impl Measured {
         Ok(Self { object, name })
     }
 
-    /// Runs it; the program that `run` names is not looked at.
+    /// Runs it; what `run` names is not looked at.
     ///
     /// # Errors
     ///
     /// When the kernel refuses the frame.
     pub fn run(&mut self, run: TestRun<'_>) -> Result<Ran, Error> {
-        test_run(object::program(&mut self.object, self.name)?, TestRun { program: self.name, ..run })
+        test_run(object::program(&mut self.object, self.name)?, run)
     }
 
     /// Attaches it where an endpoint's entry would be, until this is dropped. To be called in the network namespace of the

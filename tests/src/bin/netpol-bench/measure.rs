@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use netpol_agent::datapath::{CommonShape, Counters, Cycle, Measured, ProgramSize, TestRun};
+use netpol_agent::datapath::{Classifier, CommonShape, Counters, Cycle, Measured, ProgramSize, TestRun};
 use netpol_common::{Direction, Reason};
 use nix::time::ClockId;
 
@@ -373,7 +373,14 @@ pub(crate) fn timed(program: &mut Measured, frame: &[u8], packets: u32) -> Resul
 /// The same, and whether the last one passed.
 fn timed_verdict(program: &mut Measured, frame: &[u8], packets: u32) -> Result<(f64, bool)> {
     let clock = ClockId::CLOCK_THREAD_CPUTIME_ID;
-    let run = TestRun { program: "", slot: 0, ingress_ifindex: INTERFACE, tag: 0, frame, repeat: packets };
+    let run = TestRun {
+        classifier: Classifier::ToPod,
+        slot: 0,
+        ingress_ifindex: INTERFACE,
+        tag: 0,
+        frame,
+        repeat: packets,
+    };
     let start = cpu_nanoseconds(clock)?;
     let ran = program.run(run)?;
     Ok(((cpu_nanoseconds(clock)? - start) as f64, ran.passes()))

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use anyhow::{Context as _, Result, bail};
-use netpol_agent::datapath::{CommonShape, Datapath, Events, Measured, Options, Sizes, TestRun};
+use netpol_agent::datapath::{Classifier, CommonShape, Datapath, Events, Measured, Options, Sizes, TestRun};
 use netpol_common::{
     Addr, Direction,
     packet::{TCP, UDP},
@@ -105,11 +105,11 @@ impl World {
         }
         for slot in FIRST_SLOT..END {
             let is_empty = (EMPTY..LOGGED).contains(&slot);
-            for (direction, name) in [(Direction::Egress, "from_pod"), (Direction::Ingress, "to_pod")] {
+            for direction in Direction::ALL {
                 let name = match (is_empty, slot) {
                     (true, _) => "empty",
                     (false, UNSELECTED) => "source_check",
-                    (false, _) => name,
+                    (false, _) => "short_way",
                 };
                 datapath.install(slot, direction, name, empty)?;
             }
@@ -141,7 +141,7 @@ impl World {
             for peer in (ends.peer..).take(peers as usize) {
                 let frame = Ends { slot, peer, ..*ends }.frame(Direction::Ingress, Kind::Syn);
                 let run = TestRun {
-                    program: "",
+                    classifier: Classifier::ToPod,
                     slot,
                     ingress_ifindex: INTERFACE,
                     tag: 0,
@@ -161,13 +161,13 @@ impl World {
     pub(crate) fn establish(&mut self, flow: &Ends) -> Result<()> {
         let back = flow.opened.reverse();
         for (direction, kind) in [(flow.opened, Kind::Syn), (back, Kind::SynAck), (flow.opened, Kind::Ack)] {
-            let program = match direction {
-                Direction::Egress => "from_pod",
-                Direction::Ingress => "to_pod",
+            let classifier = match direction {
+                Direction::Egress => Classifier::FromPod,
+                Direction::Ingress => Classifier::ToPod,
             };
             let frame = flow.frame(direction, kind);
             let run = TestRun {
-                program,
+                classifier,
                 slot: flow.slot,
                 ingress_ifindex: INTERFACE,
                 tag: 0,
@@ -175,7 +175,7 @@ impl World {
                 repeat: 1,
             };
             if !self.datapath.test_run(run)?.passes() {
-                bail!("{program} drops a {kind:?} that the tables allow: {flow:?}");
+                bail!("{classifier:?} drops a {kind:?} that the tables allow: {flow:?}");
             }
         }
         Ok(())
