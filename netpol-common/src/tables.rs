@@ -3,8 +3,7 @@
 //! | map | kind | key → value |
 //! |---|---|---|
 //! | `endpoints` | array, mapped | slot → [`Endpoint`] |
-//! | `generations` | array, mapped | hash of an address → `u32` |
-//! | `peer_buckets` | array, mapped | hash of an address → [`Bucket`](peers::Bucket): two addresses with class and flags |
+//! | `peer_buckets` | array, mapped | hash of an address → [`Bucket`](peers::Bucket): two addresses with class and flags, and a generation |
 //! | `peers` | hash | [`Addr`] → [`Peer`]; those that found no room in their bucket |
 //! | `prefixes` | LPM trie | prefix → [`Prefix`] |
 //! | `policy_sets` | array | policy set → [`PolicySet`] |
@@ -73,16 +72,6 @@ pub const FIRST_PORT_SET: u32 = 2;
 pub const BACKENDS_NONE: u32 = 0;
 /// The first set of backends that is interned.
 pub const FIRST_BACKENDS: u32 = 1;
-
-/// Cells of the array of generations; a power of two.
-pub const GENERATIONS: u32 = 1 << 16;
-
-/// The cell of an address in the array of generations.
-#[inline(always)]
-#[must_use]
-pub const fn generation_cell(addr: &Addr) -> u32 {
-    addr.hash() & (GENERATIONS - 1)
-}
 
 /// The index of an endpoint's classifier in `programs`.
 #[inline(always)]

@@ -13,9 +13,9 @@ use netpol_common::{
     flow::{Fragment, FragmentKey, table::Bucket},
     packet::Packet,
     tables::{
-        BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey,
-        MemberKey, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS,
-        SourceKey, peers::Bucket as PeerBucket,
+        BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, Interface, InternedKey, MemberKey,
+        Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+        peers::Bucket as PeerBucket,
     },
 };
 
@@ -67,10 +67,7 @@ pub type FlowTable = Array<BucketWords, 1024, MMAPABLE>;
 /// Slot → endpoint.
 #[btf_map]
 pub static ENDPOINTS: Array<Endpoint, { SLOTS as usize }, MMAPABLE> = Array::new();
-/// Hash of an address → generation.
-#[btf_map]
-pub static GENERATION: Array<u32, { GENERATIONS as usize }, MMAPABLE> = Array::new();
-/// Hash of an address → two addresses with class and flags. The agent chooses how many buckets there are.
+/// Hash of an address → two addresses with class and flags, and a generation. The agent chooses how many buckets there are.
 #[btf_map]
 pub static PEER_BUCKETS: Array<PeerBucket, 65_536, MMAPABLE> = Array::new();
 /// Address → class and flags, of those that found no room in their bucket.

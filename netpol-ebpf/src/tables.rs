@@ -9,8 +9,8 @@ use netpol_common::{
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
         Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SourceKey,
-        generation_cell, judgement,
-        peers::{Place, class_of, elsewhere, find, flags_of},
+        judgement,
+        peers::{Place, class_of, elsewhere, find, flags_of, generation},
     },
 };
 
@@ -42,20 +42,18 @@ macro_rules! checked {
     }};
 }
 
-/// Has what is known of an address, and its generation, on the way from memory while something else is done: a load that
+/// Has what is known of an address on the way from memory while something else is done: a load that
 /// nothing waits for.
 #[inline(always)]
 pub fn fetch(addr: &Addr) {
-    if let Some(generation) = maps::GENERATION.get_ptr(generation_cell(addr)) {
-        // SAFETY: an aligned word inside the map's value.
-        let _fetched = unsafe { read_volatile(generation) };
-    }
+    let _fetched = Maps.generation(addr);
+}
+
+/// Where an address is to be looked for.
+#[inline(always)]
+fn place_of(addr: &Addr) -> Place {
     // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
-    let place = Place::of(addr, unsafe { read_volatile(&raw const PEER_BUCKET_COUNT) });
-    if let Some(bucket) = maps::PEER_BUCKETS.get_ptr(place.bucket) {
-        // SAFETY: a bucket of the map.
-        let _fetched = unsafe { elsewhere(bucket) };
-    }
+    Place::of(addr, unsafe { read_volatile(&raw const PEER_BUCKET_COUNT) })
 }
 
 impl Tables for Maps {
@@ -83,17 +81,16 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn generation(&self, addr: &Addr) -> u32 {
-        match maps::GENERATION.get(generation_cell(addr)) {
-            // SAFETY: an aligned word inside the map's value.
-            Some(generation) => unsafe { read_volatile(generation) },
+        match maps::PEER_BUCKETS.get_ptr(place_of(addr).bucket) {
+            // SAFETY: a bucket of the map.
+            Some(bucket) => unsafe { generation(bucket) },
             None => 0,
         }
     }
 
     #[inline(always)]
     fn peer(&self, addr: &Addr, out: &mut Prefix) {
-        // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
-        let place = Place::of(addr, unsafe { read_volatile(&raw const PEER_BUCKET_COUNT) });
+        let place = place_of(addr);
         if let Some(bucket) = maps::PEER_BUCKETS.get_ptr(place.bucket) {
             // SAFETY: a bucket of the map. The agent may write to it; what is read proves itself.
             let word = unsafe { find(bucket, place, addr) };

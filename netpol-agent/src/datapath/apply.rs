@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use aya::maps::{HashMap, MapData, MapError, lpm_trie::Key};
 use netpol_common::{
     Addr, Pod,
-    tables::{
-        Endpoint, GENERATIONS, InternedKey, PORTS_NONE, PolicySet, PortSet, SourceKey, generation_cell,
-    },
+    tables::{Endpoint, InternedKey, PORTS_NONE, PolicySet, PortSet, SourceKey},
 };
 use netpol_policy::engine::{Cidr, HookLevel, TableOp};
 
@@ -132,14 +130,8 @@ impl Datapath {
                 insert(&mut tables.frontends, "FRONTENDS", frontend.key, *frontend)
             }
             TableOp::RemoveFrontend(key) => remove(&mut tables.frontends, "FRONTENDS", *key),
-            TableOp::Generation(addr) => {
-                tables.generations.bump(generation_cell(addr) & (GENERATIONS - 1));
-                Ok(())
-            }
-            TableOp::AllGenerations => {
-                tables.generations.bump_all();
-                Ok(())
-            }
+            TableOp::Generation(addr) => tables.peers.move_on(addr),
+            TableOp::AllGenerations => tables.peers.move_all_on(),
             TableOp::Endpoint { slot, value } => {
                 self.known_slot(*slot)?;
                 self.tables.endpoints.set_identity(*slot, value);

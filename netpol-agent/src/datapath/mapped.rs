@@ -3,7 +3,7 @@
 
 use std::{
     marker::PhantomData,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use aya::maps::MapData;
@@ -95,26 +95,6 @@ impl Mapped<Endpoint> {
             // SAFETY: an aligned u64 inside the mapping, shared with the kernel, hence atomic.
             let word = unsafe { AtomicU64::from_ptr(&raw mut (*entry).judgements[direction.index()]) };
             word.store(judgement, Ordering::Release);
-        }
-    }
-}
-
-/// A generation; a newtype, so that it has a stride of its own in the array.
-pub(super) type Generation = u32;
-
-impl Mapped<Generation> {
-    /// Moves a generation on.
-    pub(super) fn bump(&self, cell: u32) {
-        if let Some(entry) = self.at(cell) {
-            // SAFETY: an aligned u32 inside the mapping, shared with the kernel, hence atomic.
-            unsafe { AtomicU32::from_ptr(entry) }.fetch_add(1, Ordering::Release);
-        }
-    }
-
-    /// Moves every generation on.
-    pub(super) fn bump_all(&self) {
-        for cell in 0..self.len as u32 {
-            self.bump(cell);
         }
     }
 }

@@ -41,7 +41,6 @@ pub(super) const CLOCK: &str = "clock";
 /// Maps that are pinned: all but one packet's working memory.
 pub(super) const PINNED: &[&str] = &[
     "ENDPOINTS",
-    "GENERATION",
     peers::BUCKETS,
     "PEERS",
     "PREFIXES",

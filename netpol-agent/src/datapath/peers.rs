@@ -4,7 +4,11 @@
 //! array of a large cluster is larger than all else that the agent keeps. What is written stays mapped until something else
 //! is, so that many addresses in the order of their buckets cost one mapping for each page.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use aya::{
     Ebpf,
@@ -84,14 +88,17 @@ impl Peers {
         Ok((place, bucket.ok_or_else(|| self.no_bucket())?))
     }
 
-    /// Operations in their order, but those that follow each other and write addresses in that of their buckets.
+    /// Operations in their order, but those that follow each other and write addresses, or move their generations, in that of
+    /// their buckets.
     pub(super) fn in_order<'o>(&self, operations: &'o [TableOp]) -> Vec<&'o TableOp> {
         let written = |operation: &TableOp| match operation {
-            TableOp::Peer(peer) => Some(Place::of(&peer.addr, self.count).bucket),
+            TableOp::Peer(peer) => Some((false, Place::of(&peer.addr, self.count).bucket)),
+            TableOp::Generation(addr) => Some((true, Place::of(addr, self.count).bucket)),
             _ => None,
         };
+        let kind = |operation: &TableOp| written(operation).map(|(kind, _)| kind);
         let mut all: Vec<&TableOp> = operations.iter().collect();
-        for several in all.chunk_by_mut(|one, next| written(one).is_some() && written(next).is_some()) {
+        for several in all.chunk_by_mut(|one, next| kind(one).is_some() && kind(one) == kind(next)) {
             several.sort_by_cached_key(|operation| written(operation));
         }
         all
@@ -172,6 +179,28 @@ impl Peers {
         Ok(())
     }
 
+    /// Moves the generation of an address on: what was judged by it before is judged again.
+    ///
+    /// # Errors
+    ///
+    /// When its bucket cannot be written.
+    pub fn move_on(&mut self, addr: &Addr) -> Result<(), Error> {
+        let (_, bucket) = self.bucket(addr)?;
+        // SAFETY: as in `put`.
+        unsafe { move_on(bucket) };
+        Ok(())
+    }
+
+    /// Moves all generations on.
+    ///
+    /// # Errors
+    ///
+    /// When the buckets cannot be written.
+    pub(super) fn move_all_on(&self) -> Result<(), Error> {
+        // SAFETY: a bucket that is mapped, and this agent alone writes.
+        self.each_bucket(|_, bucket| unsafe { move_on(bucket) })
+    }
+
     /// Every address. What is in a bucket comes last, as it is what counts.
     ///
     /// # Errors
@@ -222,4 +251,15 @@ impl Peers {
     fn no_bucket(&self) -> Error {
         named(BUCKETS)(MapError::OutOfBounds { index: self.count, max_entries: self.count })
     }
+}
+
+/// Moves the generation of a bucket's addresses on, after all that was written before.
+///
+/// # Safety
+///
+/// `bucket` is valid for reads and writes.
+unsafe fn move_on(bucket: *mut Bucket) {
+    // SAFETY: by the caller's promise; an aligned word, which the kernel reads meanwhile, hence atomic.
+    let generation = unsafe { AtomicU32::from_ptr(&raw mut (*bucket).generation) };
+    generation.fetch_add(1, Ordering::Release);
 }

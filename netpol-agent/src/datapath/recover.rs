@@ -27,7 +27,7 @@ impl Datapath {
     ///
     /// When the addresses cannot be read: what stays unknown could stand for something else one day.
     pub(super) fn recover(&mut self) -> Result<Recovered, Error> {
-        self.tables.generations.bump_all();
+        self.tables.peers.move_all_on()?;
         self.tables.peers.count_again()?;
         let mut found = self.written()?;
         self.recover_endpoints(&mut found);

@@ -7,24 +7,18 @@ use aya::{
 use netpol_common::{
     Addr,
     tables::{
-        BackendSet, Digest, Endpoint, Frontend, FrontendKey, GENERATIONS, Interface, InternedKey, MemberKey,
-        PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+        BackendSet, Digest, Endpoint, Frontend, FrontendKey, Interface, InternedKey, MemberKey, PolicySet,
+        PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
     },
 };
 
-use super::{
-    Error,
-    mapped::{Generation, Mapped},
-    peers::Peers,
-    raw::Raw,
-};
+use super::{Error, mapped::Mapped, peers::Peers, raw::Raw};
 
 pub(super) type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 
 /// All maps that user space writes.
 pub(super) struct Tables {
     pub(super) endpoints: Mapped<Endpoint>,
-    pub(super) generations: Mapped<Generation>,
     pub(super) peers: Peers,
     pub(super) prefixes: LpmTrie<MapData, Raw<Addr>, Raw<Prefix>>,
     pub(super) policy_sets: Array<MapData, Raw<PolicySet>>,
@@ -59,7 +53,6 @@ impl Tables {
     pub(super) fn new(object: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
             endpoints: mapped(object, "ENDPOINTS", SLOTS)?,
-            generations: mapped(object, "GENERATION", GENERATIONS)?,
             peers: Peers::of(object)?,
             prefixes: take(object, "PREFIXES")?,
             policy_sets: take(object, "POLICY_SETS")?,

@@ -84,6 +84,28 @@ pub fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
     set.flags & PORTS_FLAG_CHUNKS != 0 && tables.port_chunk(id, proto, port)
 }
 
+/// The same where the set has no more than one range, as most have, or its first one decides: so the kernel makes no call.
+/// Nothing where more is to be looked at.
+#[inline(always)]
+pub(super) fn permits_at_once<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> Option<bool> {
+    if id == PORTS_ALL || id == PORTS_NONE {
+        return Some(id == PORTS_ALL);
+    }
+    let set = tables.port_set(id)?;
+    let [first, second, ..] = &set.ranges;
+    if set.flags != 0 {
+        None
+    } else if set.protos & proto_bit(proto) == 0 {
+        Some(false)
+    } else if first.proto == proto && first.low <= port && port <= first.high {
+        Some(true)
+    } else if second.proto == 0 {
+        Some(false)
+    } else {
+        None
+    }
+}
+
 #[inline(always)]
 fn port_set_of<T: Tables>(tables: &T, set: u32, class: u32, any_peer: u32) -> u32 {
     if class == CLASS_NONE { any_peer } else { tables.rule(set, class, any_peer) }
@@ -136,7 +158,11 @@ pub fn judge<T: Tables>(
     }
     out.class = peer.class;
     out.port_set = port_set_of(tables, set, peer.class, any_peer);
-    if tables.permits(out.port_set, key.proto, port) {
+    let permitted = match permits_at_once(tables, out.port_set, key.proto, port) {
+        Some(answer) => answer,
+        None => tables.permits(out.port_set, key.proto, port),
+    };
+    if permitted {
         out.reason = Reason::Policy as u8; // 5
     }
 }

@@ -32,8 +32,11 @@ pod! {
         pub entries: [Entry; WAYS],
         /// How many addresses of this bucket are in `peers`: counted up after one came there, and down after it went.
         pub elsewhere: u32,
+        /// Moves on when one of the addresses that belong here, found or not, becomes something else: what was judged by it
+        /// before is judged again. It stands here since who looks at an address looks at this too.
+        pub generation: u32,
         /// Zero.
-        pub reserved: [u32; 3],
+        pub reserved: [u32; 2],
     }
 }
 
@@ -164,6 +167,18 @@ pub unsafe fn held(bucket: *const Bucket, way: usize, buckets: u32) -> Option<Pe
     // SAFETY: by the caller's promise.
     let Entry { addr, word } = unsafe { read(bucket, way) };
     Place::of(&addr, buckets).fits(word).then(|| Peer { addr, class: class_of(word), flags: flags_of(word) })
+}
+
+/// The generation of a bucket's addresses.
+///
+/// # Safety
+///
+/// As [`find`].
+#[inline(always)]
+#[must_use]
+pub unsafe fn generation(bucket: *const Bucket) -> u32 {
+    // SAFETY: by the caller's promise.
+    unsafe { (&raw const (*bucket).generation).read_volatile() }
 }
 
 /// Says how many addresses of a bucket are in `peers`.

@@ -13,7 +13,7 @@ use netpol_common::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, ENDPOINT_RESERVED,
         Endpoint, Frontend, FrontendKey, INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey,
         PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SET_CLOSED,
-        generation_cell, judgement, revision_of, set_of,
+        judgement, revision_of, set_of,
     },
 };
 
@@ -37,7 +37,7 @@ pub struct Mirror {
     pub(super) backends: HashMap<u32, BackendSet>,
     pub(super) members: HashSet<MemberKey>,
     pub(super) frontends: HashMap<FrontendKey, u32>,
-    generations: HashMap<u32, u32>,
+    generations: HashMap<Addr, u32>,
     all_generations: u32,
     pub(super) endpoints: BTreeMap<u32, Endpoint>,
     pub(super) sources: BTreeMap<u32, Vec<Cidr>>,
@@ -108,7 +108,7 @@ impl Mirror {
             }
             TableOp::RemoveFrontend(key) => self.frontends.remove(key).is_some(),
             TableOp::Generation(addr) => {
-                let cell = self.generations.entry(generation_cell(addr)).or_default();
+                let cell = self.generations.entry(*addr).or_default();
                 *cell = cell.wrapping_add(1);
                 true
             }
@@ -239,7 +239,7 @@ impl Tables for Mirror {
     }
 
     fn generation(&self, addr: &Addr) -> u32 {
-        self.all_generations.wrapping_add(self.generations.get(&generation_cell(addr)).copied().unwrap_or(0))
+        self.all_generations.wrapping_add(self.generations.get(addr).copied().unwrap_or(0))
     }
 
     fn peer(&self, addr: &Addr, out: &mut Prefix) {

@@ -6,7 +6,8 @@ use super::{
 };
 use crate::{
     Direction, Reason,
-    packet::{SCTP, TCP, TCP_SYN as SYN, UDP},
+    decide::judge::{permits, permits_at_once},
+    packet::{ICMP, SCTP, TCP, TCP_SYN as SYN, UDP},
     tables::{
         PORTS_ALL, PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, PortRange, PortSet, SET_CLOSED, proto_bit,
     },
@@ -123,4 +124,40 @@ fn what_a_table_does_not_hold_is_closed() {
     // A policy set of which nothing is there.
     world.judge_by(POD, Direction::Egress, 4711);
     assert_eq!(world.from(&tcp("10.1.0.16:1", "10.2.0.1:80", SYN)).why(), Reason::PolicyDenied);
+}
+
+#[test]
+fn what_a_set_says_at_once_is_what_it_says() {
+    let range = |low, high, proto| PortRange { low, high, proto, reserved: [0; 3] };
+    let mut world = World::new();
+    let none = PortRange::UNUSED;
+    // Cells that were never written are all zero.
+    let never = PortSet { flags: 0, protos: 0, ranges: [range(0, 0, 0); 8] };
+    let mut sets = vec![PortSet::NONE, PortSet::ALL, never];
+    for ranges in [
+        vec![range(80, 80, TCP)],
+        vec![range(80, 80, TCP), range(53, 53, UDP)],
+        vec![range(0, 65535, UDP)],
+        vec![range(1, 2, SCTP), range(80, 90, TCP)],
+    ] {
+        for flags in [0, PORTS_FLAG_CHUNKS] {
+            let protos = ranges.iter().fold(0, |bits, range| bits | proto_bit(range.proto));
+            let mut set = PortSet { flags, protos, ranges: [none; 8] };
+            set.ranges[..ranges.len()].copy_from_slice(&ranges);
+            sets.push(set);
+        }
+    }
+    let mut at_once = 0;
+    for (id, set) in (0..).zip(sets) {
+        world.tables.port_sets.insert(id, set);
+        world.tables.chunks.insert((id, TCP, 8080));
+        for proto in [0, ICMP, TCP, UDP, SCTP] {
+            for port in [0, 1, 53, 79, 80, 85, 8080, 65535] {
+                let Some(answer) = permits_at_once(&world.tables, id, proto, port) else { continue };
+                at_once += 1;
+                assert_eq!(answer, permits(&world.tables, id, proto, port), "{set:?} {proto} {port}");
+            }
+        }
+    }
+    assert!(at_once > 200, "most of them at once: {at_once}");
 }

@@ -12,8 +12,12 @@ use crate::{
 };
 
 const BUCKETS: u32 = 64;
-const EMPTY: Bucket =
-    Bucket { entries: [Entry { addr: Addr::NONE, word: 0 }; WAYS], elsewhere: 0, reserved: [0; 3] };
+const EMPTY: Bucket = Bucket {
+    entries: [Entry { addr: Addr::NONE, word: 0 }; WAYS],
+    elsewhere: 0,
+    generation: 0,
+    reserved: [0; 2],
+};
 
 fn v4(number: u32) -> Addr {
     Ipv4Addr::from(0x0af4_0000 + number).into()
