@@ -10,7 +10,7 @@ mod service;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use netpol_common::Direction;
@@ -39,6 +39,8 @@ pub struct Cluster {
     pub(crate) service_ranges: Vec<IpNet>,
     /// What the interfaces of the node have; empty when nobody has looked.
     pub(crate) host_addresses: Vec<IpAddr>,
+    /// What the interfaces of pods of the node were given, where somebody has looked.
+    pub(crate) given: BTreeMap<Key, Vec<IpAddr>>,
 }
 
 /// Who sends.
@@ -141,6 +143,16 @@ impl Cluster {
         self
     }
 
+    /// Says which addresses interfaces of the node were given, each by its pod: that is all that such a pod has, and nobody
+    /// else has them. A status can be of an earlier sandbox.
+    #[must_use]
+    pub fn with_given_addresses(mut self, given: impl IntoIterator<Item = (Key, Vec<IpAddr>)>) -> Self {
+        for (pod, addresses) in given.into_iter().filter(|(_, addresses)| !addresses.is_empty()) {
+            self.given.entry(pod).or_default().extend(addresses);
+        }
+        self
+    }
+
     /// Says in which ranges only Services have addresses, for [`why`](crate::why): what no Service has there is nobody's.
     #[must_use]
     pub fn with_service_ranges(mut self, ranges: Vec<IpNet>) -> Self {
@@ -180,9 +192,9 @@ impl Cluster {
         Verdict { egress, ingress }
     }
 
-    /// The pod that has an address (row 48): of those that are alive the one that is not terminating, then the one
-    /// created last, then the first by name. Rows 32, 37 and 50: pods of the node's network and finished ones have
-    /// none, and some addresses are never a pod's.
+    /// The pod that has an address (row 48): of those that are alive the one at whose interface it was found, then the one
+    /// that is not terminating, then the one created last, then the first by name. Rows 32, 37 and 50: pods of the node's
+    /// network and finished ones have none, and some addresses are never a pod's.
     #[must_use]
     pub fn owner(&self, address: IpAddr) -> Option<&Pod> {
         if matching::never_a_pods(address) {
@@ -190,11 +202,13 @@ impl Cluster {
         }
         let mut owner: Option<&Pod> = None;
         for pod in &self.pods {
-            if pod.host_network || pod.finished || !pod.addresses.contains(&address) {
+            let given = self.given.get(&pod.key);
+            if pod.host_network || pod.finished || !given.unwrap_or(&pod.addresses).contains(&address) {
                 continue;
             }
             let better = match owner {
                 None => true,
+                Some(other) if given.is_some() != self.given.contains_key(&other.key) => given.is_some(),
                 Some(other) if pod.terminating != other.terminating => other.terminating,
                 Some(other) if pod.created != other.created => pod.created > other.created,
                 Some(other) => pod.key < other.key,

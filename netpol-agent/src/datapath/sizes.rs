@@ -82,6 +82,11 @@ impl Sizes {
         self.peers.div_ceil(peers::WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
     }
 
+    /// How many addresses fit into the buckets and, where one of these is full, into the hash behind them.
+    pub(crate) fn all_peers(&self) -> u32 {
+        self.peers.saturating_add(self.peer_buckets() * peers::WAYS as u32)
+    }
+
     /// The maps whose size can be chosen when the object is loaded.
     ///
     /// # Errors
@@ -101,5 +106,39 @@ impl Sizes {
             ("FRAGMENTS", self.fragments),
             ("EVENTS", events::all_events(self)?),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use netpol_common::tables::peers::{Place, WAYS};
+
+    use super::Sizes;
+
+    #[test]
+    fn as_many_addresses_fit_as_are_promised_and_nearly_as_many_as_are_reported() {
+        for wanted in [1000, 4096, 131_072] {
+            let sizes = Sizes { peers: wanted, ..Sizes::default() };
+            let mut buckets = vec![0; sizes.peer_buckets() as usize];
+            let (mut fit, mut elsewhere) = (0, 0);
+            // Nodes with a /24 of pods each, most of them half full.
+            for (node, pod) in (0..=u16::MAX).flat_map(|node| (2..110).map(move |pod| (node, pod))) {
+                let [high, low] = node.to_be_bytes();
+                let place = Place::of(&Ipv4Addr::new(10, high, low, pod).into(), sizes.peer_buckets());
+                let bucket = &mut buckets[place.bucket as usize];
+                if *bucket < WAYS {
+                    *bucket += 1;
+                } else if elsewhere < sizes.peers {
+                    elsewhere += 1;
+                } else {
+                    break;
+                }
+                fit += 1;
+            }
+            let reported = sizes.all_peers();
+            assert!(fit > wanted && fit <= reported && fit >= reported / 100 * 99, "{fit} of {reported}");
+        }
     }
 }

@@ -75,7 +75,12 @@ impl<D: Datapath> Reconciler<D> {
                 message: "the objects are not all listed yet; see `netpol status`".to_owned(),
             };
         }
+        let given = self
+            .engine
+            .endpoints()
+            .filter_map(|endpoint| Some((endpoint.pod?.key.clone(), endpoint.local.addresses.clone())));
         let cluster = Cluster::new(&self.engine.store().objects(), &self.options.node)
+            .with_given_addresses(given)
             .with_templates(self.report.templates.clone())
             .with_service_ranges(self.engine.service_ranges().to_vec())
             .with_host_addresses(self.engine.host_addresses().iter().copied().collect());

@@ -76,7 +76,7 @@ impl Usage {
             (name.to_owned(), TableLine { used, size: size as usize })
         };
         BTreeMap::from([
-            line("peers", sizes.peers),
+            line("peers", sizes.all_peers()),
             line("prefixes", sizes.prefixes),
             line("policy-sets", sizes.policy_sets),
             line("rules", sizes.rules),

@@ -223,6 +223,11 @@ impl Cluster {
         (pod.counts() && interface.uid == pod.uid).then_some(interface)
     }
 
+    /// Which addresses the interfaces of pods were given.
+    pub(crate) fn given(&self) -> impl Iterator<Item = (Key, Vec<IpAddr>)> {
+        self.pods().filter_map(|pod| Some((pod.key.clone(), self.interface_of(pod)?.addresses.clone())))
+    }
+
     /// Whether the pod of an interface is there.
     pub(crate) fn knows(&self, interface: &LocalEndpoint) -> bool {
         self.pods().any(|pod| self.interface_of(pod).is_some_and(|one| one.ifname == interface.ifname))

@@ -38,7 +38,9 @@ pub(crate) struct Behind {
 impl Sight {
     pub(crate) fn new(cluster: &Cluster, past: Vec<Rc<spec::Cluster>>, compiled: &Compiled) -> Self {
         let host = HOST.iter().map(|address| address.parse().unwrap()).collect();
-        let spec = Rc::new(spec::Cluster::new(&cluster.objects, NODE).with_host_addresses(host));
+        let spec = spec::Cluster::new(&cluster.objects, NODE)
+            .with_host_addresses(host)
+            .with_given_addresses(cluster.given());
         let interfaces = cluster.interfaces.iter().filter_map(|one| {
             let slot = compiled.slot(&one.ifname)?;
             Some((one.clone(), slot, cluster.knows(one)))
@@ -46,7 +48,7 @@ impl Sight {
         Self {
             tag_trusted: cluster.tag_trusted,
             switched_off: cluster.is_switched_off(),
-            spec,
+            spec: Rc::new(spec),
             past,
             interfaces: interfaces.collect(),
         }

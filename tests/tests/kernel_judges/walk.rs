@@ -176,7 +176,8 @@ impl Walk<'_> {
 
     /// Packets that open flows, as all judges see them; some of the flows are kept.
     fn judge_cases(&mut self, cases: &[Case]) -> Result<(), Disagreement> {
-        let meant = spec::Cluster::new(&self.cluster.as_meant(), NODE);
+        let meant =
+            spec::Cluster::new(&self.cluster.as_meant(), NODE).with_given_addresses(self.cluster.given());
         let exactly = self.cluster.meant.iter().all(|(_, exactly)| *exactly);
         for case in cases {
             let (read, meant) = (self.sight.spec.allows(&case.traffic()), meant.allows(&case.traffic()));

@@ -1,4 +1,15 @@
 //! The order of a compile: what depends on what, and in which order it is written.
+//!
+//! Whatever is written, a packet is judged as before or as after: by objects that are whole, and so, when several have
+//! changed at once, as after some of them. A verdict is made of what its endpoint is judged by and of what its peer is.
+//! Where one of both changes, one write changes it:
+//!
+//! - An address moves to its class when the class has its row in every policy set, old or new, and an endpoint switches
+//!   to its policy set when all addresses have the class that this set asks for. What is left goes after its grace.
+//! - Where both change, there is a verdict in between. A policy changes what an endpoint is judged by, and only adds to
+//!   what its peers are: the old set judges them as before. A pod is never its own peer. But a namespace can lose its labels
+//!   and have its break-glass switch set at once. An endpoint that nothing isolates asks for nobody's class: so it opens
+//!   first, and is isolated again last.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -54,6 +65,8 @@ pub(super) struct Work {
     pub(super) graves: Vec<Grave>,
 
     // Operations, in the order in which they are written.
+    /// Endpoints that nothing isolates any more.
+    pub(super) opens: Vec<TableOp>,
     pub(super) rules: Vec<TableOp>,
     pub(super) backends: Vec<TableOp>,
     pub(super) members: Vec<TableOp>,
@@ -245,8 +258,9 @@ impl Engine {
         let frontends = there.into_iter().filter_map(|(front, set)| Some(frontend(front_key(front), set?)));
         let gone = gone.into_iter().map(|(front, _)| TableOp::RemoveFrontend(front_key(front)));
         let ordered = work
-            .rules
+            .opens
             .into_iter()
+            .chain(work.rules)
             .chain(work.backends)
             .chain(work.members)
             .chain(frontends.map(TableOp::Frontend))

@@ -6,7 +6,8 @@ use netpol_common::{
     Addr, Direction,
     tables::{
         ENDPOINT_HARDWARE_KNOWN, ENDPOINT_LIVE, ENDPOINT_MORE_SOURCES, ENDPOINT_RESERVED,
-        ENDPOINT_TAG_TRUSTED, ENDPOINT_TAGS_ALLOWED, Endpoint, INTERNED_SLOT, judgement, revision_of, set_of,
+        ENDPOINT_TAG_TRUSTED, ENDPOINT_TAGS_ALLOWED, Endpoint, FIRST_SET, INTERNED_SLOT, SET_NONE, judgement,
+        revision_of, set_of,
     },
 };
 
@@ -27,19 +28,17 @@ impl Engine {
             let Some(state) = self.endpoints.states.get(&slot) else { continue };
             let (value, sources) = self.entry(state);
             let sets = state.sets;
-            work.entries.push(TableOp::Intern { kind: INTERNED_SLOT, id: slot, digest: state.digest });
-            let old = self.mirror.sources.get(&slot).cloned().unwrap_or_default();
-            for cidr in &sources {
-                work.entries.push(TableOp::Source { slot, cidr: *cidr });
-            }
-            for cidr in old.iter().filter(|c| !sources.contains(c)) {
-                work.late.push(TableOp::RemoveSource { slot, cidr: *cidr });
-            }
-            work.entries.push(TableOp::Endpoint { slot, value });
+            let mut entry = vec![TableOp::Intern { kind: INTERNED_SLOT, id: slot, digest: state.digest }];
+            entry.extend(sources.iter().map(|cidr| TableOp::Source { slot, cidr: *cidr }));
+            entry.push(TableOp::Endpoint { slot, value });
+            let old = self.mirror.sources.get(&slot).into_iter().flatten();
+            let gone = old.filter(|cidr| !sources.contains(cidr));
+            entry.extend(gone.map(|cidr| TableOp::RemoveSource { slot, cidr: *cidr }));
             let before = self.mirror.endpoints.get(&slot).map(|e| e.judgements);
             // Whether its tag is believed decides what may be left to destinations: its flows are judged again.
             let trusted = |e: &Endpoint| e.flags & ENDPOINT_TAG_TRUSTED;
             let trust_moved = self.mirror.endpoints.get(&slot).is_some_and(|e| trusted(e) != trusted(&value));
+            let mut opens = Vec::new();
             for direction in Direction::ALL {
                 let set = sets[direction.index()];
                 let word = before.map_or(0, |b| b[direction.index()]);
@@ -55,11 +54,17 @@ impl Engine {
                 let policies =
                     self.sets.get(set).map_or_else(|| Arc::new([]) as Arc<[_]>, |s| s.policies.clone());
                 self.endpoints.remember(revision, policies);
-                work.switches.push(TableOp::Judgement {
-                    slot,
-                    direction,
-                    judgement: judgement(set, revision),
-                });
+                let switch = TableOp::Judgement { slot, direction, judgement: judgement(set, revision) };
+                if set == SET_NONE && set_of(word) >= FIRST_SET {
+                    opens.push(switch);
+                } else {
+                    work.switches.push(switch);
+                }
+            }
+            if opens.is_empty() {
+                work.entries.extend(entry);
+            } else {
+                work.opens.extend(entry.into_iter().chain(opens));
             }
         }
     }

@@ -4,16 +4,17 @@ use std::time::Duration;
 
 use netpol_common::{
     Direction,
+    decide::source_check,
     tables::{INTERNED_CLASS, INTERNED_SET, set_of},
 };
 
 use super::{
-    build::{block, ingress, ip, pod, pods, rule, tcp},
+    build::{block, ingress, ip, namespace, net, pod, pods, pods_of, policy, rule, switched_off, tcp},
     lab::{Lab, local},
 };
 use crate::{
     engine::{HookLevel, LocalEndpoint, TableOp},
-    model::{Key, Kind, Object},
+    model::{Key, Kind, Namespace, Object},
 };
 
 fn place(ops: &[TableOp], which: impl Fn(&TableOp) -> bool) -> usize {
@@ -123,6 +124,47 @@ fn what_both_the_old_and_the_new_policy_allow_is_allowed_throughout() {
     assert_eq!(lab.engine.class_text(judged.class), ["pods role=r in a"]);
     let classes = lab.kernel.interned.keys().filter(|(kind, _)| *kind == INTERNED_CLASS).count();
     assert_eq!(classes, 1);
+}
+
+#[test]
+fn a_namespace_that_loses_its_labels_and_is_switched_off_at_once_is_open_throughout() {
+    let mut lab = Lab::new();
+    let trusted = || namespace("a", "team=red");
+    lab.put(trusted());
+    let web = lab.local(pod("a/web", "app=web", &["10.0.0.1"]));
+    lab.remote(pod("a/x", "", &["10.0.1.1"]));
+    lab.put(ingress("a/p", "app=web", vec![rule(&[pods_of("team=red", "")], &[])])).settle();
+    for namespace in [switched_off(namespace("a", "")), trusted()] {
+        lab.put(namespace);
+        let ops = lab.engine.compile(lab.now);
+        assert!(ops.iter().any(|op| matches!(op, TableOp::RemovePeer(_) | TableOp::Peer(_))));
+        for op in &ops {
+            lab.kernel.apply(op);
+            assert!(lab.lets_in(web, "10.0.1.1", 80), "{op:?}");
+        }
+        lab.engine.applied(lab.now, &[]);
+        lab.settle();
+    }
+}
+
+#[test]
+fn a_pod_speaks_with_no_prefix_of_before_when_its_namespace_is_switched_off() {
+    let mut lab = Lab::new();
+    let with = |prefixes: &[&str], break_glass| {
+        let source_prefixes = prefixes.iter().map(|prefix| net(prefix)).collect();
+        Object::Namespace(Namespace { source_prefixes, break_glass, ..Namespace::implied("a") })
+    };
+    let vpn =
+        lab.put(with(&["192.0.2.0/24", "203.0.113.0/24"], false)).local(pod("a/vpn", "", &["10.0.0.1"]));
+    lab.put(policy("a/p", "", Some(vec![]), Some(vec![]))).settle();
+    lab.put(with(&["203.0.113.0/24"], true));
+    let forged = ip("192.0.2.1").into();
+    let ops = lab.engine.compile(lab.now);
+    for op in &ops {
+        lab.kernel.apply(op);
+        let may_speak = !source_check(&lab.kernel, vpn, &forged, false).is_drop();
+        assert!(!may_speak || !lab.lets_out(vpn, "198.51.100.1", 80), "{op:?}");
+    }
 }
 
 #[test]

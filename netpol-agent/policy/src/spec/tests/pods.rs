@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fixture::{ALLOWED, NO_EGRESS, NO_INGRESS, ask, cluster, deny_all, egress, ingress, pod, with};
+use crate::model::Key;
 
 const A: &str = "10.0.0.1";
 const B: &str = "10.0.0.2";
@@ -118,4 +119,23 @@ fn row_48_of_two_live_pods_with_one_address_the_staying_then_the_newest_owns_it(
     assert!(reaches([claim("x", new), claim("y", old)]));
     assert!(!reaches([claim("x", old), claim("y", new)]), "never the union");
     assert!(reaches([claim("x", old), leaving(claim("y", new))]));
+}
+
+#[test]
+fn row_48_what_an_interface_was_given_is_its_pods_whatever_statuses_say() {
+    let documents = [
+        pod("x", "a", json!({}), &[A]),
+        pod("x", "there", json!({}), &["10.0.0.3"]),
+        with(
+            pod("y", "newer", json!({}), &[B]),
+            "/metadata/creationTimestamp",
+            json!("2026-01-02T00:00:00Z"),
+        ),
+        among_themselves(),
+    ];
+    let given = [(Key::new("x", "there"), vec![B.parse().unwrap()])];
+    assert_eq!(ask(&cluster(&documents), B, A, "80/TCP"), NO_INGRESS);
+    let found = cluster(&documents).with_given_addresses(given);
+    assert_eq!(ask(&found, B, A, "80/TCP"), ALLOWED);
+    assert_eq!(ask(&found, "10.0.0.3", A, "80/TCP"), NO_INGRESS, "it has no other");
 }
