@@ -8,6 +8,7 @@ mod apply;
 mod aside;
 mod attach;
 mod attached;
+mod buckets;
 mod cell;
 mod claim;
 mod entries;
@@ -25,7 +26,6 @@ mod log;
 mod mapped;
 mod mend;
 mod object;
-mod peers;
 mod pins;
 mod raw;
 mod recover;
@@ -54,13 +54,13 @@ pub use self::{
     alive::Alive,
     attach::Attach,
     attached::{Attached, Attachment, Hold, Holder, Side, program_name, tcx_programs},
+    buckets::{Buckets, Peers, Rules},
     claim::Claim,
     error::Error,
     events::{Counters, Events, Reports},
     gate::Gate,
     hooks::Classifier,
     live::{Entry, Hook, Meeting, Met, first_packet},
-    peers::Peers,
     sizes::Sizes,
     takeover::{Surroundings, TakenOver},
     test_run::{CommonShape, Cycle, Measured, ProgramSize, Ran, TestRun, test_run},

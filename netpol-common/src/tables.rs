@@ -3,11 +3,12 @@
 //! | map | kind | key → value |
 //! |---|---|---|
 //! | `endpoints` | array, mapped | slot → [`Endpoint`] |
-//! | `peer_buckets` | array, mapped | hash of an address → [`Bucket`](peers::Bucket): two addresses with class and flags, and a generation |
+//! | `peer_buckets` | array, mapped | hash of an address → [`PeerBucket`](buckets::PeerBucket): two addresses with class and flags, and a generation |
 //! | `peers` | hash | [`Addr`] → [`Peer`]; those that found no room in their bucket |
 //! | `prefixes` | LPM trie | prefix → [`Prefix`] |
 //! | `policy_sets` | array | policy set → [`PolicySet`] |
-//! | `rules` | hash | [`RuleKey`] → [`Rule`] |
+//! | `rule_buckets` | array, mapped | hash of a [`RuleKey`] → [`RuleBucket`](buckets::RuleBucket): three rows with their port sets |
+//! | `rules` | hash | [`RuleKey`] → [`Rule`]; those that found no room in their bucket |
 //! | `port_sets` | array | port set → [`PortSet`] |
 //! | `port_chunks` | hash | [`PortChunkKey`] → [`PortChunk`] |
 //! | `frontends` | hash | [`FrontendKey`] → [`Frontend`] |
@@ -32,7 +33,7 @@
 
 use crate::{addr::Addr, verdict::Direction};
 
-pub mod peers;
+pub mod buckets;
 
 /// The number of the layout, for what the sizes of keys and values do not show: who changes what some entry of a pinned map
 /// means counts it up. An agent that finds another number makes new tables, and switches one pod after the other to them.
@@ -169,7 +170,7 @@ pub const PEER_SERVICE_ONLY: u32 = 2;
 
 pod! {
     /// What is known of one address. Repeats its key, as a hash element can be recycled under its reader. In a bucket it is
-    /// packed ([`peers::Entry`]).
+    /// packed ([`buckets::Entry`]).
     pub struct Peer {
         /// The key.
         pub addr: Addr,

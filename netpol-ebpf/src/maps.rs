@@ -15,7 +15,7 @@ use netpol_common::{
     tables::{
         BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, Interface, InternedKey, MemberKey,
         Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
-        peers::Bucket as PeerBucket,
+        buckets::{PeerBucket, RuleBucket},
     },
 };
 
@@ -79,7 +79,10 @@ pub static PREFIXES: LpmTrie<Addr, Prefix, 32_768> = LpmTrie::new();
 /// Policy set → its port set for any peer.
 #[btf_map]
 pub static POLICY_SETS: Array<PolicySet, 8192> = Array::new();
-/// Policy set and class → port set.
+/// Hash of policy set and class → three rows with their port sets. The agent chooses how many buckets there are.
+#[btf_map]
+pub static RULE_BUCKETS: Array<RuleBucket, 131_072, MMAPABLE> = Array::new();
+/// Policy set and class → port set, of those that found no room in their bucket.
 #[btf_map]
 pub static RULES: HashMap<RuleKey, Rule, 262_144, NO_PREALLOC> = HashMap::new();
 /// Port set → ranges.

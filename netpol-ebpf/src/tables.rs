@@ -9,8 +9,8 @@ use netpol_common::{
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
         Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SourceKey,
+        buckets::{Place, elsewhere, find, flags_of, generation, value_of},
         judgement,
-        peers::{Place, class_of, elsewhere, find, flags_of, generation},
     },
 };
 
@@ -22,6 +22,10 @@ pub struct Maps;
 /// How many buckets of addresses there are: a constant of the programs, which the agent sets before loading.
 #[unsafe(no_mangle)]
 pub static PEER_BUCKET_COUNT: u32 = 0;
+
+/// How many buckets of rules there are, as before.
+#[unsafe(no_mangle)]
+pub static RULE_BUCKET_COUNT: u32 = 0;
 
 /// Looks a value up that repeats its key, once more if it was recycled meanwhile. `None` closes.
 macro_rules! checked {
@@ -95,7 +99,7 @@ impl Tables for Maps {
             // SAFETY: a bucket of the map. The agent may write to it; what is read proves itself.
             let word = unsafe { find(bucket, place, addr) };
             if word != 0 {
-                out.class = class_of(word);
+                out.class = value_of(word);
                 out.flags = flags_of(word);
                 return;
             }
@@ -131,10 +135,28 @@ impl Tables for Maps {
     #[inline(always)]
     fn rule(&self, set: u32, class: u32, default: u32) -> u32 {
         let key = RuleKey { set, class };
+        // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
+        let place = Place::of(&key, unsafe { read_volatile(&raw const RULE_BUCKET_COUNT) });
+        let Some(bucket) = maps::RULE_BUCKETS.get_ptr(place.bucket) else {
+            return default;
+        };
+        // SAFETY: a bucket of the map. The agent may write to it; what is read proves itself.
+        let (word, elsewhere) = unsafe { (find(bucket, place, &key), elsewhere(bucket)) };
+        if word != 0 {
+            return value_of(word);
+        }
+        if elsewhere == 0 {
+            return default;
+        }
         match checked!(maps::RULES, &key, rule => rule.key.set == set && rule.key.class == class) {
             Some(rule) => rule.port_set,
             None => default,
         }
+    }
+
+    #[inline(always)]
+    fn rule_of_many(&self, set: u32, class: u32, default: u32) -> u32 {
+        netpol_rule(set.into(), class.into(), default.into()) as u32
     }
 
     #[inline(always)]
@@ -208,6 +230,13 @@ const DEFERRED: u8 = Reason::Deferred as u8;
 const NO_BACKEND: u8 = Reason::NoBackend as u8;
 const POLICY_DENIED: u8 = Reason::PolicyDenied as u8;
 const BACKENDS_DIFFER: u8 = Reason::BackendsDiffer as u8;
+
+/// A row of the rules, of numbers only: so the verifier walks it once for itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn netpol_rule(set: u64, class: u64, default: u64) -> u64 {
+    Maps.rule(set as u32, class as u32, default as u32).into()
+}
 
 /// The decision function's `permits`, of numbers only: so the verifier walks it once for itself.
 #[unsafe(no_mangle)]

@@ -38,7 +38,7 @@ fn first(pins: &Path, folder: &str) -> Result<String> {
 }
 
 /// What may become of the pins while no agent runs.
-pub const ALL: [Damage; 15] = [
+pub const ALL: [Damage; 16] = [
     // First, as a link of somebody else's goes when tables are put aside.
     ("there are links, gates and maps of somebody else's", |pins| {
         foreign(pins, "links/4000-egress")?;
@@ -48,6 +48,7 @@ pub const ALL: [Damage; 15] = [
     ("the addresses are missing", |pins| removed(pins, "maps/PEERS")),
     ("the buckets of addresses are missing", |pins| removed(pins, "maps/PEER_BUCKETS")),
     ("the rows are missing", |pins| removed(pins, "maps/RULES")),
+    ("the buckets of rows are missing", |pins| removed(pins, "maps/RULE_BUCKETS")),
     ("the ids are missing", |pins| removed(pins, "maps/INTERNED")),
     ("what lists the interfaces is missing", |pins| removed(pins, "maps/INTERFACES")),
     ("the layout's number is missing", |pins| removed(pins, "maps/LAYOUT")),

@@ -9,7 +9,7 @@ use netpol_common::{
 };
 use netpol_policy::engine::{Cidr, HookLevel, TableOp};
 
-use super::{Datapath, Error, fault, raw::Raw};
+use super::{Datapath, Error, buckets::in_order, fault, raw::Raw};
 
 /// Names the map in an error.
 pub(super) fn named(name: &str) -> impl Fn(MapError) -> Error + '_ {
@@ -58,7 +58,7 @@ impl Datapath {
         let mut failed = Vec::new();
         let mut prepared = false;
         let mut open = BTreeMap::new();
-        for operation in self.tables.peers.in_order(operations) {
+        for operation in in_order(operations, &self.tables.peers, &self.tables.rules) {
             if let TableOp::Hook { slot, ifindex, level: HookLevel::Full } = operation
                 && (self.unswitched.contains(slot) || !self.has_flow_table(*slot))
             {
@@ -112,8 +112,8 @@ impl Datapath {
                 .policy_sets
                 .set(*id, Raw(PolicySet { any_peer: PORTS_NONE }), 0)
                 .map_err(named("POLICY_SETS")),
-            TableOp::Rule(rule) => insert(&mut tables.rules, "RULES", rule.key, *rule),
-            TableOp::RemoveRule(key) => remove(&mut tables.rules, "RULES", *key),
+            TableOp::Rule(rule) => tables.rules.put(rule),
+            TableOp::RemoveRule(key) => tables.rules.remove(key),
             TableOp::Peer(peer) => tables.peers.put(peer),
             TableOp::RemovePeer(addr) => tables.peers.remove(addr),
             TableOp::Prefix { cidr, value } => {

@@ -214,7 +214,11 @@ impl Tables for Live<'_> {
     }
 
     fn rule(&self, set: u32, class: u32, default: u32) -> u32 {
-        let rule = self.look_up(&self.tables.rules, "RULES", RuleKey { set, class });
+        let rule = self.tables.rules.get(&RuleKey { set, class }).unwrap_or_else(|error| {
+            // Only the first one is told.
+            let _later = self.failed.set(error);
+            None
+        });
         rule.map_or(default, |rule| rule.port_set)
     }
 

@@ -4,13 +4,16 @@ use std::{fs, path::Path};
 
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned, programs::SchedClassifier};
 
-use netpol_common::flow::{Timeouts, table::Hashing};
+use netpol_common::{
+    flow::{Timeouts, table::Hashing},
+    tables::{Peer, Rule},
+};
 use nix::{
     errno::Errno,
     time::{ClockId, clock_getres},
 };
 
-use super::{Error, Reports, Sizes, events, flow_tables, layout, peers, pins, raw::Raw};
+use super::{Error, Reports, Sizes, buckets::Named as _, events, flow_tables, layout, pins, raw::Raw};
 
 /// The classifiers, with all maps.
 pub(super) const CLASSIFIERS: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/classifiers"));
@@ -41,10 +44,11 @@ pub(super) const CLOCK: &str = "clock";
 /// Maps that are pinned: all but one packet's working memory.
 pub(super) const PINNED: &[&str] = &[
     "ENDPOINTS",
-    peers::BUCKETS,
+    Peer::BUCKETS,
     "PEERS",
     "PREFIXES",
     "POLICY_SETS",
+    Rule::BUCKETS,
     "RULES",
     "PORT_SETS",
     "PORT_CHUNKS",
@@ -78,7 +82,8 @@ pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, constants: &Constants) ->
     let reports = constants.reports.bits();
     let jiffy = jiffy()?;
     let ring_mask = events::ring_len(maps, sizes)? - 1;
-    let buckets = pins::entries(maps, peers::BUCKETS, sizes.peer_buckets())?;
+    let peer_buckets = pins::entries(maps, Peer::BUCKETS, sizes.peer_buckets())?;
+    let rule_buckets = pins::entries(maps, Rule::BUCKETS, sizes.rule_buckets())?;
     let mut loader = EbpfLoader::new();
     // None of them looks at the kernel's own types.
     loader.btf(None);
@@ -87,7 +92,8 @@ pub(super) fn load(maps: Option<&Path>, sizes: &Sizes, constants: &Constants) ->
     loader.override_global("RING_MASK", &ring_mask, true);
     loader.override_global("HASHING", &hashing, true);
     loader.override_global("REPORTS", &reports, true);
-    loader.override_global("PEER_BUCKET_COUNT", &buckets, true);
+    loader.override_global("PEER_BUCKET_COUNT", &peer_buckets, true);
+    loader.override_global("RULE_BUCKET_COUNT", &rule_buckets, true);
     for (name, entries) in sizes.by_map()? {
         loader.map_max_entries(name, entries);
     }

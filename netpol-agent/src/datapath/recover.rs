@@ -29,6 +29,7 @@ impl Datapath {
     pub(super) fn recover(&mut self) -> Result<Recovered, Error> {
         self.tables.peers.move_all_on()?;
         self.tables.peers.count_again()?;
+        self.tables.rules.count_again()?;
         let mut found = self.written()?;
         self.recover_endpoints(&mut found);
         Ok(Recovered(found))
@@ -61,7 +62,7 @@ impl Datapath {
                 found.push(TableOp::PolicySet { id, value: value.0 });
             }
         }
-        found.extend(tables.rules.iter().flatten().map(|(_, rule)| TableOp::Rule(rule.0)));
+        found.extend(tables.rules.all()?.into_iter().map(TableOp::Rule));
         found.extend(tables.peers.all()?.into_iter().map(TableOp::Peer));
         found.extend(tables.prefixes.iter().flatten().map(|(key, prefix)| TableOp::Prefix {
             cidr: Cidr::around(key.data().0, key.prefix_len() as u8),

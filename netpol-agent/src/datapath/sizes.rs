@@ -1,10 +1,16 @@
 //! How many entries each table holds. A table that is full refuses the new entry, which is then closed and reported;
 //! nobody else is touched.
 
-use netpol_common::{flow::table::WAYS, tables::peers};
+use netpol_common::{
+    flow::table::WAYS,
+    tables::{
+        Peer, Rule,
+        buckets::{PEER_WAYS, RULE_WAYS},
+    },
+};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, events, peers::BUCKETS};
+use super::{Error, buckets::Named as _, events};
 
 /// More buckets of flows in one array (a gigabyte and more) the kernel would not take.
 const MOST_BUCKETS: u32 = 1 << 21;
@@ -79,12 +85,22 @@ impl Sizes {
 
     /// Buckets of the table of addresses, a power of two: room for all of them, if they spread evenly.
     pub(super) fn peer_buckets(&self) -> u32 {
-        self.peers.div_ceil(peers::WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
+        self.peers.div_ceil(PEER_WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
     }
 
     /// How many addresses fit into the buckets and, where one of these is full, into the hash behind them.
     pub(crate) fn all_peers(&self) -> u32 {
-        self.peers.saturating_add(self.peer_buckets() * peers::WAYS as u32)
+        self.peers.saturating_add(self.peer_buckets() * PEER_WAYS as u32)
+    }
+
+    /// Buckets of the table of rules, a power of two, for as many rules at least.
+    pub(super) fn rule_buckets(&self) -> u32 {
+        self.rules.div_ceil(RULE_WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
+    }
+
+    /// How many rules fit into both of their tables.
+    pub(crate) fn all_rules(&self) -> u32 {
+        self.rules.saturating_add(self.rule_buckets() * RULE_WAYS as u32)
     }
 
     /// The maps whose size can be chosen when the object is loaded.
@@ -92,9 +108,10 @@ impl Sizes {
     /// # Errors
     ///
     /// When the kernel does not say how many processors there are.
-    pub(super) fn by_map(&self) -> Result<[(&'static str, u32); 11], Error> {
+    pub(super) fn by_map(&self) -> Result<[(&'static str, u32); 12], Error> {
         Ok([
-            (BUCKETS, self.peer_buckets()),
+            (Peer::BUCKETS, self.peer_buckets()),
+            (Rule::BUCKETS, self.rule_buckets()),
             ("PEERS", self.peers),
             ("PREFIXES", self.prefixes),
             ("POLICY_SETS", self.policy_sets),
@@ -113,7 +130,10 @@ impl Sizes {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use netpol_common::tables::peers::{Place, WAYS};
+    use netpol_common::{
+        Addr,
+        tables::buckets::{PEER_WAYS as WAYS, Place},
+    };
 
     use super::Sizes;
 
@@ -126,7 +146,7 @@ mod tests {
             // Nodes with a /24 of pods each, most of them half full.
             for (node, pod) in (0..=u16::MAX).flat_map(|node| (2..110).map(move |pod| (node, pod))) {
                 let [high, low] = node.to_be_bytes();
-                let place = Place::of(&Ipv4Addr::new(10, high, low, pod).into(), sizes.peer_buckets());
+                let place = Place::of(&Addr::from(Ipv4Addr::new(10, high, low, pod)), sizes.peer_buckets());
                 let bucket = &mut buckets[place.bucket as usize];
                 if *bucket < WAYS {
                     *bucket += 1;

@@ -8,11 +8,16 @@ use netpol_common::{
     Addr,
     tables::{
         BackendSet, Digest, Endpoint, Frontend, FrontendKey, Interface, InternedKey, MemberKey, PolicySet,
-        PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
+        PortChunk, PortChunkKey, PortSet, Prefix, SLOTS, SourceKey,
     },
 };
 
-use super::{Error, mapped::Mapped, peers::Peers, raw::Raw};
+use super::{
+    Error,
+    buckets::{Peers, Rules},
+    mapped::Mapped,
+    raw::Raw,
+};
 
 pub(super) type Hash<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 
@@ -22,7 +27,7 @@ pub(super) struct Tables {
     pub(super) peers: Peers,
     pub(super) prefixes: LpmTrie<MapData, Raw<Addr>, Raw<Prefix>>,
     pub(super) policy_sets: Array<MapData, Raw<PolicySet>>,
-    pub(super) rules: Hash<RuleKey, Rule>,
+    pub(super) rules: Rules,
     pub(super) port_sets: Array<MapData, Raw<PortSet>>,
     pub(super) port_chunks: Hash<PortChunkKey, PortChunk>,
     pub(super) frontends: Hash<FrontendKey, Frontend>,
@@ -56,7 +61,7 @@ impl Tables {
             peers: Peers::of(object)?,
             prefixes: take(object, "PREFIXES")?,
             policy_sets: take(object, "POLICY_SETS")?,
-            rules: take(object, "RULES")?,
+            rules: Rules::of(object)?,
             port_sets: take(object, "PORT_SETS")?,
             port_chunks: take(object, "PORT_CHUNKS")?,
             frontends: take(object, "FRONTENDS")?,

@@ -79,7 +79,7 @@ impl Usage {
             line("peers", sizes.all_peers()),
             line("prefixes", sizes.prefixes),
             line("policy-sets", sizes.policy_sets),
-            line("rules", sizes.rules),
+            line("rules", sizes.all_rules()),
             line("port-sets", sizes.port_sets),
             line("port-chunks", sizes.port_chunks),
             line("frontends", sizes.frontends),

@@ -26,6 +26,11 @@ pub trait Tables {
     fn any_peer(&self, set: u32) -> u32;
     /// The port set of a class in a policy set, `default` without a row.
     fn rule(&self, set: u32, class: u32, default: u32) -> u32;
+    /// [`rule`](Self::rule) for one of many. The kernel calls it as a function of its own, as [`permits`](Self::permits).
+    #[inline(always)]
+    fn rule_of_many(&self, set: u32, class: u32, default: u32) -> u32 {
+        self.rule(set, class, default)
+    }
     /// A port set.
     fn port_set(&self, id: u32) -> Option<&PortSet>;
     /// Whether a port is in the chunks of a port set.

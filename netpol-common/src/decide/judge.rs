@@ -190,7 +190,12 @@ pub fn judge_backends<T: Tables>(
             break;
         }
         let backend = &backends.backends[i];
-        let allowed = tables.permits(port_set_of(tables, set, backend.class, any_peer), proto, backend.port);
+        let ports = if backend.class == CLASS_NONE {
+            any_peer
+        } else {
+            tables.rule_of_many(set, backend.class, any_peer)
+        };
+        let allowed = tables.permits(ports, proto, backend.port);
         tally |= if allowed {
             SOME_ALLOWED
         } else if backend.flags & BACKEND_JUDGES_SENDER != 0 {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netpol_agent::datapath::{Classifier, Sizes};
-use netpol_common::{Reason, tables::peers::Place};
+use netpol_common::{Reason, tables::buckets::Place};
 use netpol_policy::engine::TableOp;
 use netpol_tests::kernel::{
     Seen, Tables, UPLINK,

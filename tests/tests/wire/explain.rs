@@ -197,7 +197,7 @@ fn what_a_table_could_not_take_in_is_the_difference() -> Result<()> {
         assert_eq!(said["liveDiffers"], dropped, "{said:#}");
         if dropped {
             let why = live["differences"][0].as_str().unwrap_or_default();
-            assert!(why.contains("RULES") && why.contains("the kernel refused it"), "{why}");
+            assert!(why.contains("RULE_BUCKETS") && why.contains("the kernel refused it"), "{why}");
         }
     }
     Ok(())

@@ -52,7 +52,7 @@ pub enum Entry {
         /// The port set.
         ports: u32,
     },
-    /// `RULES`: the port set of a class.
+    /// `RULE_BUCKETS` and `RULES`: the port set of a class.
     Rule {
         /// The policy set.
         set: u32,

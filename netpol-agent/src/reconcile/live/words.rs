@@ -132,7 +132,7 @@ impl<D: Datapath> Reconciler<D> {
             }
             Entry::Rule { set, class, ports } => {
                 let key = format!("{} in {}", self.class_words(*class), self.set_words(*set));
-                ("RULES", key, self.port_words(*ports))
+                ("RULE_BUCKETS", key, self.port_words(*ports))
             }
             Entry::PortSet { id, found } => ("PORT_SETS", self.port_words(*id), content(found.is_some())),
             Entry::PortChunk { id, port, found, .. } => {

@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
-    Bucket, Entry, Place, WAYS, add, change, class_of, elsewhere, find, flags_of, forget, held, set_elsewhere,
+    Bucket, Entry, PEER_WAYS as WAYS, PeerBucket, Place, RULE_WAYS, RuleBucket, add, change, elsewhere, find,
+    flags_of, forget, held, set_elsewhere, value_of,
 };
 use crate::{
     Addr,
-    tables::{PEER_FRONTEND, PEER_SERVICE_ONLY, Peer},
+    tables::{PEER_FRONTEND, PEER_SERVICE_ONLY, Peer, Rule, RuleKey},
 };
 
 const BUCKETS: u32 = 64;
-const EMPTY: Bucket = Bucket {
-    entries: [Entry { addr: Addr::NONE, word: 0 }; WAYS],
+const EMPTY: PeerBucket = Bucket {
+    entries: [Entry { key: Addr::NONE, word: 0 }; WAYS],
     elsewhere: 0,
     generation: 0,
     reserved: [0; 2],
@@ -32,13 +33,13 @@ const fn peer(addr: Addr, class: u32, flags: u32) -> Peer {
 }
 
 /// The word of an address in a bucket.
-fn word_in(bucket: &Bucket, addr: &Addr) -> u64 {
+fn word_in(bucket: &PeerBucket, addr: &Addr) -> u64 {
     // SAFETY: a bucket that nobody writes to.
     unsafe { find(&raw const *bucket, Place::of(addr, BUCKETS), addr) }
 }
 
 /// What is in a place of a bucket.
-fn held_in(bucket: &Bucket, way: usize) -> Option<Peer> {
+fn held_in(bucket: &PeerBucket, way: usize) -> Option<Peer> {
     // SAFETY: as above.
     unsafe { held(&raw const *bucket, way, BUCKETS) }
 }
@@ -46,7 +47,7 @@ fn held_in(bucket: &Bucket, way: usize) -> Option<Peer> {
 /// Both tables as the agent uses them: `PEERS` is an ordinary map here.
 #[derive(Default)]
 struct Table {
-    buckets: Vec<Bucket>,
+    buckets: Vec<PeerBucket>,
     behind: HashMap<Addr, Peer>,
 }
 
@@ -87,14 +88,14 @@ impl Table {
         let bucket = &self.buckets[Place::of(addr, BUCKETS).bucket as usize];
         let word = word_in(bucket, addr);
         if word != 0 {
-            return Some((class_of(word), flags_of(word)));
+            return Some((value_of(word), flags_of(word)));
         }
         let behind = (bucket.elsewhere != 0).then(|| self.behind.get(addr)).flatten();
         behind.map(|peer| (peer.class, peer.flags))
     }
 
     fn all(&self) -> usize {
-        let held = |bucket: &Bucket| (0..WAYS).filter(|way| held_in(bucket, *way).is_some()).count();
+        let held = |bucket: &PeerBucket| (0..WAYS).filter(|way| held_in(bucket, *way).is_some()).count();
         self.behind.len() + self.buckets.iter().map(held).sum::<usize>()
     }
 }
@@ -192,12 +193,12 @@ fn addresses_one_after_the_other_spread_evenly() {
 }
 
 /// Every mixture of the words of two entries: four of the address, and the one that says what it is.
-fn mixtures(one: Entry, other: Entry) -> impl Iterator<Item = Entry> {
+fn mixtures(one: Entry<Addr>, other: Entry<Addr>) -> impl Iterator<Item = Entry<Addr>> {
     (0_u32..1 << 5).map(move |from| {
         let word = |at: u32, one: u32, other: u32| if from >> at & 1 == 0 { one } else { other };
         let mut mixed = if from >> 4 == 0 { one } else { other };
         for at in 0..4 {
-            mixed.addr.0[at] = word(at as u32, one.addr.0[at], other.addr.0[at]);
+            mixed.key.0[at] = word(at as u32, one.key.0[at], other.key.0[at]);
         }
         mixed
     })
@@ -206,7 +207,7 @@ fn mixtures(one: Entry, other: Entry) -> impl Iterator<Item = Entry> {
 #[test]
 fn what_is_half_written_is_nobodys_class() {
     let entry =
-        |of: Peer| Entry { addr: of.addr, word: Place::of(&of.addr, BUCKETS).word(of.class, of.flags) };
+        |of: Peer| Entry { key: of.addr, word: Place::of(&of.addr, BUCKETS).word(of.class, of.flags) };
     let addresses =
         [v4(1), v4(2), v4(0xffff), v4(1 << 20), v6(1, 1), v6(1, 2), v6(9, 1), v6(9, 2), Addr::NONE];
     let mut met = 0;
@@ -223,7 +224,7 @@ fn what_is_half_written_is_nobodys_class() {
                             "{held:?} of {before:?} and {after:?}"
                         );
                         // Also when it is asked for: only by what was in force for it before or afterwards.
-                        assert_eq!(held.is_some(), word_in(&bucket, &mixed.addr) != 0);
+                        assert_eq!(held.is_some(), word_in(&bucket, &mixed.key) != 0);
                         met += 1;
                     }
                 }
@@ -258,7 +259,7 @@ fn a_place_that_proves_nothing_is_free() {
     let mut table = Table::new();
     let place = Place::of(&v4(1), BUCKETS);
     let bucket = &mut table.buckets[place.bucket as usize];
-    bucket.entries = [Entry { addr: v4(1), word: u64::MAX }, Entry { addr: v4(1), word: 0 }];
+    bucket.entries = [Entry { key: v4(1), word: u64::MAX }, Entry { key: v4(1), word: 0 }];
     assert_eq!(table.get(&v4(1)), None);
     table.put(peer(v4(1), 6, 0));
     assert_eq!((table.get(&v4(1)), table.behind.len()), (Some((6, 0)), 0));
@@ -270,14 +271,59 @@ fn a_writer_stops_anywhere() {
     let (one, other) = (peer(v4(1), 3, 0), peer(v4(1 + 4096), 4, 0));
     let words = |of: Peer| Place::of(&of.addr, BUCKETS).word(of.class, of.flags);
     for entry in [
-        Entry { addr: one.addr, word: 0 },
-        Entry { addr: other.addr, word: 0 },
-        Entry { addr: one.addr, word: words(other) },
-        Entry { addr: other.addr, word: words(one) },
+        Entry { key: one.addr, word: 0 },
+        Entry { key: other.addr, word: 0 },
+        Entry { key: one.addr, word: words(other) },
+        Entry { key: other.addr, word: words(one) },
     ] {
         let bucket = Bucket { entries: [entry, EMPTY.entries[0]], ..EMPTY };
         for addr in [one.addr, other.addr] {
             assert_eq!(word_in(&bucket, &addr), 0);
         }
+    }
+}
+
+const fn row(set: u32, class: u32) -> RuleKey {
+    RuleKey { set, class }
+}
+
+#[test]
+fn rows_are_found_by_set_and_class() {
+    let free = Entry { key: row(0, 0), word: 0 };
+    let mut bucket: RuleBucket =
+        Bucket { entries: [free; RULE_WAYS], elsewhere: 0, generation: 0, reserved: [0; 2] };
+    // In a table of one bucket all meet.
+    let (at, place) = (&raw mut bucket, |key: &RuleKey| Place::of(key, 1));
+    let word = |key: RuleKey| unsafe { find(at, place(&key), &key) };
+    for (class, key) in (7..).zip([row(2, 0), row(2, 1), row(3, 0)]) {
+        assert_eq!(word(key), 0);
+        let rule = Rule { key, port_set: class };
+        // SAFETY: a bucket of ours; as for all of the following.
+        assert!(unsafe { !change(at, place(&key), &rule) && add(at, place(&key), &rule, 1) });
+        assert_eq!(value_of(word(key)), class);
+    }
+    let another = Rule { key: row(3, 1), port_set: 1 };
+    assert!(unsafe { !add(at, place(&another.key), &another, 1) }, "it is full");
+    assert_eq!((word(another.key), word(row(0, 2)), word(row(1, 3))), (0, 0, 0));
+    assert!(unsafe { forget(at, place(&row(2, 1)), &row(2, 1)) });
+    assert_eq!(word(row(2, 1)), 0);
+    assert!(unsafe { add(at, place(&another.key), &another, 1) });
+    assert_eq!((value_of(word(another.key)), value_of(word(row(3, 0)))), (1, 9));
+    // The word of one row is not another's.
+    assert!(!place(&row(2, 0)).fits(word(another.key)));
+}
+
+#[test]
+fn rows_of_many_sets_and_classes_spread_evenly() {
+    let buckets = 65_536;
+    // As many as half of the places: the classes of each set one after the other.
+    for (sets, classes) in [(1, 98_304), (98, 1003), (1003, 98), (9830, 10)] {
+        let mut table = vec![0_usize; buckets as usize];
+        for key in (2..2 + sets).flat_map(|set| (1..=classes).map(move |class| row(set, class))) {
+            table[Place::of(&key, buckets).bucket as usize] += 1;
+        }
+        let overflow: usize = table.iter().map(|count| count.saturating_sub(RULE_WAYS)).sum();
+        // By chance it would be one in fourteen.
+        assert!(overflow < 98_304 / 12, "{sets} sets of {classes} classes: {overflow}");
     }
 }
