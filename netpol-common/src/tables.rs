@@ -142,7 +142,7 @@ pub const ENDPOINT_TAG_TRUSTED: u32 = 8;
 pub const ENDPOINT_HARDWARE_KNOWN: u32 = 16;
 
 pod! {
-    /// A local pod's interface.
+    /// A local pod's interface: a cache line.
     pub struct Endpoint {
         /// By [`Direction::index`].
         pub judgements: [Judgement; 2],
@@ -161,7 +161,7 @@ pod! {
 
 /// Bytes of an endpoint's entry that nothing is in. A build for tests has more of them than any other: all else of the
 /// table is somewhere else then, as in another version.
-pub const ENDPOINT_RESERVED: usize = if cfg!(feature = "other-layout") { 10 } else { 2 };
+pub const ENDPOINT_RESERVED: usize = if cfg!(feature = "other-layout") { 26 } else { 18 };
 
 /// Peer flag: some frontend has this address: look there before the class is asked.
 pub const PEER_FRONTEND: u32 = 1;

@@ -100,7 +100,7 @@ impl<'scratch> Tracked<'scratch> {
         unsafe { read_volatile(&raw const *self.way) as usize }
     }
 
-    /// Where a flow goes that does not find its first place free.
+    /// Where a flow goes that cannot have its first place.
     #[inline(always)]
     fn way_for(&self, slot: u32) -> usize {
         let (bucket, first) = (self.place.bucket.into(), self.place.way() as u64);
@@ -139,8 +139,8 @@ impl Flows for Tracked<'_> {
         unsafe {
             if self.way() >= WAYS {
                 let first = self.place.way();
-                let is_free = read_volatile(&raw const (*bucket).lives[first]) == 0;
-                self.set_way(if is_free { first } else { self.way_for(slot) });
+                let is_over = Life(read_volatile(&raw const (*bucket).lives[first])).is_over(self.now);
+                self.set_way(if is_over { first } else { self.way_for(slot) });
             }
             write(bucket, self.way(), self.place, key, flow);
         }

@@ -24,7 +24,7 @@ use crate::{
         transport_header,
     },
     skb::Skb,
-    tables::{Maps, fetch},
+    tables::Maps,
 };
 
 /// What was read of a plain packet whose flow nobody knows.
@@ -115,12 +115,13 @@ fn look_at_flow(
     if key.peer.is_multicast_or_broadcast() || key.peer.same(&key.pod) {
         return None;
     }
+    // On its way from memory while the flow is looked for.
+    let generation = Maps.generation(&key.peer);
     let place = place_of(&key);
     let bucket = bucket(slot, place.bucket)?;
     // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
     let way = unsafe { way_of(bucket, place) };
     if way >= WAYS && length != 0 {
-        fetch(&key.peer);
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
         let plain = unsafe { &mut (*scratch).plain };
@@ -142,7 +143,7 @@ fn look_at_flow(
         || flow.sender != 0
         || age(now, flow.last_seen) >= REFRESH
         || flow.revision != revision_of(Maps.judgement(slot, original))
-        || flow.generation != Maps.generation(&key.peer)
+        || flow.generation != generation
     {
         return None;
     }

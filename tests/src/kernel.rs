@@ -279,7 +279,7 @@ fn without_hooks(operation: &TableOp) -> Option<TableOp> {
                 hardware: [0; 6],
                 reserved: [0; ENDPOINT_RESERVED],
             };
-            Some(TableOp::Endpoint { slot: *slot, value })
+            Some(TableOp::Endpoint { slot: *slot, value: Box::new(value) })
         }
         other => Some(other.clone()),
     }

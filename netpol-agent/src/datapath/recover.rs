@@ -107,7 +107,7 @@ impl Datapath {
             if !live {
                 continue;
             }
-            found.push(TableOp::Endpoint { slot, value: entry });
+            found.push(TableOp::Endpoint { slot, value: Box::new(entry) });
             if let Some(&ifindex) = interfaces.get(&slot) {
                 let level = self.renew(slot, ifindex, &entry);
                 found.push(TableOp::Hook { slot, ifindex, level });

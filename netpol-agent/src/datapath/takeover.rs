@@ -286,7 +286,7 @@ impl Datapath {
         let mut places = Places::default();
         let endpoints = (FIRST_SLOT..SLOTS).filter_map(|slot| Some((slot, self.tables.endpoints.get(slot)?)));
         let written = operations.iter().filter_map(|operation| match operation {
-            TableOp::Endpoint { slot, value } => Some((*slot, *value)),
+            TableOp::Endpoint { slot, value } => Some((*slot, **value)),
             _ => None,
         });
         for (slot, endpoint) in endpoints.chain(written).filter(|(_, e)| e.flags & ENDPOINT_LIVE != 0) {

@@ -335,7 +335,7 @@ fn a_pod_that_an_earlier_agent_had_closed_is_not_opened_by_a_restart() {
     };
     let slot = FIRST_SLOT;
     let recovered = Recovered(vec![
-        TableOp::Endpoint { slot, value: endpoint },
+        TableOp::Endpoint { slot, value: Box::new(endpoint) },
         TableOp::Hook { slot, ifindex: 6, level: HookLevel::Full },
     ]);
     let mut given = Given::after(recovered);

@@ -9,11 +9,12 @@
 //!
 //! # What gives way
 //!
-//! A new flow takes a free place of its bucket; where there is none, the place of the flow that has spent most of the
+//! A new flow takes its first place ([`Place::way`]) when that is free, or a connection there was closed in an earlier tick; else
+//! a free place of its bucket; where there is none, the place of the flow that has spent most of the
 //! time for which its like is remembered. Established connections give way to nothing but to each other, and only when
 //! they fill all of a bucket: a flood of half-open flows or of datagrams does not push them out.
 
-use super::{Flow, FlowKey, REFRESH, STATE_ESTABLISHED};
+use super::{Flow, FlowKey, REFRESH, STATE_CLOSING, STATE_ESTABLISHED};
 use crate::packet::TCP;
 
 /// Flows of a bucket.
@@ -112,6 +113,15 @@ impl Life {
     pub const fn lasts(self) -> u32 {
         const { assert!(STATE_ESTABLISHED == 1) };
         (self.0 >> 31) & (!self.0 >> 30) & (self.0 >> TCP_SHIFT) & 1
+    }
+
+    /// Whether it may give way without a look at the others of its bucket: there is nothing, or what was closed some time ago.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_over(self, now: u32) -> bool {
+        const { assert!(STATE_CLOSING == 2) };
+        let closed = self.0 >> STATE_SHIFT == STATE_CLOSING as u32 + 1;
+        self.0 == 0 || closed && age(now, self.last_seen()) != 0
     }
 
     /// How soon it gives way: the larger, the sooner. Without a branch, since each would double what the verifier walks.

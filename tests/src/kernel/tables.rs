@@ -111,7 +111,10 @@ impl Tables {
             reserved: [0; ENDPOINT_RESERVED],
         };
         self.kernel.datapath.make_flow_table(slot).expect("tables of flows");
-        self.write_with(&TableOp::Endpoint { slot, value }, TableOp::RemoveEndpoint { slot });
+        self.write_with(
+            &TableOp::Endpoint { slot, value: Box::new(value) },
+            TableOp::RemoveEndpoint { slot },
+        );
         for direction in Direction::ALL {
             self.judge_by(&pod, direction, SET_NONE);
         }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use netpol_agent::datapath::{Classifier, Sizes};
-use netpol_common::{Reason, tables::buckets::Place};
+use netpol_common::{Addr, Reason, tables::buckets::Place};
 use netpol_policy::engine::TableOp;
 use netpol_tests::kernel::{
     Seen, Tables, UPLINK,
@@ -199,7 +199,7 @@ fn a_slot_without_an_endpoint_is_closed() {
 
 /// Addresses that are looked for in the same bucket.
 fn neighbours(count: usize) -> Vec<IpAddr> {
-    let bucket = |addr: IpAddr| Place::of(&addr.into(), Sizes::default().peers / 2).bucket;
+    let bucket = |addr: IpAddr| Place::of(&Addr::from(addr), Sizes::default().peers / 2).bucket;
     let all = (0..u32::MAX).map(|number| IpAddr::from((0x0a03_0000 + number).to_be_bytes()));
     let first = bucket(IpAddr::from([10, 3, 0, 0]));
     all.filter(|addr| bucket(*addr) == first).take(count).collect()

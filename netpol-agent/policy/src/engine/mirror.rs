@@ -124,7 +124,7 @@ impl Mirror {
         match op {
             TableOp::Endpoint { slot, value } => {
                 let entry = self.endpoints.entry(*slot).or_insert(NO_ENDPOINT);
-                let new = Endpoint { judgements: entry.judgements, ..*value };
+                let new = Endpoint { judgements: entry.judgements, ..**value };
                 std::mem::replace(entry, new) != new
             }
             TableOp::RemoveEndpoint { slot } => match self.endpoints.get_mut(slot) {

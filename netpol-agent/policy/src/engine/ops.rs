@@ -100,7 +100,7 @@ pub enum TableOp {
         /// Its slot.
         slot: u32,
         /// The entry; its judgements are not to be written.
-        value: Endpoint,
+        value: Box<Endpoint>,
     },
     /// An endpoint goes: its entry is no longer live, its judgements stay, its flows go.
     RemoveEndpoint {

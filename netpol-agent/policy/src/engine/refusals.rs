@@ -123,7 +123,7 @@ impl Engine {
             TableOp::Endpoint { slot, .. } => m
                 .endpoints
                 .get(&slot)
-                .map(|e| TableOp::Endpoint { slot, value: Endpoint { judgements: [0; 2], ..*e } }),
+                .map(|e| TableOp::Endpoint { slot, value: Box::new(Endpoint { judgements: [0; 2], ..*e }) }),
             TableOp::Judgement { slot, direction, .. } => m
                 .endpoints
                 .get(&slot)

@@ -249,7 +249,7 @@ fn endpoint(slot: u32) -> Vec<TableOp> {
         reserved: [0; ENDPOINT_RESERVED],
     };
     let set = if slot == CHUNKED { CHUNKED_SET } else { SET };
-    let mut operations = vec![TableOp::Endpoint { slot, value }];
+    let mut operations = vec![TableOp::Endpoint { slot, value: Box::new(value) }];
     for direction in Direction::ALL {
         operations.push(TableOp::Judgement { slot, direction, judgement: judgement(set, 1) });
     }

@@ -30,7 +30,7 @@ impl Engine {
             let sets = state.sets;
             let mut entry = vec![TableOp::Intern { kind: INTERNED_SLOT, id: slot, digest: state.digest }];
             entry.extend(sources.iter().map(|cidr| TableOp::Source { slot, cidr: *cidr }));
-            entry.push(TableOp::Endpoint { slot, value });
+            entry.push(TableOp::Endpoint { slot, value: Box::new(value) });
             let old = self.mirror.sources.get(&slot).into_iter().flatten();
             let gone = old.filter(|cidr| !sources.contains(cidr));
             entry.extend(gone.map(|cidr| TableOp::RemoveSource { slot, cidr: *cidr }));

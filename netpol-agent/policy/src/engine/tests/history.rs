@@ -109,7 +109,7 @@ pub(crate) fn dump(m: &Mirror) -> Vec<TableOp> {
             all.push(TableOp::Judgement { slot, direction, judgement: e.judgements[direction.index()] });
         }
         if e.flags != 0 {
-            all.push(TableOp::Endpoint { slot, value: *e });
+            all.push(TableOp::Endpoint { slot, value: Box::new(*e) });
         }
     }
     for (&slot, sources) in &m.sources {
