@@ -79,13 +79,11 @@ impl<'scratch> Tracked<'scratch> {
         Self { now, way, place: Place::default() }
     }
 
-    /// The same after a flow was not found there.
+    /// The same after a flow was looked for there: `way` says where it is or was, or that it is nowhere.
     #[inline(always)]
     #[must_use]
-    pub fn absent(now: u32, way: &'scratch mut u32, place: Place) -> Self {
-        let mut tracked = Self { now, way, place };
-        tracked.set_way(WAYS);
-        tracked
+    pub fn found(now: u32, way: &'scratch mut u32, place: Place) -> Self {
+        Self { now, way, place }
     }
 
     /// The bucket of the flow that was asked for last.

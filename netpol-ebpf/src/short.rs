@@ -9,7 +9,7 @@ use netpol_common::{
     Addr, Direction,
     decide::{self, Decision, Opener, Tables as _, is_judged, keep_up},
     flow::{
-        Flow, FlowKey, Origin, REFRESH,
+        Flow, FlowKey, Origin, REFRESH, STATE_CLOSING,
         table::{Life, Place, WAYS, age, read, way_of, write_life},
     },
     packet::{Packet, TCP, UDP, is_syn},
@@ -24,10 +24,10 @@ use crate::{
         transport_header,
     },
     skb::Skb,
-    tables::Maps,
+    tables::{Maps, fetch},
 };
 
-/// What was read of a plain packet whose flow nobody knows.
+/// What was read of a plain packet that opens a flow.
 #[repr(C)]
 pub struct Plain {
     key: FlowKey,
@@ -36,7 +36,7 @@ pub struct Plain {
     flags: u8,
 }
 
-/// [`look`]: nobody knows the flow; what [`open`] needs stands in the working memory. No tag is as large.
+/// [`look`]: the packet opens a flow; what [`open`] needs stands in the working memory. No tag is as large.
 pub const NEW: u32 = u32::MAX;
 
 /// A network header, and as much of the transport header as TCP's flags need.
@@ -115,24 +115,30 @@ fn look_at_flow(
     if key.peer.is_multicast_or_broadcast() || key.peer.same(&key.pod) {
         return None;
     }
-    // On its way from memory while the flow is looked for.
-    let generation = Maps.generation(&key.peer);
     let place = place_of(&key);
     let bucket = bucket(slot, place.bucket)?;
     // SAFETY: a bucket of the map. Others may write to it; what is read proves itself.
     let way = unsafe { way_of(bucket, place) };
-    if way >= WAYS && length != 0 {
+    let mut flow = Flow::default();
+    if way >= WAYS || is_syn(flags) {
+        // A SYN opens a new connection in the place of one that is closed; on any other, it is looked at closely.
+        // SAFETY: as above.
+        let is_known = way < WAYS && unsafe { read(bucket, way, place, &key, &mut flow) };
+        if is_known && flow.state != STATE_CLOSING || length == 0 {
+            return None;
+        }
+        fetch(&key.peer);
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
-        let plain = unsafe { &mut (*scratch).plain };
+        let Scratch { plain, way: kept, .. } = unsafe { &mut *scratch };
+        *kept = way as u32;
         plain.key = key;
         plain.place = place;
         plain.flags = flags;
         return Some(NEW);
     }
-    let mut flow = Flow::default();
-    // A SYN opens a flow anew. SAFETY: as above.
-    if way >= WAYS || is_syn(flags) || !unsafe { read(bucket, way, place, &key, &mut flow) } {
+    // SAFETY: as above.
+    if !unsafe { read(bucket, way, place, &key, &mut flow) } {
         return None;
     }
     let by_pod = flow.origin == Origin::Pod as u8;
@@ -143,7 +149,7 @@ fn look_at_flow(
         || flow.sender != 0
         || age(now, flow.last_seen) >= REFRESH
         || flow.revision != revision_of(Maps.judgement(slot, original))
-        || flow.generation != generation
+        || flow.generation != Maps.generation(&key.peer)
     {
         return None;
     }
@@ -173,7 +179,7 @@ pub fn open(skb: Skb, scratch: &mut Scratch) -> bool {
     }
     let origin = if egress { Origin::Pod } else { Origin::Peer };
     let opener = Opener { origin, sender: 0, is_kept: true, renews: false };
-    let flows = &mut Tracked::absent(arrival.now, way, *place);
+    let flows = &mut Tracked::found(arrival.now, way, *place);
     *decision = Decision::default();
     decide::open(&Maps, flows, arrival.slot, arrival.now, direction, opener, key, work.no_flow(), decision);
     // Field by field: a whole one would be put together on the stack.

@@ -46,6 +46,12 @@ macro_rules! checked {
     }};
 }
 
+/// Has what is known of an address on the way from memory while something else is done: a load that nothing waits for.
+#[inline(always)]
+pub fn fetch(addr: &Addr) {
+    let _fetched = Maps.generation(addr);
+}
+
 /// Where an address is to be looked for.
 #[inline(always)]
 fn place_of(addr: &Addr) -> Place {
