@@ -101,7 +101,7 @@ impl Backends {
                 && set.backends.iter().take(set.count as usize).any(|b| b.class == class)
             {
                 set.flags |= BACKENDS_OVERFLOW;
-                work.changed.push(TableOp::Backends(Box::new(*set)));
+                work.changed.push(*set);
                 work.all_moved = true;
             }
         }

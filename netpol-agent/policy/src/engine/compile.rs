@@ -10,6 +10,7 @@
 //!   what its peers are: the old set judges them as before. A pod is never its own peer. But a namespace can lose its labels
 //!   and have its break-glass switch set at once. An endpoint that nothing isolates asks for nobody's class: so it opens
 //!   first, and is isolated again last.
+//! - A frontend leaves a set of backends as it was, and comes to one as it is.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -18,7 +19,7 @@ use std::{
 
 use netpol_common::{
     Addr,
-    tables::{Digest, Peer},
+    tables::{BackendSet, Digest, Frontend, Peer},
 };
 
 use super::{
@@ -70,10 +71,10 @@ pub(super) struct Work {
     pub(super) rules: Vec<TableOp>,
     pub(super) backends: Vec<TableOp>,
     pub(super) members: Vec<TableOp>,
-    /// Sets of backends that are there already: new flows meet the old set as it was, or the new one.
-    pub(super) changed: Vec<TableOp>,
     /// What each frontend leads to; `None`: it goes.
     pub(super) fronts: BTreeMap<Front, Option<u32>>,
+    /// Sets of backends that are there already.
+    pub(super) changed: Vec<BackendSet>,
     pub(super) peers: Vec<Peer>,
     pub(super) prefixes: PrefixMoves,
     pub(super) peers_gone: Vec<Addr>,
@@ -247,6 +248,21 @@ impl Engine {
         }
     }
 
+    /// What frontends lead to, and the sets of backends that were there already: a frontend leaves one as it was, and comes
+    /// to one as it is.
+    fn lead(&self, fronts: Vec<Frontend>, changed: Vec<BackendSet>) -> impl Iterator<Item = TableOp> + use<> {
+        let led_to: BTreeSet<u32> = fronts.iter().map(|front| front.backends).collect();
+        let is_another = |set: &BackendSet| self.mirror.backends.get(&set.id) != Some(set);
+        let (awaited, changed): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|set| led_to.contains(&set.id) && is_another(set));
+        let waits_for: BTreeSet<u32> = awaited.iter().map(|set| set.id).collect();
+        let (last, first): (Vec<_>, Vec<_>) =
+            fronts.into_iter().partition(|front| waits_for.contains(&front.backends));
+        let written = |sets: Vec<BackendSet>| sets.into_iter().map(|set| TableOp::Backends(Box::new(set)));
+        let lead = |fronts: Vec<Frontend>| fronts.into_iter().map(TableOp::Frontend);
+        lead(first).chain(written(awaited)).chain(lead(last)).chain(written(changed))
+    }
+
     fn write(&mut self, work: Work, out: &mut Vec<TableOp>) {
         let bump = |bytes: Bytes| TableOp::Generation(Addr::from_bytes(bytes));
         let generations: Vec<TableOp> = if work.all_moved {
@@ -254,17 +270,23 @@ impl Engine {
         } else {
             work.moved.into_iter().map(bump).chain(work.again).collect()
         };
-        let (there, gone): (Vec<_>, Vec<_>) = work.fronts.into_iter().partition(|(_, set)| set.is_some());
-        let frontends = there.into_iter().filter_map(|(front, set)| Some(frontend(front_key(front), set?)));
-        let gone = gone.into_iter().map(|(front, _)| TableOp::RemoveFrontend(front_key(front)));
+        let mut gone = Vec::new();
+        let mut there = Vec::new();
+        for (front, set) in work.fronts {
+            let key = front_key(front);
+            match set {
+                Some(set) => there.push(frontend(key, set)),
+                None => gone.push(TableOp::RemoveFrontend(key)),
+            }
+        }
+        let led = self.lead(there, work.changed);
         let ordered = work
             .opens
             .into_iter()
             .chain(work.rules)
             .chain(work.backends)
             .chain(work.members)
-            .chain(frontends.map(TableOp::Frontend))
-            .chain(work.changed)
+            .chain(led)
             .chain(work.peers.into_iter().map(TableOp::Peer))
             .chain(work.prefixes.ops())
             .chain(work.peers_gone.into_iter().map(TableOp::RemovePeer))

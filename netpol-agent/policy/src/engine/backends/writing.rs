@@ -90,8 +90,11 @@ impl Engine {
             if old.is_some_and(|o| *o != late) || early != late {
                 work.moved_fronts.extend(&state.fronts);
             }
-            if old.is_none() { &mut work.backends } else { &mut work.changed }
-                .push(TableOp::Backends(Box::new(early)));
+            if old.is_none() {
+                work.backends.push(TableOp::Backends(Box::new(early)));
+            } else {
+                work.changed.push(early);
+            }
             if early != late {
                 work.late_backends.push(TableOp::Backends(Box::new(late)));
                 work.late_fronts.extend(&state.fronts);

@@ -200,6 +200,20 @@ fn a_set_of_backends_stays_and_is_kept_up_to_date_as_long_as_a_flow_refers_to_it
 }
 
 #[test]
+fn a_frontend_comes_to_a_set_of_backends_as_it_is_and_not_as_it_was() {
+    let (mut lab, client) = lab_with_client();
+    lab.remote(pod("a/one", "app=ok,svc=s", &["10.0.1.1"]));
+    lab.put(Object::Service(service("a/s", "svc=s", &[VIP], 80, 8080))).settle();
+    // Flows may refer to the set of this backend, so it stays.
+    lab.remote(pod("a/one", "app=ok", &["10.0.1.1"])).settle();
+    lab.remote(pod("a/one", "app=no,svc=s", &["10.0.1.1"]));
+    for op in lab.engine.compile(lab.now) {
+        lab.kernel.apply(&op);
+        assert!(!lab.lets_out(client, VIP, 80), "{op:?}");
+    }
+}
+
+#[test]
 fn backends_are_those_that_kube_proxy_can_choose() {
     let (mut lab, client) = lab_with_client();
     let mut unready = pod("a/two", "app=no,svc=s", &["10.0.1.2"]);
