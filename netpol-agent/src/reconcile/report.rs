@@ -159,7 +159,7 @@ impl<D: Datapath> Reconciler<D> {
             objects: BTreeMap::from([
                 ("Namespace".to_owned(), store.namespaces().count()),
                 ("Node".to_owned(), store.nodes().count()),
-                ("Pod".to_owned(), store.pods().count()),
+                ("Pod".to_owned(), store.pods()),
                 ("Service".to_owned(), store.services().count()),
                 ("EndpointSlice".to_owned(), store.slices().count()),
                 ("NetworkPolicy".to_owned(), store.policies().count()),

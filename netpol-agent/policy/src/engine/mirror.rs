@@ -11,13 +11,14 @@ use netpol_common::{
     packet,
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, Digest, ENDPOINT_LIVE, ENDPOINT_RESERVED,
-        Endpoint, Frontend, FrontendKey, INTERFACE_ENDPOINT, Interface, InternedKey, Judgement, MemberKey,
-        PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SET_CLOSED,
-        generation_cell, judgement, revision_of, set_of,
+        Endpoint, Frontend, FrontendKey, GENERATIONS, INTERFACE_ENDPOINT, Interface, InternedKey, Judgement,
+        MemberKey, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey,
+        SET_CLOSED, generation_cell, judgement, revision_of, set_of,
     },
 };
 
 use super::{
+    by_addr::ByAddr,
     cidr::Cidr,
     ops::{HookLevel, TableOp},
 };
@@ -30,14 +31,15 @@ pub struct Mirror {
     pub(super) port_chunks: HashMap<PortChunkKey, PortChunk>,
     pub(super) policy_sets: HashMap<u32, PolicySet>,
     pub(super) rules: HashMap<RuleKey, Rule>,
-    pub(super) peers: HashMap<Addr, Peer>,
+    peers: ByAddr<Prefix>,
     pub(super) prefixes: BTreeMap<Cidr, Prefix>,
     /// How many prefixes of each length there are, so that a look-up tries only those.
     lengths: BTreeMap<u8, u32>,
     pub(super) backends: HashMap<u32, BackendSet>,
     pub(super) members: HashSet<MemberKey>,
     pub(super) frontends: HashMap<FrontendKey, u32>,
-    generations: HashMap<u32, u32>,
+    /// One for each cell; none before the first has moved.
+    generations: Vec<u32>,
     all_generations: u32,
     pub(super) endpoints: BTreeMap<u32, Endpoint>,
     pub(super) sources: BTreeMap<u32, Vec<Cidr>>,
@@ -80,7 +82,10 @@ impl Mirror {
             TableOp::RemovePolicySet { id } => self.policy_sets.remove(id).is_some(),
             TableOp::Rule(rule) => self.rules.insert(rule.key, *rule) != Some(*rule),
             TableOp::RemoveRule(key) => self.rules.remove(key).is_some(),
-            TableOp::Peer(peer) => self.peers.insert(peer.addr, *peer) != Some(*peer),
+            TableOp::Peer(Peer { addr, class, flags }) => {
+                let new = Prefix { class: *class, flags: *flags };
+                self.peers.insert(addr, new) != Some(new)
+            }
             TableOp::RemovePeer(addr) => self.peers.remove(addr).is_some(),
             TableOp::Prefix { cidr, value } => {
                 let old = self.prefixes.insert(*cidr, *value);
@@ -108,8 +113,10 @@ impl Mirror {
             }
             TableOp::RemoveFrontend(key) => self.frontends.remove(key).is_some(),
             TableOp::Generation(addr) => {
-                let cell = self.generations.entry(generation_cell(addr)).or_default();
-                *cell = cell.wrapping_add(1);
+                self.generations.resize(GENERATIONS as usize, 0);
+                if let Some(cell) = self.generations.get_mut(generation_cell(addr) as usize) {
+                    *cell = cell.wrapping_add(1);
+                }
                 true
             }
             TableOp::AllGenerations => {
@@ -196,7 +203,17 @@ impl Mirror {
     /// Class and flags of an address, as the packet path sees them.
     #[must_use]
     pub fn peer_of(&self, addr: &Addr) -> Prefix {
-        self.peers.get(addr).map_or_else(|| self.prefix(addr), |p| Prefix { class: p.class, flags: p.flags })
+        self.peers.get(addr).copied().unwrap_or_else(|| self.prefix(addr))
+    }
+
+    /// The addresses that have an entry of their own, with what it says.
+    pub(super) fn peers(&self) -> impl Iterator<Item = Peer> {
+        self.peers.iter().map(|(addr, is)| Peer { addr, class: is.class, flags: is.flags })
+    }
+
+    /// The entry of an address.
+    pub(super) fn own_peer(&self, addr: &Addr) -> Option<Peer> {
+        self.peers.get(addr).map(|is| Peer { addr: *addr, class: is.class, flags: is.flags })
     }
 
     /// The policy set that a direction of an endpoint is judged by.
@@ -239,7 +256,8 @@ impl Tables for Mirror {
     }
 
     fn generation(&self, addr: &Addr) -> u32 {
-        self.all_generations.wrapping_add(self.generations.get(&generation_cell(addr)).copied().unwrap_or(0))
+        let own = self.generations.get(generation_cell(addr) as usize).copied().unwrap_or(0);
+        self.all_generations.wrapping_add(own)
     }
 
     fn peer(&self, addr: &Addr, out: &mut Prefix) {

@@ -5,19 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use crate::model::{
-    EndpointSlice, Key, Kind, Labels, Namespace, Node, Object, Pod, Policy, Service, SourceEvent,
-};
-
-/// The label that every namespace has.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+use super::pods::Pods;
+use crate::model::{EndpointSlice, Key, Kind, Namespace, Node, Object, Pod, Policy, Service, SourceEvent};
 
 /// The objects that are there.
 #[derive(Debug, Default)]
 pub struct Store {
     pub(super) namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
     pub(super) nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    pub(super) pods: HashMap<Key, Arc<Pod>>,
+    pub(super) pods: Pods,
     pub(super) services: BTreeMap<Key, Arc<Service>>,
     pub(super) slices: BTreeMap<Key, Arc<EndpointSlice>>,
     /// Slices by the Service that they belong to.
@@ -30,21 +26,24 @@ pub struct Store {
 pub(super) struct Changes {
     pub(super) namespaces: BTreeSet<Arc<str>>,
     pub(super) nodes: BTreeSet<Arc<str>>,
-    pub(super) pods: BTreeSet<Key>,
+    pub(super) pods: BTreeSet<u32>,
+    /// Pods of which endpoints say something else.
+    pub(super) local: BTreeSet<Key>,
     pub(super) services: BTreeSet<Key>,
     pub(super) policies: BTreeSet<Key>,
 }
 
 impl Store {
-    /// A pod.
+    /// A pod, put together anew from what is kept of it.
     #[must_use]
-    pub fn pod(&self, key: &Key) -> Option<&Arc<Pod>> {
-        self.pods.get(key)
+    pub fn pod(&self, key: &Key) -> Option<Pod> {
+        self.pods.object(self.pods.id(key)?)
     }
 
-    /// Every pod, in no order.
-    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.pods.values()
+    /// How many pods there are.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        self.pods.len()
     }
 
     /// A namespace.
@@ -99,23 +98,16 @@ impl Store {
     /// Everything, as the objects that it was read from, in the order of kind and key.
     #[must_use]
     pub fn objects(&self) -> Vec<Object> {
-        let mut pods: Vec<_> = self.pods.values().collect();
+        let mut pods: Vec<Pod> = self.pods.objects().collect();
         pods.sort_by(|a, b| a.key.cmp(&b.key));
         let mut all = Vec::new();
         all.extend(self.namespaces.values().map(|o| Object::Namespace(Namespace::clone(o))));
         all.extend(self.nodes.values().map(|o| Object::Node(Node::clone(o))));
-        all.extend(pods.into_iter().map(|o| Object::Pod(Pod::clone(o))));
+        all.extend(pods.into_iter().map(Object::Pod));
         all.extend(self.services.values().map(|o| Object::Service(Service::clone(o))));
         all.extend(self.slices.values().map(|o| Object::EndpointSlice(EndpointSlice::clone(o))));
         all.extend(self.policies.values().map(|o| Object::Policy(Policy::clone(o))));
         all
-    }
-
-    /// The labels of a namespace; one without an object has its name as its only label.
-    pub(super) fn namespace_labels(&self, name: &str) -> Labels {
-        let mut labels = self.namespaces.get(name).map(|n| n.labels.clone()).unwrap_or_default();
-        labels.entry(NAME_LABEL.into()).or_insert_with(|| name.into());
-        labels
     }
 
     /// Takes in an event; notes in `changes` what is different now.
@@ -142,7 +134,7 @@ impl Store {
         let nodes = self.nodes.keys().map(move |n| cluster(Kind::Node, n));
         namespaces
             .chain(nodes)
-            .chain(self.pods.keys().map(|k| (Kind::Pod, k.clone())))
+            .chain(self.pods.objects().map(|o| (Kind::Pod, o.key)))
             .chain(self.services.keys().map(|k| (Kind::Service, k.clone())))
             .chain(self.slices.keys().map(|k| (Kind::EndpointSlice, k.clone())))
             .chain(self.policies.keys().map(|k| (Kind::NetworkPolicy, k.clone())))
@@ -164,13 +156,7 @@ impl Store {
                     changes.nodes.insert(name);
                 }
             }
-            Object::Pod(new) => {
-                let key = new.key.clone();
-                if self.pods.get(&key).is_none_or(|old| **old != new) {
-                    self.pods.insert(key.clone(), Arc::new(new));
-                    changes.pods.insert(key);
-                }
-            }
+            Object::Pod(new) => changes.pods.extend(self.pods.put(new)),
             Object::Service(new) => {
                 let key = new.key.clone();
                 if self.services.get(&key).is_none_or(|old| **old != new) {
@@ -223,9 +209,7 @@ impl Store {
                 }
             }
             Kind::Pod => {
-                if self.pods.remove(key).is_some() {
-                    changes.pods.insert(key.clone());
-                }
+                changes.pods.extend(self.pods.id(key).filter(|id| self.pods.delete(*id)));
             }
             Kind::Service => {
                 if self.services.remove(key).is_some() {
