@@ -72,7 +72,7 @@ use netpol_common::tables::{
 
 pub use cidr::Cidr;
 pub use endpoints::slot_digest;
-pub use mirror::Mirror;
+pub use mirror::{Entries, Mirror};
 pub use ops::{HookLevel, LocalEndpoint, Recovered, Settings, TableOp};
 pub use store::Store;
 pub use view::{EndpointView, ServiceView};

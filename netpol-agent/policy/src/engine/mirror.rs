@@ -55,7 +55,36 @@ const NO_ENDPOINT: Endpoint = Endpoint {
     reserved: [0; ENDPOINT_RESERVED],
 };
 
+/// How many entries each table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are called as the tables are")]
+pub struct Entries {
+    pub peers: usize,
+    pub prefixes: usize,
+    pub policy_sets: usize,
+    pub rules: usize,
+    pub port_sets: usize,
+    pub port_chunks: usize,
+    pub frontends: usize,
+    pub backends: usize,
+}
+
 impl Mirror {
+    /// How many entries each table has.
+    #[must_use]
+    pub fn entries(&self) -> Entries {
+        Entries {
+            peers: self.peers.len(),
+            prefixes: self.prefixes.len(),
+            policy_sets: self.policy_sets.len(),
+            rules: self.rules.len(),
+            port_sets: self.port_sets.len(),
+            port_chunks: self.port_chunks.len(),
+            frontends: self.frontends.len(),
+            backends: self.backends.len(),
+        }
+    }
+
     /// Applies an operation; says whether anything is different now. An operation that changes nothing need not be
     /// sent.
     pub fn apply(&mut self, op: &TableOp) -> bool {

@@ -105,9 +105,14 @@ pub(super) struct Pods {
 }
 
 impl Pods {
-    /// How many objects there are.
-    pub(super) fn len(&self) -> usize {
-        self.table.iter().filter(|(_, record)| record.is & GONE == 0).count()
+    /// The numbers of those that are there.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.table.iter().filter(|(_, record)| record.is & GONE == 0).map(|(id, _)| id)
+    }
+
+    /// Whether there is an object.
+    pub(super) fn is_there(&self, id: u32) -> bool {
+        self.table.get(id).is_some_and(|record| record.is & GONE == 0)
     }
 
     /// The number of a pod that is there, or that something was compiled of.
@@ -227,7 +232,7 @@ impl Pods {
         }
     }
 
-    /// An object is gone. Returns its number if it was there.
+    /// An object is gone. Says whether it was there.
     pub(super) fn delete(&mut self, id: u32) -> bool {
         self.keep_claims(id);
         self.table.get_mut(id).is_some_and(|record| {

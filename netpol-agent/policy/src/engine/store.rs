@@ -1,7 +1,7 @@
 //! The objects that are there, by key, and which of them have changed since the last compile.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -19,6 +19,24 @@ pub struct Store {
     /// Slices by the Service that they belong to.
     pub(super) slices_of: HashMap<Key, BTreeSet<Key>>,
     pub(super) policies: BTreeMap<Key, Arc<Policy>>,
+    /// What lists that are under way have not named yet, of what was there before. Nothing, where it is the first list.
+    unnamed: BTreeMap<Kind, Unnamed>,
+}
+
+/// Objects of a kind, by what they are known by.
+#[derive(Debug)]
+enum Unnamed {
+    Pods(HashSet<u32>),
+    Others(HashSet<Key>),
+}
+
+impl Unnamed {
+    fn is_named(&mut self, key: &Key, pods: &Pods) {
+        match self {
+            Self::Pods(unnamed) => pods.id(key).is_some_and(|id| unnamed.remove(&id)),
+            Self::Others(unnamed) => unnamed.remove(key),
+        };
+    }
 }
 
 /// What has changed since the last compile.
@@ -40,10 +58,16 @@ impl Store {
         self.pods.object(self.pods.id(key)?)
     }
 
+    /// Whether a pod is there.
+    #[must_use]
+    pub fn has_pod(&self, key: &Key) -> bool {
+        self.pods.id(key).is_some_and(|id| self.pods.is_there(id))
+    }
+
     /// How many pods there are.
     #[must_use]
     pub fn pods(&self) -> usize {
-        self.pods.len()
+        self.pods.ids().count()
     }
 
     /// A namespace.
@@ -113,7 +137,31 @@ impl Store {
     /// Takes in an event; notes in `changes` what is different now.
     pub(super) fn take(&mut self, event: SourceEvent, changes: &mut Changes) {
         match event {
-            SourceEvent::Apply(object) => self.put(object, changes),
+            SourceEvent::Apply(object) => {
+                if !self.unnamed.is_empty() {
+                    self.is_named(object.kind(), &object.key());
+                }
+                self.put(object, changes);
+            }
+            SourceEvent::Listing(kind) => {
+                let unnamed = match kind {
+                    Kind::Pod => Unnamed::Pods(self.pods.ids().collect()),
+                    _ => Unnamed::Others(self.keys_of(kind).collect()),
+                };
+                self.unnamed.insert(kind, unnamed);
+            }
+            SourceEvent::Stays(kind, key) => self.is_named(kind, &key),
+            SourceEvent::Listed(kind) => match self.unnamed.remove(&kind) {
+                Some(Unnamed::Pods(gone)) => {
+                    changes.pods.extend(gone.into_iter().filter(|id| self.pods.delete(*id)));
+                }
+                Some(Unnamed::Others(gone)) => {
+                    for key in &gone {
+                        self.delete(kind, key, changes);
+                    }
+                }
+                None => {}
+            },
             SourceEvent::Delete(kind, key) => self.delete(kind, &key, changes),
             SourceEvent::Reset(objects) => {
                 let stay: BTreeSet<(Kind, Key)> = objects.iter().map(|o| (o.kind(), o.key())).collect();
@@ -128,16 +176,26 @@ impl Store {
         }
     }
 
+    fn is_named(&mut self, kind: Kind, key: &Key) {
+        if let Some(unnamed) = self.unnamed.get_mut(&kind) {
+            unnamed.is_named(key, &self.pods);
+        }
+    }
+
     fn keys(&self) -> impl Iterator<Item = (Kind, Key)> {
-        let cluster = |kind, name: &Arc<str>| (kind, Key { namespace: "".into(), name: name.clone() });
-        let namespaces = self.namespaces.keys().map(move |n| cluster(Kind::Namespace, n));
-        let nodes = self.nodes.keys().map(move |n| cluster(Kind::Node, n));
-        namespaces
-            .chain(nodes)
-            .chain(self.pods.objects().map(|o| (Kind::Pod, o.key)))
-            .chain(self.services.keys().map(|k| (Kind::Service, k.clone())))
-            .chain(self.slices.keys().map(|k| (Kind::EndpointSlice, k.clone())))
-            .chain(self.policies.keys().map(|k| (Kind::NetworkPolicy, k.clone())))
+        Kind::ALL.into_iter().flat_map(|kind| self.keys_of(kind).map(move |key| (kind, key)))
+    }
+
+    fn keys_of(&self, kind: Kind) -> Box<dyn Iterator<Item = Key> + '_> {
+        let cluster = |name: &Arc<str>| Key { namespace: "".into(), name: name.clone() };
+        match kind {
+            Kind::Namespace => Box::new(self.namespaces.keys().map(cluster)),
+            Kind::Node => Box::new(self.nodes.keys().map(cluster)),
+            Kind::Pod => Box::new(self.pods.ids().filter_map(|id| self.pods.key(id))),
+            Kind::Service => Box::new(self.services.keys().cloned()),
+            Kind::EndpointSlice => Box::new(self.slices.keys().cloned()),
+            Kind::NetworkPolicy => Box::new(self.policies.keys().cloned()),
+        }
     }
 
     fn put(&mut self, object: Object, changes: &mut Changes) {
