@@ -61,6 +61,7 @@ mod store;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod texts;
 mod uid;
 mod view;
 

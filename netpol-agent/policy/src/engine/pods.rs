@@ -5,8 +5,8 @@
 //!
 //! | what | bytes |
 //! |---|---|
-//! | its [`Record`] | 72 |
-//! | its name | 48 |
+//! | its [`Record`] | 64 |
+//! | its name (`texts`) | 27 |
 //! | its number, in the index by name | 7 |
 //! | its number, among those with its content | 6 |
 //! | its address: what is known of it (`addresses`) | 40 |
@@ -24,7 +24,15 @@ use std::{
 
 use netpol_common::Addr;
 
-use super::{Engine, contents::Contents, names::Names, profiles::LabelsOf, table::Table, uid::Uid};
+use super::{
+    Engine,
+    contents::Contents,
+    names::Names,
+    profiles::LabelsOf,
+    table::Table,
+    texts::{Text, Texts},
+    uid::Uid,
+};
 use crate::model::{HostPort, Key, Pod};
 
 /// No profile.
@@ -34,17 +42,15 @@ const HOST_NETWORK: u8 = 1;
 const FINISHED: u8 = 1 << 1;
 const TERMINATING: u8 = 1 << 2;
 const READY: u8 = 1 << 3;
-/// Its object is gone, and what was compiled of it is not taken back yet.
-const GONE: u8 = 1 << 4;
 /// It claims the addresses that its status has.
-const CLAIMS: u8 = 1 << 5;
+const CLAIMS: u8 = 1 << 4;
 /// It claims what interfaces of this node were given, not what its status has.
-const SEEN_HERE: u8 = 1 << 6;
+const SEEN_HERE: u8 = 1 << 5;
 
 /// A pod: its object, and what was compiled of it.
 #[derive(Debug)]
 struct Record {
-    name: Box<str>,
+    name: Text,
     uid: Uid,
     created: i64,
     addresses: Addresses,
@@ -55,9 +61,11 @@ struct Record {
     /// Those by which it was compiled; `NONE` when no policy knows it: it is on the host's network, or finished.
     profile: u32,
     is: u8,
+    /// The object is gone, and what was compiled of it is not taken back yet.
+    gone: bool,
 }
 
-const _: () = assert!(size_of::<Option<Record>>() <= 72);
+const _: () = assert!(size_of::<Option<Record>>() <= 64);
 
 /// The addresses of a pod.
 #[derive(Debug)]
@@ -96,6 +104,7 @@ struct Rare {
 #[derive(Debug, Default)]
 pub(super) struct Pods {
     table: Table<Record>,
+    names: Texts,
     pub(super) contents: Contents,
     nodes: Names,
     rare: HashMap<u32, Rare>,
@@ -107,36 +116,38 @@ pub(super) struct Pods {
 impl Pods {
     /// The numbers of those that are there.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
-        self.table.iter().filter(|(_, record)| record.is & GONE == 0).map(|(id, _)| id)
+        self.table.iter().filter(|(_, record)| !record.gone).map(|(id, _)| id)
     }
 
     /// Whether there is an object.
     pub(super) fn is_there(&self, id: u32) -> bool {
-        self.table.get(id).is_some_and(|record| record.is & GONE == 0)
+        self.table.get(id).is_some_and(|record| !record.gone)
     }
 
     /// The number of a pod that is there, or that something was compiled of.
     pub(super) fn id(&self, key: &Key) -> Option<u32> {
         let hash = self.hasher.hash_one((&*key.namespace, &*key.name));
         self.table.find(hash, |record| {
-            *record.name == *key.name && *self.contents.namespace(record.content) == key.namespace
+            self.names.get(record.name) == &*key.name
+                && *self.contents.namespace(record.content) == key.namespace
         })
     }
 
     /// Namespace and name.
     pub(super) fn key(&self, id: u32) -> Option<Key> {
         let record = self.table.get(id)?;
-        Some(Key { namespace: self.contents.namespace(record.content).clone(), name: (&*record.name).into() })
+        let name = self.names.get(record.name).into();
+        Some(Key { namespace: self.contents.namespace(record.content).clone(), name })
     }
 
     fn object_of(&self, id: u32, record: &Record) -> Option<Pod> {
-        if record.is & GONE != 0 {
+        if record.gone {
             return None;
         }
         let content = self.contents.get(record.content)?;
         let rare = self.rare.get(&id);
         Some(Pod {
-            key: Key { namespace: content.namespace.clone(), name: (&*record.name).into() },
+            key: Key { namespace: content.namespace.clone(), name: self.names.get(record.name).into() },
             uid: rare
                 .map(|rare| rare.uid.clone())
                 .filter(|uid| !uid.is_empty())
@@ -184,7 +195,8 @@ impl Pods {
                 | flag(pod.finished, FINISHED)
                 | flag(pod.terminating, TERMINATING)
                 | flag(pod.ready, READY),
-            name: (&*pod.key.name).into(),
+            name: self.names.put(&pod.key.name),
+            gone: false,
         };
         let (content, is_rare) =
             (record.content, uid.is_none() || pod.mirror_of.is_some() || !pod.host_ports.is_empty());
@@ -194,9 +206,10 @@ impl Pods {
                 id
             }
             None => {
-                let (contents, hasher) = (&self.contents, &self.hasher);
-                let hash_of =
-                    |record: &Record| hasher.hash_one((&**contents.namespace(record.content), &*record.name));
+                let (contents, names, hasher) = (&self.contents, &self.names, &self.hasher);
+                let hash_of = |record: &Record| {
+                    hasher.hash_one((&**contents.namespace(record.content), names.get(record.name)))
+                };
                 self.table.insert(record, hash_of)
             }
         };
@@ -217,8 +230,14 @@ impl Pods {
         let Some(record) = self.table.get_mut(id) else { return };
         let compiled = record.is & SEEN_HERE;
         let old = std::mem::replace(record, Record { profile: record.profile, is: new.is | compiled, ..new });
-        self.contents.leave(old.content, id);
-        self.nodes.release(old.node);
+        self.release(id, &old);
+    }
+
+    /// Lets go of what a record refers to.
+    fn release(&mut self, id: u32, record: &Record) {
+        self.contents.leave(record.content, id);
+        self.nodes.release(record.node);
+        self.names.remove(record.name);
     }
 
     /// What a pod claims stays noted although its object is another, or none, from now on.
@@ -235,11 +254,7 @@ impl Pods {
     /// An object is gone. Says whether it was there.
     pub(super) fn delete(&mut self, id: u32) -> bool {
         self.keep_claims(id);
-        self.table.get_mut(id).is_some_and(|record| {
-            let was_there = record.is & GONE == 0;
-            record.is |= GONE;
-            was_there
-        })
+        self.table.get_mut(id).is_some_and(|record| !std::mem::replace(&mut record.gone, true))
     }
 
     /// Forgets a pod whose object is gone.
@@ -247,8 +262,7 @@ impl Pods {
         let Some(key) = self.key(id) else { return };
         let hash = self.hasher.hash_one((&*key.namespace, &*key.name));
         if let Some(record) = self.table.remove(id, hash) {
-            self.contents.leave(record.content, id);
-            self.nodes.release(record.node);
+            self.release(id, &record);
         }
         self.rare.remove(&id);
         self.claimed.remove(&id);
@@ -290,7 +304,7 @@ impl Pods {
         let record = |id: &u32| self.table.get(*id).map(|record| (*id, record));
         let owner = claims.iter().filter_map(record).min_by_key(|(_, record)| {
             let is = |flag| record.is & flag != 0;
-            let place = (self.contents.namespace(record.content), &record.name);
+            let place = (self.contents.namespace(record.content), self.names.get(record.name));
             (!is(SEEN_HERE), is(TERMINATING), Reverse(record.created), place)
         });
         owner.map(|(id, _)| id)
