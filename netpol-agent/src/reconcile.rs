@@ -24,7 +24,7 @@ use std::{
 
 use netpol_policy::{
     engine::{Engine, HookLevel, Recovered, Settings, TableOp},
-    model::Kind,
+    model::{Kind, SourceEvent},
 };
 use prometheus_client::metrics::histogram::Histogram;
 use tracing::{debug, error, info, warn};
@@ -110,7 +110,6 @@ pub struct Reconciler<D> {
     trusted: BTreeSet<u32>,
     /// Why slots are not hooked as they should be; the engine tries again.
     failed_hooks: BTreeMap<u32, String>,
-    usage: usage::Usage,
     watched: watched::Watched,
     release_at: Duration,
     faults: VecDeque<String>,
@@ -151,10 +150,6 @@ impl<D: Datapath> Reconciler<D> {
             warn!("cannot tell which interfaces an earlier agent closed: {error}");
             BTreeSet::new()
         });
-        let mut usage = usage::Usage::default();
-        for operation in &recovered.0 {
-            usage.count(operation);
-        }
         Self {
             options,
             engine: Engine::new(settings, recovered),
@@ -178,7 +173,6 @@ impl<D: Datapath> Reconciler<D> {
             links: links::Links::default(),
             trusted,
             failed_hooks: BTreeMap::new(),
-            usage,
             watched: watched::Watched::default(),
             release_at: RELEASE,
             faults: VecDeque::new(),
@@ -211,7 +205,11 @@ impl<D: Datapath> Reconciler<D> {
         self.pending.extend(std::mem::take(&mut update.read).into_iter().take(room));
         for event in std::mem::take(&mut update.events) {
             self.lives.hear(&event, &self.options.node);
+            let pods_are_listed = matches!(event, SourceEvent::Listed(Kind::Pod));
             self.engine.apply(event);
+            if pods_are_listed {
+                self.lives.keep(|key| self.engine.store().has_pod(key));
+            }
             self.dirty = true;
         }
         if update.synced && !self.report.synced {
@@ -370,13 +368,6 @@ impl<D: Datapath> Reconciler<D> {
             for (operation, reason) in self.datapath.apply(&operations) {
                 self.refuse(&operation, &reason);
                 refused.push(operation);
-            }
-            // Refusals come in the order of the operations.
-            let mut refusals = refused.iter().peekable();
-            for operation in &operations {
-                if refusals.next_if_eq(&operation).is_none() {
-                    self.usage.count(operation);
-                }
             }
             self.revision += 1;
             debug!(count = operations.len(), took = ?start.elapsed(), "written");

@@ -15,6 +15,7 @@
 //!
 //! From an object to a row:
 //!
+//! - `pods`: every pod of the cluster, in few bytes; what replicas have alike is held once (`contents`).
 //! - `profiles`: what selectors see of a pod; replicas share one. `features`: the selectors, blocks and port names that
 //!   policy sets of this node ask for. `blocks`: the trie of CIDRs. `addresses`: what each address is: its **class**
 //!   (`classes`) is the set of features that it has.
@@ -35,15 +36,18 @@
 mod addresses;
 mod backends;
 mod blocks;
+mod by_addr;
 mod cidr;
 mod classes;
 mod collect;
 mod compile;
+mod contents;
 mod endpoints;
 mod features;
 mod few;
 mod interner;
 mod mirror;
+mod names;
 mod ops;
 mod pods;
 mod policies;
@@ -54,8 +58,11 @@ mod selectors;
 mod services;
 mod sets;
 mod store;
+mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod texts;
+mod uid;
 mod view;
 
 use std::{collections::BTreeSet, net::IpAddr, time::Duration};
@@ -66,15 +73,15 @@ use netpol_common::tables::{
 
 pub use cidr::Cidr;
 pub use endpoints::slot_digest;
-pub use mirror::Mirror;
+pub use mirror::{Entries, Mirror};
 pub use ops::{HookLevel, LocalEndpoint, Recovered, Settings, TableOp};
 pub use store::Store;
 pub use view::{EndpointView, ServiceView};
 
 use self::{
     addresses::Addresses, backends::Backends, blocks::Blocks, classes::Classes, collect::Graves,
-    endpoints::Endpoints, features::Features, pods::Pods, policies::Policies, ports::PortSets,
-    profiles::Profiles, refusals::Refusals, services::Services, sets::Sets, store::Changes,
+    endpoints::Endpoints, features::Features, policies::Policies, ports::PortSets, profiles::Profiles,
+    refusals::Refusals, services::Services, sets::Sets, store::Changes,
 };
 use crate::model::SourceEvent;
 
@@ -89,7 +96,6 @@ pub struct Engine {
     /// Nothing was compiled yet.
     fresh: bool,
     mirror: Mirror,
-    pods: Pods,
     profiles: Profiles,
     features: Features,
     blocks: Blocks,
@@ -120,7 +126,6 @@ impl Engine {
             batch: 0,
             fresh: true,
             mirror: Mirror::default(),
-            pods: Pods::default(),
             profiles: Profiles::default(),
             features: Features::default(),
             blocks: Blocks::new(&settings.service_cidrs, settings.prefixes),
@@ -179,13 +184,13 @@ impl Engine {
         if let Some(slot) = slot.filter(|_| is_of_none && !pods.is_empty()) {
             self.unbind_endpoint(slot);
         }
-        self.changes.pods.extend(pods);
+        self.changes.local.extend(pods);
         slot
     }
 
     /// A local pod's interface is gone.
     pub fn remove_endpoint(&mut self, ifname: &str) {
-        self.changes.pods.extend(self.endpoints.remove(ifname));
+        self.changes.local.extend(self.endpoints.remove(ifname));
     }
 
     /// The operations that bring the tables up to date. `now` is any clock that only goes forward. Call

@@ -290,4 +290,10 @@ pub enum SourceEvent {
     Delete(Kind, Key),
     /// Everything that is there, whole: what is not in it is gone.
     Reset(Vec<Object>),
+    /// From here on all objects of a kind are named anew, in any number of events; it may begin again before it has ended.
+    Listing(Kind),
+    /// The object is there as it was.
+    Stays(Kind, Key),
+    /// The list of a kind is whole: what it has not named is gone.
+    Listed(Kind),
 }

@@ -60,9 +60,8 @@ impl<D: Datapath> Reconciler<D> {
     /// Finds the objects of the interfaces' owners.
     fn resolve(&self, discovered: &Discovered) -> BTreeMap<u32, Resolved> {
         let by_uid = discovered.pods.values().any(|local| matches!(local.owner, Owner::Uids(_)));
-        let mine: Vec<&Pod> = if by_uid {
-            let keys = self.lives.mine().iter();
-            keys.filter_map(|key| self.engine.store().pod(key)).map(AsRef::as_ref).collect()
+        let mine: Vec<Pod> = if by_uid {
+            self.lives.mine().iter().filter_map(|key| self.engine.store().pod(key)).collect()
         } else {
             Vec::new()
         };
@@ -71,7 +70,7 @@ impl<D: Datapath> Reconciler<D> {
         resolved.collect()
     }
 
-    fn resolve_one(&self, local: &LocalPod, mine: &[&Pod]) -> Resolved {
+    fn resolve_one(&self, local: &LocalPod, mine: &[Pod]) -> Resolved {
         let uids = match &local.owner {
             Owner::Named { pod, uid } => {
                 let known = self.engine.store().pod(pod).is_some_and(|object| object.has_uid(uid));
@@ -81,7 +80,7 @@ impl<D: Datapath> Reconciler<D> {
             Owner::Uids(uids) => uids,
         };
         for uid in uids {
-            let is_it = |pod: &&&Pod| *pod.uid == **uid || pod.mirror_of.as_deref() == Some(uid);
+            let is_it = |pod: &&Pod| *pod.uid == **uid || pod.mirror_of.as_deref() == Some(uid);
             let mut found = mine.iter().filter(is_it);
             let Some(pod) = found.next() else { continue };
             if found.next().is_some() {

@@ -65,8 +65,17 @@ impl Lives {
                 };
                 self.mine = objects.iter().filter_map(pod).collect();
             }
-            SourceEvent::Apply(_) | SourceEvent::Delete(..) => {}
+            SourceEvent::Apply(_)
+            | SourceEvent::Delete(..)
+            | SourceEvent::Listing(_)
+            | SourceEvent::Stays(..)
+            | SourceEvent::Listed(_) => {}
         }
+    }
+
+    /// A list of pods is whole: some of them may have gone without a word.
+    pub(super) fn keep(&mut self, is_there: impl Fn(&Key) -> bool) {
+        self.mine.retain(is_there);
     }
 
     pub(super) const fn mine(&self) -> &BTreeSet<Key> {

@@ -12,7 +12,7 @@ use netpol_policy::{
     spec::Cluster,
 };
 
-use super::{Datapath, Reconciler, lives::Doubt};
+use super::{Datapath, Reconciler, lives::Doubt, usage};
 use crate::{
     control::protocol::{
         BridgeLine, CounterLine, EndpointLine, Explanation, PolicyDetail, PolicyLine, RefusedLine, Request,
@@ -164,7 +164,7 @@ impl<D: Datapath> Reconciler<D> {
             objects: BTreeMap::from([
                 ("Namespace".to_owned(), store.namespaces().count()),
                 ("Node".to_owned(), store.nodes().count()),
-                ("Pod".to_owned(), store.pods().count()),
+                ("Pod".to_owned(), store.pods()),
                 ("Service".to_owned(), store.services().count()),
                 ("EndpointSlice".to_owned(), store.slices().count()),
                 ("NetworkPolicy".to_owned(), store.policies().count()),
@@ -190,7 +190,7 @@ impl<D: Datapath> Reconciler<D> {
             policies: self.policy_lines(),
             problems: self.problems(),
             faults: self.faults.iter().cloned().collect(),
-            tables: self.usage.lines(&self.options.sizes),
+            tables: usage::lines(&self.engine, &self.options.sizes),
             ..Status::default()
         };
         for doubt in self.lives.said() {

@@ -1,89 +1,53 @@
-//! How full the tables are, counted from what was written.
+//! How full the tables are.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    hash::{BuildHasher as _, Hash, RandomState},
-};
+use std::collections::BTreeMap;
 
-use netpol_policy::engine::TableOp;
+use netpol_policy::engine::{Engine, TableOp};
 
 use crate::{control::protocol::TableLine, datapath::Sizes};
 
-/// Entries by table. Keys are kept as hashes: eight bytes each.
-#[derive(Default)]
-pub(super) struct Usage {
-    keys: HashMap<&'static str, HashSet<u64>>,
-    hasher: RandomState,
+/// Entries that the kernel holds, and how many fit into a table that is made with these sizes.
+pub(super) fn lines(engine: &Engine, sizes: &Sizes) -> BTreeMap<String, TableLine> {
+    let used = engine.tables().entries();
+    let line = |name: &str, used: usize, size: u32| {
+        let change: isize = engine
+            .refused()
+            .iter()
+            .filter_map(of_refused)
+            .filter(|(of, _)| *of == name)
+            .map(|(_, change)| change)
+            .sum();
+        (name.to_owned(), TableLine { used: used.saturating_add_signed(change), size: size as usize })
+    };
+    BTreeMap::from([
+        line("peers", used.peers, sizes.all_peers()),
+        line("prefixes", used.prefixes, sizes.prefixes),
+        line("policy-sets", used.policy_sets, sizes.policy_sets),
+        line("rules", used.rules, sizes.all_rules()),
+        line("port-sets", used.port_sets, sizes.port_sets),
+        line("port-chunks", used.port_chunks, sizes.port_chunks),
+        line("frontends", used.frontends, sizes.frontends),
+        line("backends", used.backends, sizes.backends),
+    ])
 }
 
-impl Usage {
-    fn put(&mut self, table: &'static str, key: impl Hash) {
-        self.keys.entry(table).or_default().insert(self.hasher.hash_one(key));
-    }
-
-    fn take(&mut self, table: &'static str, key: impl Hash) {
-        if let Some(keys) = self.keys.get_mut(table) {
-            keys.remove(&self.hasher.hash_one(key));
-        }
-    }
-
-    /// Takes in an operation that the kernel has accepted.
-    pub(super) fn count(&mut self, operation: &TableOp) {
-        match operation {
-            TableOp::Peer(peer) => self.put("peers", peer.addr),
-            TableOp::RemovePeer(addr) => self.take("peers", addr),
-            TableOp::Prefix { cidr, .. } => self.put("prefixes", cidr),
-            TableOp::RemovePrefix(cidr) => self.take("prefixes", cidr),
-            TableOp::PolicySet { id, .. } => self.put("policy-sets", id),
-            TableOp::RemovePolicySet { id } => self.take("policy-sets", id),
-            TableOp::Rule(rule) => self.put("rules", (rule.key.set, rule.key.class)),
-            TableOp::RemoveRule(key) => self.take("rules", (key.set, key.class)),
-            TableOp::PortSet { id, chunks, .. } => {
-                self.put("port-sets", id);
-                for chunk in chunks {
-                    self.put("port-chunks", (chunk.key.port_set, chunk.key.chunk, chunk.key.proto));
-                }
-            }
-            TableOp::RemovePortSet { id, chunks } => {
-                self.take("port-sets", id);
-                for chunk in chunks {
-                    self.take("port-chunks", (chunk.key.port_set, chunk.key.chunk, chunk.key.proto));
-                }
-            }
-            TableOp::Frontend(f) => self.put("frontends", (f.key.addr, f.key.port, f.key.proto)),
-            TableOp::RemoveFrontend(key) => self.take("frontends", (key.addr, key.port, key.proto)),
-            TableOp::Backends(set) => self.put("backends", set.id),
-            TableOp::RemoveBackends(id) => self.take("backends", id),
-            TableOp::Intern { .. }
-            | TableOp::Forget { .. }
-            | TableOp::Member(_)
-            | TableOp::RemoveMember(_)
-            | TableOp::Generation(_)
-            | TableOp::AllGenerations
-            | TableOp::Endpoint { .. }
-            | TableOp::RemoveEndpoint { .. }
-            | TableOp::Judgement { .. }
-            | TableOp::Source { .. }
-            | TableOp::RemoveSource { .. }
-            | TableOp::Hook { .. } => {}
-        }
-    }
-
-    /// Entries, and how many fit into a table that is made with these sizes.
-    pub(super) fn lines(&self, sizes: &Sizes) -> BTreeMap<String, TableLine> {
-        let line = |name: &str, size: u32| {
-            let used = self.keys.get(name).map_or(0, HashSet::len);
-            (name.to_owned(), TableLine { used, size: size as usize })
-        };
-        BTreeMap::from([
-            line("peers", sizes.all_peers()),
-            line("prefixes", sizes.prefixes),
-            line("policy-sets", sizes.policy_sets),
-            line("rules", sizes.all_rules()),
-            line("port-sets", sizes.port_sets),
-            line("port-chunks", sizes.port_chunks),
-            line("frontends", sizes.frontends),
-            line("backends", sizes.backends),
-        ])
-    }
+/// How many entries more a table holds than it should, since the kernel has refused an operation.
+const fn of_refused(operation: &TableOp) -> Option<(&'static str, isize)> {
+    Some(match operation {
+        TableOp::Peer(_) => ("peers", -1),
+        TableOp::RemovePeer(_) => ("peers", 1),
+        TableOp::Prefix { .. } => ("prefixes", -1),
+        TableOp::RemovePrefix(_) => ("prefixes", 1),
+        TableOp::PolicySet { .. } => ("policy-sets", -1),
+        TableOp::RemovePolicySet { .. } => ("policy-sets", 1),
+        TableOp::Rule(_) => ("rules", -1),
+        TableOp::RemoveRule(_) => ("rules", 1),
+        TableOp::PortSet { .. } => ("port-sets", -1),
+        TableOp::RemovePortSet { .. } => ("port-sets", 1),
+        TableOp::Frontend(_) => ("frontends", -1),
+        TableOp::RemoveFrontend(_) => ("frontends", 1),
+        TableOp::Backends(_) => ("backends", -1),
+        TableOp::RemoveBackends(_) => ("backends", 1),
+        _ => return None,
+    })
 }

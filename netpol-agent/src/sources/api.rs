@@ -2,8 +2,8 @@
 //!
 //! [`connect`] makes the way to the server, [`served`] says where a kind is found and which of its fields are kept while an
 //! answer is parsed, [`watch`] follows one kind and survives what happens to the server, [`gathered`] keeps what must be known
-//! of all kinds together: which objects there are, what is wrong with them, and how far each watch has got. Objects
-//! themselves are handed on at once and kept by the engine only; what many have alike is held once ([`shared`]).
+//! of all kinds together: what is wrong with objects, and how far each watch has got. Objects themselves are handed on at once
+//! and kept by the engine only, which also finds out what a list has not named.
 
 mod connect;
 mod failure;

@@ -1,58 +1,102 @@
 //! Addresses of which something is known: pods, frontends, backends. What each is, is decided here.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
 use netpol_common::{
     Addr,
-    tables::{CLASS_NONE, PEER_FRONTEND, PEER_SERVICE_ONLY, Peer, Prefix},
+    tables::{BACKENDS_NONE, CLASS_NONE, PEER_FRONTEND, PEER_SERVICE_ONLY, Peer, Prefix},
 };
 
-use super::{Engine, cidr::Cidr, compile::Work, few::Few};
+use super::{Engine, by_addr::ByAddr, cidr::Cidr, compile::Work, few::Few};
 
 /// An address in the order of its bytes, so that those of a CIDR stand together.
 pub(super) type Bytes = [u8; 16];
 
-/// What is known of an address.
-#[derive(Debug, Default)]
+/// No pod.
+const NOBODY: u32 = u32::MAX;
+
+/// `PEER_*` stand for themselves among the bits of a state.
+const PEER_FLAGS: u32 = PEER_FRONTEND | PEER_SERVICE_ONLY;
+/// It has a value.
+const VALUED: u8 = 1 << 6;
+/// A pod has had it until a moment ago: what leads there leads nowhere.
+const WAS_POD: u8 = 1 << 7;
+
+const _: () = assert!(PEER_FLAGS < VALUED as u32);
+
+/// What is known of an address, but for what few addresses have, which stands apart in [`Addresses`].
+#[derive(Debug)]
 pub(super) struct State {
-    /// Pods that claim it.
-    claims: Vec<u32>,
+    /// The pod that claims it, or the first of those that do.
+    claim: u32,
     /// The one that has it.
-    pub(super) owner: Option<u32>,
-    /// A pod has had it until a moment ago: what leads there leads nowhere.
-    pub(super) was_pod: bool,
-    forget_at: Duration,
-    /// Its class, of which it is a user; `None` before the first look.
-    value: Option<Prefix>,
-    /// Frontends at this address, those that are gone for less than the grace period included.
-    frontends: u32,
-    /// How many of them are ClusterIPs.
-    cluster: u32,
-    /// Sets of backends that hold it.
-    pub(super) sets: Few<u32>,
+    owner: u32,
+    /// The set of backends that holds it, or the first of those that do.
+    set: u32,
+    class: u32,
+    /// `PEER_*`, `VALUED` and `WAS_POD`.
+    is: u8,
+}
+
+// There is one for each pod of the cluster.
+const _: () = assert!(size_of::<State>() <= 20);
+
+impl Default for State {
+    fn default() -> Self {
+        Self { claim: NOBODY, owner: NOBODY, set: BACKENDS_NONE, class: CLASS_NONE, is: 0 }
+    }
 }
 
 impl State {
-    pub(super) fn class(&self) -> u32 {
-        self.value.map_or(CLASS_NONE, |v| v.class)
+    /// The pod that has it.
+    pub(super) fn owner(&self) -> Option<u32> {
+        (self.owner != NOBODY).then_some(self.owner)
     }
 
-    fn is_of_interest(&self) -> bool {
-        !self.claims.is_empty() || self.frontends != 0 || !self.sets.is_empty()
+    /// A pod has had it until a moment ago: what leads there leads nowhere.
+    pub(super) const fn was_pod(&self) -> bool {
+        self.is & WAS_POD != 0
     }
+
+    pub(super) const fn class(&self) -> u32 {
+        self.class
+    }
+
+    /// Its class, of which it is a user, and its flags; `None` before the first look.
+    fn value(&self) -> Option<Prefix> {
+        let flags = u32::from(self.is) & PEER_FLAGS;
+        (self.is & VALUED != 0).then_some(Prefix { class: self.class, flags })
+    }
+
+    const fn set_value(&mut self, value: Prefix) {
+        self.class = value.class;
+        self.is = self.is & WAS_POD | VALUED | (value.flags & PEER_FLAGS) as u8;
+    }
+}
+
+/// How many frontends are at an address, those that are gone for less than the grace period included.
+#[derive(Debug, Default)]
+struct Frontends {
+    all: u32,
+    /// How many of them are ClusterIPs.
+    cluster: u32,
 }
 
 /// The addresses of which something is known.
 #[derive(Debug, Default)]
 pub(super) struct Addresses {
-    states: BTreeMap<Bytes, State>,
+    states: ByAddr<State>,
     dirty: BTreeSet<Bytes>,
-    /// Addresses that more than one pod claims.
-    contested: BTreeSet<Bytes>,
+    /// The pods that claim an address, where they are more than one.
+    contested: BTreeMap<Bytes, Vec<u32>>,
+    frontends: HashMap<Bytes, Frontends>,
+    /// Sets of backends that hold an address, beside the first.
+    more_sets: HashMap<Bytes, Few<u32>>,
     /// By when it is forgotten of an address that a pod has had it.
+    forget_at: HashMap<Bytes, Duration>,
     timers: BTreeSet<(Duration, Bytes)>,
     /// Addresses whose claims have changed, which may be frontends.
     pub(super) claims_moved: BTreeSet<Bytes>,
@@ -60,70 +104,113 @@ pub(super) struct Addresses {
 
 impl Addresses {
     pub(super) fn get(&self, addr: &Addr) -> Option<&State> {
-        self.states.get(&addr.to_bytes())
+        self.states.get(addr)
     }
 
     /// The sets of backends that hold an address.
     pub(super) fn sets_of(&self, addr: &Addr) -> impl Iterator<Item = u32> {
-        self.states.get(&addr.to_bytes()).into_iter().flat_map(|s| s.sets.iter().copied())
+        let first = self.states.get(addr).map(|s| s.set).filter(|set| *set != BACKENDS_NONE);
+        // Without a first one there is no other.
+        let more = first.and_then(|_| self.more_sets.get(&addr.to_bytes()));
+        first.into_iter().chain(more.into_iter().flatten().copied())
     }
 
     fn touch(&mut self, addr: &Addr) -> &mut State {
-        let bytes = addr.to_bytes();
-        self.dirty.insert(bytes);
-        self.states.entry(bytes).or_default()
+        self.mark(addr);
+        self.states.or_default(addr)
     }
 
     pub(super) fn mark(&mut self, addr: &Addr) {
         self.dirty.insert(addr.to_bytes());
     }
 
+    /// The pods that claim an address.
+    fn claims(&self, addr: &Addr) -> &[u32] {
+        match self.states.get(addr) {
+            None | Some(State { claim: NOBODY, .. }) => &[],
+            Some(state) => match self.contested.get(&addr.to_bytes()) {
+                Some(all) => all,
+                None => std::slice::from_ref(&state.claim),
+            },
+        }
+    }
+
     /// Whether some pod claims an address.
     pub(super) fn is_claimed(&self, bytes: &Bytes) -> bool {
-        self.states.get(bytes).is_some_and(|s| !s.claims.is_empty())
+        !self.claims(&Addr::from_bytes(*bytes)).is_empty()
+    }
+
+    fn is_of_interest(&self, addr: &Addr) -> bool {
+        let state = self.states.get(addr);
+        state.is_some_and(|s| s.claim != NOBODY || s.set != BACKENDS_NONE)
+            || self.frontends.contains_key(&addr.to_bytes())
     }
 
     pub(super) fn claim(&mut self, addr: &Addr, pod: u32) {
-        let claims = &mut self.touch(addr).claims;
-        if !claims.contains(&pod) {
-            let is_first = claims.is_empty();
-            claims.push(pod);
-            if claims.len() > 1 {
-                self.contested.insert(addr.to_bytes());
-            }
-            if is_first {
-                self.claims_moved.insert(addr.to_bytes());
-            }
+        let bytes = addr.to_bytes();
+        let state = self.touch(addr);
+        if state.claim == NOBODY {
+            state.claim = pod;
+            self.claims_moved.insert(bytes);
+        } else if !self.claims(addr).contains(&pod) {
+            let first = self.claims(addr).to_vec();
+            self.contested.entry(bytes).or_insert(first).push(pod);
         }
     }
 
     pub(super) fn unclaim(&mut self, addr: &Addr, pod: u32) {
-        self.claims_moved.insert(addr.to_bytes());
-        let claims = &mut self.touch(addr).claims;
-        claims.retain(|p| *p != pod);
-        if claims.len() < 2 {
-            self.contested.remove(&addr.to_bytes());
+        let bytes = addr.to_bytes();
+        self.claims_moved.insert(bytes);
+        let mut left = self.claims(addr).to_vec();
+        left.retain(|p| *p != pod);
+        self.touch(addr).claim = left.first().copied().unwrap_or(NOBODY);
+        if left.len() < 2 {
+            self.contested.remove(&bytes);
+        } else {
+            self.contested.insert(bytes, left);
         }
     }
 
     pub(super) fn add_frontend(&mut self, addr: &Addr, cluster: bool) {
-        let state = self.touch(addr);
-        state.frontends += 1;
-        state.cluster += u32::from(cluster);
+        self.touch(addr);
+        let frontends = self.frontends.entry(addr.to_bytes()).or_default();
+        frontends.all += 1;
+        frontends.cluster += u32::from(cluster);
     }
 
     pub(super) fn remove_frontend(&mut self, addr: &Addr, cluster: bool) {
-        let state = self.touch(addr);
-        state.frontends = state.frontends.saturating_sub(1);
-        state.cluster = state.cluster.saturating_sub(u32::from(cluster));
+        self.touch(addr);
+        if let Some(frontends) = self.frontends.get_mut(&addr.to_bytes()) {
+            frontends.all -= 1;
+            frontends.cluster -= u32::from(cluster);
+            if frontends.all == 0 {
+                self.frontends.remove(&addr.to_bytes());
+            }
+        }
     }
 
     pub(super) fn join_set(&mut self, addr: &Addr, set: u32) {
-        self.touch(addr).sets.insert(set);
+        let state = self.touch(addr);
+        if state.set == BACKENDS_NONE {
+            state.set = set;
+        } else if state.set != set {
+            self.more_sets.entry(addr.to_bytes()).or_default().insert(set);
+        }
     }
 
     pub(super) fn leave_set(&mut self, addr: &Addr, set: u32) {
-        self.touch(addr).sets.remove(&set);
+        let mut left: Few<u32> = Few::default();
+        for other in self.sets_of(addr).filter(|other| *other != set) {
+            left.insert(other);
+        }
+        let first = left.first().copied();
+        self.touch(addr).set = first.unwrap_or(BACKENDS_NONE);
+        left.remove(&first.unwrap_or(BACKENDS_NONE));
+        if left.is_empty() {
+            self.more_sets.remove(&addr.to_bytes());
+        } else {
+            self.more_sets.insert(addr.to_bytes(), left);
+        }
     }
 
     /// When something is forgotten.
@@ -133,15 +220,12 @@ impl Addresses {
 
     /// The addresses that more than one pod claims, and which.
     pub(super) fn contested(&self) -> impl Iterator<Item = (Addr, &[u32])> {
-        let claims = |b: &Bytes| self.states.get(b).map(|s| &*s.claims).unwrap_or_default();
-        self.contested.iter().map(move |b| (Addr::from_bytes(*b), claims(b)))
+        self.contested.iter().map(|(bytes, claims)| (Addr::from_bytes(*bytes), &**claims))
     }
 
     /// The longest prefix around the addresses of a CIDR is another now.
     pub(super) fn mark_within(&mut self, cidr: &Cidr) {
-        let (from, to) = (cidr.addr().to_bytes(), cidr.last());
-        let within = self.states.range(from..=to).map(|(b, _)| *b);
-        self.dirty.extend(within.filter(|b| cidr.contains(&Cidr::host(Addr::from_bytes(*b)))));
+        self.dirty.extend(self.states.within(cidr).map(Addr::to_bytes));
     }
 }
 
@@ -152,12 +236,16 @@ impl Engine {
             && *at <= work.now
         {
             if let Some((_, bytes)) = self.addresses.timers.pop_first()
-                && let Some(state) = self.addresses.states.get_mut(&bytes)
-                && state.owner.is_none()
-                && state.forget_at <= work.now
+                && self.addresses.forget_at.get(&bytes).is_some_and(|at| *at <= work.now)
             {
-                state.was_pod = false;
-                self.backends.dirty.extend(&state.sets);
+                self.addresses.forget_at.remove(&bytes);
+                let addr = Addr::from_bytes(bytes);
+                if let Some(state) = self.addresses.states.get_mut(&addr)
+                    && state.owner == NOBODY
+                {
+                    state.is &= !WAS_POD;
+                    self.backends.dirty.extend(self.addresses.sets_of(&addr));
+                }
             }
         }
         for bytes in std::mem::take(&mut self.addresses.dirty) {
@@ -168,10 +256,10 @@ impl Engine {
     fn refresh_address(&mut self, bytes: Bytes, work: &mut Work) {
         let addr = Addr::from_bytes(bytes);
         let around = self.blocks.lookup(&addr);
-        let known = self.addresses.states.get(&bytes).filter(|s| s.is_of_interest());
-        let owner = known.and_then(|s| self.pods.owner(&s.claims));
-        let (frontends, cluster) = known.map_or((0, 0), |s| (s.frontends, s.cluster));
-        let tracked = known.is_some();
+        let tracked = self.addresses.is_of_interest(&addr);
+        let owner = self.store.pods.owner(self.addresses.claims(&addr));
+        let frontends = self.addresses.frontends.get(&bytes);
+        let (frontends, cluster) = frontends.map_or((0, 0), |f| (f.all, f.cluster));
 
         let mut flags = if owner.is_some() { 0 } else { around.flags };
         if frontends != 0 {
@@ -180,7 +268,7 @@ impl Engine {
                 flags |= PEER_SERVICE_ONLY;
             }
         }
-        let profile = owner.and_then(|o| self.pods.get(o)).and_then(|p| p.profile);
+        let profile = owner.and_then(|o| self.store.pods.profile(o));
         let own = profile.and_then(|p| self.profiles.get(p)).map(|p| p.features.clone());
         let mut class = around.class;
         if tracked {
@@ -199,10 +287,10 @@ impl Engine {
             };
         }
         let new = Prefix { class, flags };
-        let before = self.addresses.states.get(&bytes);
-        let held = before.and_then(|s| s.value);
+        let before = self.addresses.states.get(&addr);
+        let held = before.and_then(State::value);
         let old = held.unwrap_or_else(|| self.mirror.peer_of(&addr));
-        let old_owner = before.and_then(|s| s.owner);
+        let old_owner = before.and_then(State::owner);
         if let Some(held) = held {
             self.classes.release(held.class, work.batch);
         }
@@ -215,30 +303,33 @@ impl Engine {
         if old != new {
             work.moved.insert(bytes);
             if old.class != new.class
-                && let Some(owner) = owner
-                && let Some(pod) = self.pods.get(owner)
+                && let Some(key) = owner.and_then(|owner| self.store.pods.key(owner))
             {
-                work.own_moved.extend(self.endpoints.of_pod(&pod.object.key));
+                work.own_moved.extend(self.endpoints.of_pod(&key));
             }
             if old.class != new.class && owner.is_some() {
                 self.backends.left_class(old.class, work);
             }
         }
         if !tracked {
-            self.addresses.states.remove(&bytes);
+            self.addresses.states.remove(&addr);
+            self.addresses.forget_at.remove(&bytes);
             return;
         }
-        if let Some(state) = self.addresses.states.get_mut(&bytes) {
-            if held.is_none() || old != new || old_owner != owner {
-                self.backends.dirty.extend(&state.sets);
+        if held.is_none() || old != new || old_owner != owner {
+            self.backends.dirty.extend(self.addresses.sets_of(&addr));
+        }
+        if old_owner.is_some() && owner.is_none() {
+            let at = work.now + self.settings.frontend_grace;
+            self.addresses.forget_at.insert(bytes, at);
+            self.addresses.timers.insert((at, bytes));
+        }
+        if let Some(state) = self.addresses.states.get_mut(&addr) {
+            if owner.is_some() {
+                state.is |= WAS_POD;
             }
-            state.was_pod |= owner.is_some();
-            if old_owner.is_some() && owner.is_none() {
-                state.forget_at = work.now + self.settings.frontend_grace;
-                self.addresses.timers.insert((state.forget_at, bytes));
-            }
-            state.owner = owner;
-            state.value = Some(new);
+            state.owner = owner.unwrap_or(NOBODY);
+            state.set_value(new);
         }
     }
 }

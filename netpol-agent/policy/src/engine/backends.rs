@@ -193,14 +193,13 @@ impl Engine {
             let mut entries: BTreeSet<Entry> = BTreeSet::new();
             for (bytes, port) in &*members {
                 let Some(address) = self.addresses.get(&Addr::from_bytes(*bytes)) else { continue };
-                match address.owner {
+                match address.owner() {
                     Some(pod) => {
-                        let key = self.pods.get(pod).map(|p| &p.object.key);
-                        let slot = key.and_then(|k| self.endpoints.bound_to(k, pod));
+                        let slot = self.endpoints.bound_to(pod);
                         entries.insert((address.class(), *port, slot));
                     }
                     // A pod that is gone answers nobody.
-                    None if address.was_pod => {}
+                    None if address.was_pod() => {}
                     None => {
                         entries.insert((address.class(), *port, None));
                     }

@@ -104,6 +104,7 @@ impl Engine {
         self.refresh_profiles();
         self.refresh_addresses(&mut work);
         self.profiles.drop_empty(&mut self.features);
+        self.store.pods.contents.drop_empty(|id| self.profiles.has(id));
         self.sets.rows(&self.features, &mut self.classes, &mut self.ports, &mut work.rules);
         self.refresh_backends(&mut work);
         self.refresh_hooks(&mut work);
@@ -122,15 +123,18 @@ impl Engine {
         let changes = std::mem::take(&mut self.changes);
         self.bury_endpoints(work);
         for namespace in &changes.namespaces {
-            let mut labels_of = LabelsOf::new(&self.store);
+            let mut labels_of = LabelsOf::new(&self.store.namespaces);
             self.profiles.namespace_changed(namespace, &self.features, &mut labels_of);
             for profile in self.profiles.of_namespace(namespace) {
                 // Their prefixes, or the break-glass switch, may be others.
                 self.endpoints.dirty.extend(self.profiles.get(profile).into_iter().flat_map(|p| &p.slots));
             }
         }
-        for key in &changes.pods {
-            self.refresh_pod(key);
+        for pod in &changes.pods {
+            self.refresh_pod(*pod);
+        }
+        for key in &changes.local {
+            self.refresh_pod_of(key);
         }
         for key in &changes.policies {
             self.refresh_policy(key);
@@ -154,7 +158,7 @@ impl Engine {
     /// From the features that policy sets ask for to what matches them.
     fn refresh_features(&mut self) {
         self.blocks.retry();
-        let mut labels_of = LabelsOf::new(&self.store);
+        let mut labels_of = LabelsOf::new(&self.store.namespaces);
         for id in std::mem::take(&mut self.features.born) {
             let Some(content) = self.features.get(id).map(|s| s.content.clone()) else { continue };
             match &*content {
@@ -206,8 +210,8 @@ impl Engine {
         if self.fresh {
             let left = self.mirror.prefixes.keys().filter(|c| !self.blocks.has(c)).copied();
             work.prefixes.gone.extend(left);
-            for addr in self.mirror.peers.keys() {
-                self.addresses.mark(addr);
+            for peer in self.mirror.peers() {
+                self.addresses.mark(&peer.addr);
             }
             let left = self.mirror.frontends.keys().filter(|f| !self.services.has(f));
             work.fronts.extend(left.map(|f| ((f.addr.to_bytes(), f.port, f.proto), None)));
@@ -223,10 +227,10 @@ impl Engine {
             if !self.profiles.refresh(id, &mut self.features) {
                 continue;
             }
-            let Some(profile) = self.profiles.get(id) else { continue };
-            for pod in profile.pods.iter().filter_map(|p| self.pods.get(*p)) {
-                for addr in &*pod.addresses {
-                    self.addresses.mark(addr);
+            let pods = &self.store.pods;
+            for pod in pods.contents.pods(id).iter().filter(|pod| pods.profile(**pod) == Some(id)) {
+                for addr in pods.claims(*pod) {
+                    self.addresses.mark(&addr);
                 }
             }
         }

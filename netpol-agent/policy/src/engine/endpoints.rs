@@ -61,6 +61,8 @@ pub(super) struct Endpoints {
     by_name: BTreeMap<Arc<str>, u32>,
     states: BTreeMap<u32, State>,
     by_pod: HashMap<Key, BTreeSet<u32>>,
+    /// Slots by the number of the pod that they are bound to.
+    bound: HashMap<u32, BTreeSet<u32>>,
     pub(super) ids: Ids,
     pub(super) dirty: BTreeSet<u32>,
     /// Gone since the last compile.
@@ -82,6 +84,7 @@ impl Endpoints {
             by_name: BTreeMap::new(),
             states: BTreeMap::new(),
             by_pod: HashMap::new(),
+            bound: HashMap::new(),
             ids: Ids::new(FIRST_SLOT, limit.min(SLOTS)),
             dirty: BTreeSet::new(),
             removed: Vec::new(),
@@ -107,8 +110,23 @@ impl Endpoints {
     }
 
     /// The slot of a pod, if it is one of this node.
-    pub(super) fn bound_to(&self, key: &Key, pod: u32) -> Option<u32> {
-        self.of_pod(key).find(|slot| self.states.get(slot).is_some_and(|s| s.pod == Some(pod)))
+    pub(super) fn bound_to(&self, pod: u32) -> Option<u32> {
+        self.bound.get(&pod)?.first().copied()
+    }
+
+    /// A slot is bound to another pod, or to none.
+    fn rebind(&mut self, slot: u32, old: Option<u32>, new: Option<u32>) {
+        if let Some(old) = old
+            && let Some(slots) = self.bound.get_mut(&old)
+        {
+            slots.remove(&slot);
+            if slots.is_empty() {
+                self.bound.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            self.bound.entry(new).or_default().insert(slot);
+        }
     }
 
     /// Whether a pod's object is of the pod behind an endpoint, not of another one with its name.
@@ -209,6 +227,7 @@ impl Endpoints {
         let slot = self.by_name.remove(ifname)?;
         let state = self.states.remove(&slot)?;
         self.unlink(slot, state.local.pod.as_ref());
+        self.rebind(slot, state.pod, None);
         self.dirty.remove(&slot);
         let pod = state.local.pod.clone();
         self.removed.push((slot, state));

@@ -18,9 +18,17 @@ use netpol_common::{
 };
 
 use super::{
+    by_addr::ByAddr,
     cidr::Cidr,
     ops::{HookLevel, TableOp},
 };
+
+/// Cells of generations: here they are by the hash of an address, and in the kernel by its bucket.
+const GENERATIONS: usize = 1 << 16;
+
+fn generation_cell(addr: &Addr) -> usize {
+    addr.hash() as usize & (GENERATIONS - 1)
+}
 
 /// A copy of the tables.
 #[derive(Clone, Debug, Default)]
@@ -30,14 +38,15 @@ pub struct Mirror {
     pub(super) port_chunks: HashMap<PortChunkKey, PortChunk>,
     pub(super) policy_sets: HashMap<u32, PolicySet>,
     pub(super) rules: HashMap<RuleKey, Rule>,
-    pub(super) peers: HashMap<Addr, Peer>,
+    peers: ByAddr<Prefix>,
     pub(super) prefixes: BTreeMap<Cidr, Prefix>,
     /// How many prefixes of each length there are, so that a look-up tries only those.
     lengths: BTreeMap<u8, u32>,
     pub(super) backends: HashMap<u32, BackendSet>,
     pub(super) members: HashSet<MemberKey>,
     pub(super) frontends: HashMap<FrontendKey, u32>,
-    generations: HashMap<Addr, u32>,
+    /// One for each cell; none before the first has moved.
+    generations: Vec<u32>,
     all_generations: u32,
     pub(super) endpoints: BTreeMap<u32, Endpoint>,
     pub(super) sources: BTreeMap<u32, Vec<Cidr>>,
@@ -53,7 +62,36 @@ const NO_ENDPOINT: Endpoint = Endpoint {
     reserved: [0; ENDPOINT_RESERVED],
 };
 
+/// How many entries each table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are called as the tables are")]
+pub struct Entries {
+    pub peers: usize,
+    pub prefixes: usize,
+    pub policy_sets: usize,
+    pub rules: usize,
+    pub port_sets: usize,
+    pub port_chunks: usize,
+    pub frontends: usize,
+    pub backends: usize,
+}
+
 impl Mirror {
+    /// How many entries each table has.
+    #[must_use]
+    pub fn entries(&self) -> Entries {
+        Entries {
+            peers: self.peers.len(),
+            prefixes: self.prefixes.len(),
+            policy_sets: self.policy_sets.len(),
+            rules: self.rules.len(),
+            port_sets: self.port_sets.len(),
+            port_chunks: self.port_chunks.len(),
+            frontends: self.frontends.len(),
+            backends: self.backends.len(),
+        }
+    }
+
     /// Applies an operation; says whether anything is different now. An operation that changes nothing need not be
     /// sent.
     pub fn apply(&mut self, op: &TableOp) -> bool {
@@ -80,7 +118,10 @@ impl Mirror {
             TableOp::RemovePolicySet { id } => self.policy_sets.remove(id).is_some(),
             TableOp::Rule(rule) => self.rules.insert(rule.key, *rule) != Some(*rule),
             TableOp::RemoveRule(key) => self.rules.remove(key).is_some(),
-            TableOp::Peer(peer) => self.peers.insert(peer.addr, *peer) != Some(*peer),
+            TableOp::Peer(Peer { addr, class, flags }) => {
+                let new = Prefix { class: *class, flags: *flags };
+                self.peers.insert(addr, new) != Some(new)
+            }
             TableOp::RemovePeer(addr) => self.peers.remove(addr).is_some(),
             TableOp::Prefix { cidr, value } => {
                 let old = self.prefixes.insert(*cidr, *value);
@@ -108,8 +149,10 @@ impl Mirror {
             }
             TableOp::RemoveFrontend(key) => self.frontends.remove(key).is_some(),
             TableOp::Generation(addr) => {
-                let cell = self.generations.entry(*addr).or_default();
-                *cell = cell.wrapping_add(1);
+                self.generations.resize(GENERATIONS, 0);
+                if let Some(cell) = self.generations.get_mut(generation_cell(addr)) {
+                    *cell = cell.wrapping_add(1);
+                }
                 true
             }
             TableOp::AllGenerations => {
@@ -196,7 +239,17 @@ impl Mirror {
     /// Class and flags of an address, as the packet path sees them.
     #[must_use]
     pub fn peer_of(&self, addr: &Addr) -> Prefix {
-        self.peers.get(addr).map_or_else(|| self.prefix(addr), |p| Prefix { class: p.class, flags: p.flags })
+        self.peers.get(addr).copied().unwrap_or_else(|| self.prefix(addr))
+    }
+
+    /// The addresses that have an entry of their own, with what it says.
+    pub(super) fn peers(&self) -> impl Iterator<Item = Peer> {
+        self.peers.iter().map(|(addr, is)| Peer { addr, class: is.class, flags: is.flags })
+    }
+
+    /// The entry of an address.
+    pub(super) fn own_peer(&self, addr: &Addr) -> Option<Peer> {
+        self.peers.get(addr).map(|is| Peer { addr: *addr, class: is.class, flags: is.flags })
     }
 
     /// The policy set that a direction of an endpoint is judged by.
@@ -239,7 +292,8 @@ impl Tables for Mirror {
     }
 
     fn generation(&self, addr: &Addr) -> u32 {
-        self.all_generations.wrapping_add(self.generations.get(addr).copied().unwrap_or(0))
+        let own = self.generations.get(generation_cell(addr)).copied().unwrap_or(0);
+        self.all_generations.wrapping_add(own)
     }
 
     fn peer(&self, addr: &Addr, out: &mut Prefix) {

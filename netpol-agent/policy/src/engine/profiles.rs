@@ -7,25 +7,18 @@ use std::{
 };
 
 use super::{
+    contents::{Content, Contents},
     features::{Feature, Features, Name, Namespaces},
     selectors,
 };
-use crate::model::{Key, Labels, NamedPort, Pod};
-
-/// What selectors and port names see.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Content {
-    pub(super) namespace: Arc<str>,
-    pub(super) labels: Arc<Labels>,
-    pub(super) ports: Arc<[NamedPort]>,
-}
+use crate::model::{Key, Labels, NAME_LABEL, Namespace};
 
 /// A profile in use.
 #[derive(Debug)]
 pub(super) struct Profile {
     pub(super) content: Arc<Content>,
-    /// Pods that have it.
-    pub(super) pods: BTreeSet<u32>,
+    /// How many pods have it.
+    pods: u32,
     /// Endpoints of this node that have it.
     pub(super) slots: BTreeSet<u32>,
     /// Selectors that match.
@@ -38,12 +31,10 @@ pub(super) struct Profile {
     pub(super) selected: BTreeSet<Key>,
 }
 
-/// The profiles in use.
+/// The profiles in use, by the numbers of their contents.
 #[derive(Debug, Default)]
 pub(super) struct Profiles {
-    by_content: HashMap<Arc<Content>, u32>,
     states: HashMap<u32, Profile>,
-    next: u32,
     by_namespace: HashMap<Arc<str>, BTreeSet<u32>>,
     by_port_name: HashMap<Name, BTreeSet<u32>>,
     /// Profiles whose features may be others now.
@@ -65,27 +56,31 @@ impl Profiles {
         self.by_namespace.get(namespace).into_iter().flatten().copied()
     }
 
-    /// The profile of a pod; a new one is matched against the selectors that are there.
-    pub(super) fn intern(&mut self, pod: &Pod, features: &Features, labels_of: &mut LabelsOf<'_>) -> u32 {
-        let content = Content {
-            namespace: pod.key.namespace.clone(),
-            labels: pod.labels.clone(),
-            ports: pod.named_ports.clone(),
-        };
-        if let Some(id) = self.by_content.get(&content) {
-            return *id;
+    /// Whether a content is a profile.
+    pub(super) fn has(&self, id: u32) -> bool {
+        self.states.contains_key(&id)
+    }
+
+    /// One pod more has a profile; a new one is matched against the selectors that are there.
+    pub(super) fn join(
+        &mut self,
+        id: u32,
+        contents: &Contents,
+        features: &Features,
+        labels_of: &mut LabelsOf<'_>,
+    ) {
+        if let Some(profile) = self.states.get_mut(&id) {
+            profile.pods += 1;
+            return;
         }
-        let id = self.next;
-        self.next += 1;
-        let content = Arc::new(content);
-        self.by_content.insert(content.clone(), id);
+        let Some(content) = contents.get(id).cloned() else { return };
         self.by_namespace.entry(content.namespace.clone()).or_default().insert(id);
         for port in content.ports.iter() {
             self.by_port_name.entry((port.protocol, port.name.clone())).or_default().insert(id);
         }
         let mut profile = Profile {
             content,
-            pods: BTreeSet::new(),
+            pods: 1,
             slots: BTreeSet::new(),
             matched: BTreeSet::new(),
             ports: Vec::new(),
@@ -95,10 +90,17 @@ impl Profiles {
         profile.rematch(features, labels_of);
         self.states.insert(id, profile);
         self.dirty.insert(id);
-        id
     }
 
-    /// A pod or an endpoint has left a profile.
+    /// One pod less has a profile.
+    pub(super) fn leave(&mut self, id: u32) {
+        if let Some(profile) = self.states.get_mut(&id) {
+            profile.pods -= 1;
+            self.emptied.insert(id);
+        }
+    }
+
+    /// An endpoint has left a profile.
     pub(super) fn left(&mut self, id: u32) {
         self.emptied.insert(id);
     }
@@ -106,12 +108,11 @@ impl Profiles {
     /// Drops the profiles that nobody has any more.
     pub(super) fn drop_empty(&mut self, features: &mut Features) {
         for id in std::mem::take(&mut self.emptied) {
-            if self.states.get(&id).is_none_or(|p| !p.pods.is_empty() || !p.slots.is_empty()) {
+            if self.states.get(&id).is_none_or(|p| p.pods != 0 || !p.slots.is_empty()) {
                 continue;
             }
             let Some(profile) = self.states.remove(&id) else { continue };
             self.dirty.remove(&id);
-            self.by_content.remove(&profile.content);
             remove_from(&mut self.by_namespace, &profile.content.namespace, id);
             for port in profile.content.ports.iter() {
                 remove_from(&mut self.by_port_name, &(port.protocol, port.name.clone()), id);
@@ -224,13 +225,13 @@ impl Profile {
 
 /// The labels of namespaces, looked up once per compile.
 pub(super) struct LabelsOf<'a> {
-    store: &'a super::store::Store,
+    namespaces: &'a BTreeMap<Arc<str>, Arc<Namespace>>,
     known: BTreeMap<Arc<str>, Labels>,
 }
 
 impl<'a> LabelsOf<'a> {
-    pub(super) const fn new(store: &'a super::store::Store) -> Self {
-        Self { store, known: BTreeMap::new() }
+    pub(super) const fn new(namespaces: &'a BTreeMap<Arc<str>, Arc<Namespace>>) -> Self {
+        Self { namespaces, known: BTreeMap::new() }
     }
 
     fn in_scope(&mut self, scope: &Namespaces, namespace: &Arc<str>) -> bool {
@@ -241,11 +242,18 @@ impl<'a> LabelsOf<'a> {
                 let labels = self
                     .known
                     .entry(namespace.clone())
-                    .or_insert_with(|| self.store.namespace_labels(namespace));
+                    .or_insert_with(|| labels_of(self.namespaces.get(namespace), namespace));
                 selectors::matches(selector, labels)
             }
         }
     }
+}
+
+/// The labels of a namespace; one without an object has its name as its only label.
+fn labels_of(namespace: Option<&Arc<Namespace>>, name: &Arc<str>) -> Labels {
+    let mut labels = namespace.map(|namespace| namespace.labels.clone()).unwrap_or_default();
+    labels.entry(NAME_LABEL.into()).or_insert_with(|| name.to_string());
+    labels
 }
 
 fn remove_from<K: std::hash::Hash + Eq>(map: &mut HashMap<K, BTreeSet<u32>>, key: &K, id: u32) {

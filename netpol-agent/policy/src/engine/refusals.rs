@@ -113,7 +113,7 @@ impl Engine {
                 m.policy_sets.get(&id).map(|v| TableOp::PolicySet { id, value: *v })
             }
             TableOp::Rule(Rule { key, .. }) => m.rules.get(&key).map(|r| TableOp::Rule(*r)),
-            TableOp::Peer(Peer { addr, .. }) => m.peers.get(&addr).map(|p| TableOp::Peer(*p)),
+            TableOp::Peer(Peer { addr, .. }) => m.own_peer(&addr).map(TableOp::Peer),
             TableOp::Prefix { cidr, .. } => {
                 m.prefixes.get(&cidr).map(|v| TableOp::Prefix { cidr, value: *v })
             }
@@ -141,7 +141,7 @@ impl Engine {
             }),
             TableOp::Forget { kind, id } => (!m.interned.contains_key(&(kind, id))).then_some(op),
             TableOp::RemoveRule(key) => (!m.rules.contains_key(&key)).then_some(op),
-            TableOp::RemovePeer(addr) => (!m.peers.contains_key(&addr)).then_some(op),
+            TableOp::RemovePeer(addr) => m.own_peer(&addr).is_none().then_some(op),
             TableOp::RemovePrefix(ref cidr) => (!m.prefixes.contains_key(cidr)).then_some(op),
             TableOp::RemoveBackends(id) => (!m.backends.contains_key(&id)).then_some(op),
             TableOp::RemoveMember(key) => (!m.members.contains(&key)).then_some(op),

@@ -91,6 +91,8 @@ pub(super) struct Services {
     fronts: BTreeMap<Front, Claims>,
     /// Services that derive their endpoints, by namespace and one label of their selector.
     by_label: HashMap<(Arc<str>, String, String), BTreeSet<Key>>,
+    /// Those that a pod is selected by.
+    by_pod: HashMap<u32, BTreeSet<Key>>,
     /// Pods of this node that have ports of the host, by the key that they have among Services.
     host_ports: BTreeMap<Key, Key>,
     pub(super) timers: BTreeSet<(Duration, Key)>,
@@ -143,9 +145,9 @@ impl Engine {
         if let Some(service) = &service {
             self.choose(service, &mut wanted, &mut chosen);
         }
-        let pod = self.services.host_ports.get(key).and_then(|pod| self.store.pods.get(pod));
+        let pod = self.services.host_ports.get(key).and_then(|pod| self.store.pod(pod));
         let is_there = service.is_some() || pod.is_some();
-        if let Some(pod) = pod {
+        if let Some(pod) = &pod {
             self.choose_host_ports(pod, &mut wanted, &mut chosen);
         }
         let Some(state) = self.services.states.get_mut(key) else { return };

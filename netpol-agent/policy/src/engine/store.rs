@@ -1,28 +1,42 @@
 //! The objects that are there, by key, and which of them have changed since the last compile.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use crate::model::{
-    EndpointSlice, Key, Kind, Labels, Namespace, Node, Object, Pod, Policy, Service, SourceEvent,
-};
-
-/// The label that every namespace has.
-const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+use super::pods::Pods;
+use crate::model::{EndpointSlice, Key, Kind, Namespace, Node, Object, Pod, Policy, Service, SourceEvent};
 
 /// The objects that are there.
 #[derive(Debug, Default)]
 pub struct Store {
     pub(super) namespaces: BTreeMap<Arc<str>, Arc<Namespace>>,
     pub(super) nodes: BTreeMap<Arc<str>, Arc<Node>>,
-    pub(super) pods: HashMap<Key, Arc<Pod>>,
+    pub(super) pods: Pods,
     pub(super) services: BTreeMap<Key, Arc<Service>>,
     pub(super) slices: BTreeMap<Key, Arc<EndpointSlice>>,
     /// Slices by the Service that they belong to.
     pub(super) slices_of: HashMap<Key, BTreeSet<Key>>,
     pub(super) policies: BTreeMap<Key, Arc<Policy>>,
+    /// What lists that are under way have not named yet, of what was there before. Nothing, where it is the first list.
+    unnamed: BTreeMap<Kind, Unnamed>,
+}
+
+/// Objects of a kind, by what they are known by.
+#[derive(Debug)]
+enum Unnamed {
+    Pods(HashSet<u32>),
+    Others(HashSet<Key>),
+}
+
+impl Unnamed {
+    fn is_named(&mut self, key: &Key, pods: &Pods) {
+        match self {
+            Self::Pods(unnamed) => pods.id(key).is_some_and(|id| unnamed.remove(&id)),
+            Self::Others(unnamed) => unnamed.remove(key),
+        };
+    }
 }
 
 /// What has changed since the last compile.
@@ -30,21 +44,30 @@ pub struct Store {
 pub(super) struct Changes {
     pub(super) namespaces: BTreeSet<Arc<str>>,
     pub(super) nodes: BTreeSet<Arc<str>>,
-    pub(super) pods: BTreeSet<Key>,
+    pub(super) pods: BTreeSet<u32>,
+    /// Pods of which endpoints say something else.
+    pub(super) local: BTreeSet<Key>,
     pub(super) services: BTreeSet<Key>,
     pub(super) policies: BTreeSet<Key>,
 }
 
 impl Store {
-    /// A pod.
+    /// A pod, put together anew from what is kept of it.
     #[must_use]
-    pub fn pod(&self, key: &Key) -> Option<&Arc<Pod>> {
-        self.pods.get(key)
+    pub fn pod(&self, key: &Key) -> Option<Pod> {
+        self.pods.object(self.pods.id(key)?)
     }
 
-    /// Every pod, in no order.
-    pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.pods.values()
+    /// Whether a pod is there.
+    #[must_use]
+    pub fn has_pod(&self, key: &Key) -> bool {
+        self.pods.id(key).is_some_and(|id| self.pods.is_there(id))
+    }
+
+    /// How many pods there are.
+    #[must_use]
+    pub fn pods(&self) -> usize {
+        self.pods.ids().count()
     }
 
     /// A namespace.
@@ -99,29 +122,46 @@ impl Store {
     /// Everything, as the objects that it was read from, in the order of kind and key.
     #[must_use]
     pub fn objects(&self) -> Vec<Object> {
-        let mut pods: Vec<_> = self.pods.values().collect();
+        let mut pods: Vec<Pod> = self.pods.objects().collect();
         pods.sort_by(|a, b| a.key.cmp(&b.key));
         let mut all = Vec::new();
         all.extend(self.namespaces.values().map(|o| Object::Namespace(Namespace::clone(o))));
         all.extend(self.nodes.values().map(|o| Object::Node(Node::clone(o))));
-        all.extend(pods.into_iter().map(|o| Object::Pod(Pod::clone(o))));
+        all.extend(pods.into_iter().map(Object::Pod));
         all.extend(self.services.values().map(|o| Object::Service(Service::clone(o))));
         all.extend(self.slices.values().map(|o| Object::EndpointSlice(EndpointSlice::clone(o))));
         all.extend(self.policies.values().map(|o| Object::Policy(Policy::clone(o))));
         all
     }
 
-    /// The labels of a namespace; one without an object has its name as its only label.
-    pub(super) fn namespace_labels(&self, name: &str) -> Labels {
-        let mut labels = self.namespaces.get(name).map(|n| n.labels.clone()).unwrap_or_default();
-        labels.entry(NAME_LABEL.into()).or_insert_with(|| name.into());
-        labels
-    }
-
     /// Takes in an event; notes in `changes` what is different now.
     pub(super) fn take(&mut self, event: SourceEvent, changes: &mut Changes) {
         match event {
-            SourceEvent::Apply(object) => self.put(object, changes),
+            SourceEvent::Apply(object) => {
+                if !self.unnamed.is_empty() {
+                    self.is_named(object.kind(), &object.key());
+                }
+                self.put(object, changes);
+            }
+            SourceEvent::Listing(kind) => {
+                let unnamed = match kind {
+                    Kind::Pod => Unnamed::Pods(self.pods.ids().collect()),
+                    _ => Unnamed::Others(self.keys_of(kind).collect()),
+                };
+                self.unnamed.insert(kind, unnamed);
+            }
+            SourceEvent::Stays(kind, key) => self.is_named(kind, &key),
+            SourceEvent::Listed(kind) => match self.unnamed.remove(&kind) {
+                Some(Unnamed::Pods(gone)) => {
+                    changes.pods.extend(gone.into_iter().filter(|id| self.pods.delete(*id)));
+                }
+                Some(Unnamed::Others(gone)) => {
+                    for key in &gone {
+                        self.delete(kind, key, changes);
+                    }
+                }
+                None => {}
+            },
             SourceEvent::Delete(kind, key) => self.delete(kind, &key, changes),
             SourceEvent::Reset(objects) => {
                 let stay: BTreeSet<(Kind, Key)> = objects.iter().map(|o| (o.kind(), o.key())).collect();
@@ -136,16 +176,26 @@ impl Store {
         }
     }
 
+    fn is_named(&mut self, kind: Kind, key: &Key) {
+        if let Some(unnamed) = self.unnamed.get_mut(&kind) {
+            unnamed.is_named(key, &self.pods);
+        }
+    }
+
     fn keys(&self) -> impl Iterator<Item = (Kind, Key)> {
-        let cluster = |kind, name: &Arc<str>| (kind, Key { namespace: "".into(), name: name.clone() });
-        let namespaces = self.namespaces.keys().map(move |n| cluster(Kind::Namespace, n));
-        let nodes = self.nodes.keys().map(move |n| cluster(Kind::Node, n));
-        namespaces
-            .chain(nodes)
-            .chain(self.pods.keys().map(|k| (Kind::Pod, k.clone())))
-            .chain(self.services.keys().map(|k| (Kind::Service, k.clone())))
-            .chain(self.slices.keys().map(|k| (Kind::EndpointSlice, k.clone())))
-            .chain(self.policies.keys().map(|k| (Kind::NetworkPolicy, k.clone())))
+        Kind::ALL.into_iter().flat_map(|kind| self.keys_of(kind).map(move |key| (kind, key)))
+    }
+
+    fn keys_of(&self, kind: Kind) -> Box<dyn Iterator<Item = Key> + '_> {
+        let cluster = |name: &Arc<str>| Key { namespace: "".into(), name: name.clone() };
+        match kind {
+            Kind::Namespace => Box::new(self.namespaces.keys().map(cluster)),
+            Kind::Node => Box::new(self.nodes.keys().map(cluster)),
+            Kind::Pod => Box::new(self.pods.ids().filter_map(|id| self.pods.key(id))),
+            Kind::Service => Box::new(self.services.keys().cloned()),
+            Kind::EndpointSlice => Box::new(self.slices.keys().cloned()),
+            Kind::NetworkPolicy => Box::new(self.policies.keys().cloned()),
+        }
     }
 
     fn put(&mut self, object: Object, changes: &mut Changes) {
@@ -164,13 +214,7 @@ impl Store {
                     changes.nodes.insert(name);
                 }
             }
-            Object::Pod(new) => {
-                let key = new.key.clone();
-                if self.pods.get(&key).is_none_or(|old| **old != new) {
-                    self.pods.insert(key.clone(), Arc::new(new));
-                    changes.pods.insert(key);
-                }
-            }
+            Object::Pod(new) => changes.pods.extend(self.pods.put(new)),
             Object::Service(new) => {
                 let key = new.key.clone();
                 if self.services.get(&key).is_none_or(|old| **old != new) {
@@ -223,9 +267,7 @@ impl Store {
                 }
             }
             Kind::Pod => {
-                if self.pods.remove(key).is_some() {
-                    changes.pods.insert(key.clone());
-                }
+                changes.pods.extend(self.pods.id(key).filter(|id| self.pods.delete(*id)));
             }
             Kind::Service => {
                 if self.services.remove(key).is_some() {

@@ -19,7 +19,7 @@ pub struct EndpointView<'a> {
     /// As it was discovered.
     pub local: &'a LocalEndpoint,
     /// The pod's object; `None`: not known (yet), so both directions are closed.
-    pub pod: Option<&'a Arc<Pod>>,
+    pub pod: Option<Pod>,
     /// The policy sets, by [`Direction::index`].
     pub sets: [u32; 2],
     /// Policies isolate it in that direction, and the break-glass switch keeps them from being enforced.
@@ -52,9 +52,8 @@ impl Engine {
 
     /// The pod that has an address.
     #[must_use]
-    pub fn pod_at(&self, ip: IpAddr) -> Option<&Arc<Pod>> {
-        let owner = self.addresses.get(&addr(&ip))?.owner?;
-        self.pods.get(owner).map(|p| &p.object)
+    pub fn pod_at(&self, ip: IpAddr) -> Option<Pod> {
+        self.store.pods.object(self.addresses.get(&addr(&ip))?.owner()?)
     }
 
     /// The Service of a frontend.
@@ -91,7 +90,7 @@ impl Engine {
         Some(EndpointView {
             slot,
             local: &state.local,
-            pod: state.pod.and_then(|p| self.pods.get(p)).map(|p| &p.object),
+            pod: state.pod.and_then(|pod| self.store.pods.object(pod)),
             sets: state.sets,
             released: state.released,
             hook: state.hook,
@@ -195,16 +194,11 @@ impl Engine {
             }
         }
         for (addr, claims) in self.addresses.contested() {
-            let owner = self.pods.owner(claims);
-            for pod in claims.iter().filter(|p| Some(**p) != owner).filter_map(|p| self.pods.get(*p)) {
+            let owner = self.store.pods.owner(claims);
+            let others = claims.iter().filter(|pod| Some(**pod) != owner);
+            for pod in others.filter_map(|pod| self.store.pods.key(*pod)) {
                 let message = format!("another pod has {}, and keeps it", IpAddr::from(addr));
-                say(
-                    Kind::Pod.name(),
-                    &pod.object.key,
-                    "status.podIPs",
-                    message,
-                    "delete one of the two pods",
-                );
+                say(Kind::Pod.name(), &pod, "status.podIPs", message, "delete one of the two pods");
             }
         }
         let node = Key::new("", &self.settings.node);

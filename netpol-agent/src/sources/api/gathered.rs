@@ -1,7 +1,7 @@
 //! What all watches together have said.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Instant,
 };
@@ -19,7 +19,7 @@ use crate::{
     text::escape,
 };
 
-/// Which objects there are, by name; the objects themselves are with the engine.
+/// What is known of all kinds together; which objects there are, the engine knows.
 #[derive(Debug)]
 pub(super) struct Gathered {
     node: Key,
@@ -38,8 +38,9 @@ pub(super) struct Gathered {
 
 #[derive(Debug)]
 struct Names {
-    there: HashMap<Key, Quality>,
-    /// What a list that is under way has named so far.
+    /// Of policies and nodes, those that are there; a policy only once a version of it could be read.
+    good: HashSet<Key>,
+    /// Of these, and of the objects with problems, what a list that is under way has not named yet.
     listing: Option<HashSet<Key>>,
     /// It was listed whole at least once.
     listed: bool,
@@ -51,18 +52,10 @@ struct Names {
     cut: Option<Failure>,
 }
 
-/// Whether an object's version is one to go back to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Quality {
-    Good,
-    /// A policy of which nobody knows what it selects: what stands in isolates all of its namespace.
-    StandIn,
-}
-
 impl Names {
     fn new() -> Self {
         Self {
-            there: HashMap::new(),
+            good: HashSet::new(),
             listing: None,
             listed: false,
             newest: 0,
@@ -107,14 +100,17 @@ impl Gathered {
             }
             Heard::Gone(key, stamp) => {
                 self.reach(kind, stamp.version);
-                if self.gone(kind, &key) {
-                    self.change(kind, stamp.read);
-                }
+                self.forget(kind, &key);
+                self.events.push(SourceEvent::Delete(kind, key));
+                self.change(kind, stamp.read);
                 self.miss_own_node(kind);
             }
             Heard::Listing => {
+                self.events.push(SourceEvent::Listing(kind));
+                let with_problems = self.problems.keys().filter(|(of, _)| *of == kind).map(|(_, key)| key);
+                let with_problems: HashSet<Key> = with_problems.cloned().collect();
                 let names = self.names(kind);
-                names.listing = Some(HashSet::new());
+                names.listing = Some(&names.good | &with_problems);
                 // A list that never gets whole is no end of what ails the watch.
                 if names.cut.is_none() && names.enter(WatchState::Listing) {
                     self.changed = true;
@@ -126,11 +122,10 @@ impl Gathered {
                 // No list, no end of one: it would be the end of every object.
                 let Some(listing) = names.listing.take() else { return };
                 names.listed = true;
-                let gone: Vec<Key> =
-                    names.there.keys().filter(|key| !listing.contains(key)).cloned().collect();
-                for key in gone {
-                    self.gone(kind, &key);
+                for key in listing {
+                    self.forget(kind, &key);
                 }
+                self.events.push(SourceEvent::Listed(kind));
                 self.miss_own_node(kind);
             }
             Heard::Following => self.well(kind),
@@ -216,7 +211,7 @@ impl Gathered {
 
     /// Without our node, NodePorts are not known, and most likely not one pod is taken for ours.
     fn miss_own_node(&mut self, kind: Kind) {
-        if kind != Kind::Node || !self.names(kind).there.is_empty() {
+        if kind != Kind::Node || !self.names(kind).good.is_empty() {
             return;
         }
         let node = self.node.clone();
@@ -234,11 +229,10 @@ impl Gathered {
 
     /// Takes in an object; says whether it is handed on.
     fn there(&mut self, kind: Kind, read: Read) -> bool {
-        let (object, quality, problems) = match read {
-            Read::Object { object, problems } => (object, Quality::Good, problems),
-            Read::SelectorUnreadable { policy, problems } => {
-                (Object::Policy(policy), Quality::StandIn, problems)
-            }
+        let (object, is_good, problems) = match read {
+            Read::Object { object, problems } => (object, true, problems),
+            // Nobody knows what it selects: what stands in isolates all of its namespace.
+            Read::SelectorUnreadable { policy, problems } => (Object::Policy(policy), false, problems),
             // The server gives every object a name and only the kinds that were asked for.
             Read::Unreadable { .. } | Read::Template { .. } | Read::Skipped { .. } => return false,
         };
@@ -246,25 +240,26 @@ impl Gathered {
         self.note(kind, &key, &problems);
         let names = self.names(kind);
         if let Some(listing) = &mut names.listing {
-            listing.insert(key.clone());
+            listing.remove(&key);
         }
         // The last version that could be read stays in force.
-        if quality == Quality::StandIn && names.there.get(&key) == Some(&Quality::Good) {
+        if !is_good && names.good.contains(&key) {
+            if names.listing.is_some() {
+                self.events.push(SourceEvent::Stays(kind, key));
+            }
             return false;
         }
-        names.there.insert(key, quality);
+        if is_good && matches!(kind, Kind::Node | Kind::NetworkPolicy) {
+            names.good.insert(key);
+        }
         self.events.push(SourceEvent::Apply(object));
         true
     }
 
-    /// Takes in that an object is gone; says whether it was there.
-    fn gone(&mut self, kind: Kind, key: &Key) -> bool {
+    /// An object is gone.
+    fn forget(&mut self, kind: Kind, key: &Key) {
         self.note(kind, key, &[]);
-        let was_there = self.names(kind).there.remove(key).is_some();
-        if was_there {
-            self.events.push(SourceEvent::Delete(kind, key.clone()));
-        }
-        was_there
+        self.names(kind).good.remove(key);
     }
 
     fn note(&mut self, kind: Kind, key: &Key, problems: &[Problem]) {

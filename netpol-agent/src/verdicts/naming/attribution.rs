@@ -176,7 +176,7 @@ pub(super) fn decided(engine: &Engine, node: &str, question: &Question, own: Opt
     let Some(judge) = judge.filter(|_| !peers.is_empty() && !moved()) else {
         return isolated.changed();
     };
-    let sides = Sides::of(engine, node, judge, question.judged, policies, question.proto, &peers);
+    let sides = Sides::of(engine, node, &judge, question.judged, policies, question.proto, &peers);
     if sides.explain(question.reason) {
         return Decided {
             allowed_by: if denied { Vec::new() } else { sides.allowed_by },
@@ -221,7 +221,7 @@ fn sender(engine: &Engine, node: &str, question: &Question) -> Option<Decided> {
     }
     let policies = engine.policies_of(slot, Direction::Egress);
     let towards = [(IpAddr::from(question.own), question.port)];
-    let sides = Sides::of(engine, node, sender, Direction::Egress, &policies, question.proto, &towards);
+    let sides = Sides::of(engine, node, &sender, Direction::Egress, &policies, question.proto, &towards);
     let isolated = Decided::isolated(&policies);
     Some(if sides.explain(Reason::SenderDenied) {
         Decided { nearest: sides.nearest, ..isolated }
@@ -251,15 +251,15 @@ impl Sides {
     ) -> Self {
         // Only what the question is about: as exact as the whole cluster, and nothing to copy.
         let mut objects = Vec::new();
-        let mut add = |pod: &Pod| {
+        let mut add = |pod: Pod| {
             if let Some(namespace) = engine.store().namespace(&pod.key.namespace) {
                 // Policies judged it, whatever the break-glass switch is now.
                 objects
                     .push(Object::Namespace(Namespace { break_glass: false, ..Namespace::clone(namespace) }));
             }
-            objects.push(Object::Pod(pod.clone()));
+            objects.push(Object::Pod(pod));
         };
-        add(judge);
+        add(judge.clone());
         for (address, _) in peers {
             if let Some(other) = engine.pod_at(*address).filter(|other| other.key != judge.key) {
                 add(other);

@@ -26,8 +26,9 @@ impl Engine {
     pub(in crate::engine) fn bind_endpoint(&mut self, slot: u32, pod: Option<u32>, profile: Option<u32>) {
         self.endpoints.dirty.insert(slot);
         let Some(state) = self.endpoints.states.get_mut(&slot) else { return };
-        state.pod = pod;
+        let old_pod = std::mem::replace(&mut state.pod, pod);
         let old = std::mem::replace(&mut state.profile, profile);
+        self.endpoints.rebind(slot, old_pod, pod);
         if old != profile {
             self.leave_profile(slot, old);
             let Some(id) = profile else { return };
@@ -56,8 +57,8 @@ impl Engine {
 
     /// Members of a set of backends say which endpoint they are.
     fn forget_member(&mut self, pod: Option<u32>) {
-        for addr in pod.and_then(|pod| self.pods.get(pod)).into_iter().flat_map(|pod| &*pod.addresses) {
-            self.backends.dirty.extend(self.addresses.sets_of(addr));
+        for addr in pod.into_iter().flat_map(|pod| self.store.pods.claims(pod)) {
+            self.backends.dirty.extend(self.addresses.sets_of(&addr));
         }
     }
 

@@ -71,14 +71,14 @@ impl Engine {
 
     /// The entry of an endpoint without its judgements, and the addresses beyond it.
     fn entry(&self, state: &State) -> (Endpoint, Vec<Cidr>) {
-        let pod = state.pod.and_then(|p| self.pods.get(p));
         let mut addresses: Vec<Addr> = state.local.addresses.iter().map(addr).collect();
         // Each interface speaks with what it was given; where nobody says that, with what the pod has.
         if addresses.is_empty() {
-            addresses.extend(pod.iter().flat_map(|p| &*p.addresses));
+            addresses.extend(state.pod.into_iter().flat_map(|pod| self.store.pods.claims(pod)));
         }
         let mut sources: Vec<Cidr> = state.local.sources.iter().map(|net| Cidr::from(*net)).collect();
-        let namespace = pod.and_then(|p| self.store.namespaces.get(&p.object.key.namespace));
+        let key = state.pod.and_then(|pod| self.store.pods.key(pod));
+        let namespace = key.and_then(|key| self.store.namespaces.get(&key.namespace));
         sources.extend(namespace.iter().flat_map(|n| &n.source_prefixes).map(|net| Cidr::from(*net)));
         let (mut v4, mut v6) = (0, Addr::NONE);
         for addr in addresses {

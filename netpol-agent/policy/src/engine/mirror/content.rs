@@ -21,9 +21,7 @@ impl Mirror {
         let slot = |id| digest(INTERNED_SLOT, id);
         let mut all = BTreeSet::new();
         all.extend(self.interned.iter().map(|((kind, _), d)| format!("interned {kind} {d:?}")));
-        all.extend(
-            self.peers.values().map(|p| format!("peer {:?} {:?} {}", p.addr, class(p.class), p.flags)),
-        );
+        all.extend(self.peers().map(|p| format!("peer {:?} {:?} {}", p.addr, class(p.class), p.flags)));
         all.extend(self.prefixes.iter().map(|(c, p)| format!("prefix {c} {:?} {}", class(p.class), p.flags)));
         all.extend(
             self.policy_sets

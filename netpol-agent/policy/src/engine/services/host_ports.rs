@@ -15,8 +15,8 @@ fn key_of(pod: &Key) -> Key {
 
 impl Engine {
     /// A pod is there, has changed or is gone: so have its ports of this host.
-    pub(in crate::engine) fn host_ports_changed(&mut self, pod: &Key) {
-        let has_some = self.store.pods.get(pod).is_some_and(|object| {
+    pub(in crate::engine) fn host_ports_changed(&mut self, pod: &Key, object: Option<&Pod>) {
+        let has_some = object.is_some_and(|object| {
             object.counts() && !object.host_ports.is_empty() && object.node == self.settings.node
         });
         if has_some {

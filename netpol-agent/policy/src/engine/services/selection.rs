@@ -30,7 +30,10 @@ fn choose(candidates: &[&Candidate]) -> BTreeSet<Member> {
 
 impl Engine {
     /// A pod is there, has changed or is gone: the Services that select it look again at their endpoints.
-    pub(in crate::engine) fn pod_of_services(&mut self, pod: u32, object: Option<&Arc<Pod>>) {
+    pub(in crate::engine) fn pod_of_services(&mut self, pod: u32, object: Option<&Pod>) {
+        if self.services.by_label.is_empty() && self.services.by_pod.is_empty() {
+            return;
+        }
         let mut now = BTreeSet::new();
         if let Some(object) = object {
             for (key, value) in object.labels.iter() {
@@ -43,8 +46,10 @@ impl Engine {
                 }
             }
         }
-        let before = self.pods.get_mut(pod).map(|s| std::mem::replace(&mut s.services, now.clone()));
-        let before = before.unwrap_or_default();
+        let before = self.services.by_pod.remove(&pod).unwrap_or_default();
+        if !now.is_empty() {
+            self.services.by_pod.insert(pod, now.clone());
+        }
         for key in before.difference(&now) {
             if let Some(state) = self.services.states.get_mut(key) {
                 state.pods.remove(&pod);
@@ -84,25 +89,28 @@ impl Engine {
         let pods: BTreeSet<u32> = match selector {
             None => BTreeSet::new(),
             Some(selector) => {
-                let selects = |pod: &u32| {
-                    let labels = self.pods.get(*pod).map(|p| &p.object.labels);
+                let contents = &self.store.pods.contents;
+                let selects = |content: &u32| {
+                    let labels = contents.get(*content).map(|content| &content.labels);
                     labels.is_some_and(|l| selector.iter().all(|(k, v)| l.get(k) == Some(v)))
                 };
-                self.pods.of_namespace(&key.namespace).filter(selects).collect()
+                let selected = contents.of_namespace(&key.namespace).filter(selects);
+                selected.flat_map(|content| contents.pods(content)).copied().collect()
             }
         };
         if let Some(place) = derived {
             self.services.by_label.entry(place).or_default().insert(key.clone());
         }
         for pod in state.pods.difference(&pods) {
-            if let Some(p) = self.pods.get_mut(*pod) {
-                p.services.remove(key);
+            if let Some(services) = self.services.by_pod.get_mut(pod) {
+                services.remove(key);
+                if services.is_empty() {
+                    self.services.by_pod.remove(pod);
+                }
             }
         }
         for pod in &pods {
-            if let Some(p) = self.pods.get_mut(*pod) {
-                p.services.insert(key.clone());
-            }
+            self.services.by_pod.entry(*pod).or_default().insert(key.clone());
         }
         state.pods = pods;
     }
@@ -131,14 +139,14 @@ impl Engine {
             return all;
         }
         let pods = self.services.states.get(&service.key).map(|s| &s.pods);
-        for pod in pods.into_iter().flatten().filter_map(|p| self.pods.get(*p)).map(|p| &p.object) {
+        for pod in pods.into_iter().flatten().filter_map(|pod| self.store.pods.object(*pod)) {
             if pod.finished {
                 continue;
             }
             let here = pod.node == self.settings.node;
             let ready = pod.ready && !pod.terminating || service.publish_not_ready;
             let serving = pod.ready && pod.terminating;
-            for number in target_ports(pod, port) {
+            for number in target_ports(&pod, port) {
                 for ip in &pod.addresses {
                     add(ip, number, here, ready, serving);
                 }

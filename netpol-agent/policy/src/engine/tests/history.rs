@@ -99,7 +99,7 @@ pub(crate) fn dump(m: &Mirror) -> Vec<TableOp> {
     }
     all.extend(m.policy_sets.iter().map(|(&id, &value)| TableOp::PolicySet { id, value }));
     all.extend(m.rules.values().map(|r| TableOp::Rule(*r)));
-    all.extend(m.peers.values().map(|p| TableOp::Peer(*p)));
+    all.extend(m.peers().map(TableOp::Peer));
     all.extend(m.prefixes.iter().map(|(&cidr, &value)| TableOp::Prefix { cidr, value }));
     all.extend(m.backends.values().map(|b| TableOp::Backends(Box::new(*b))));
     all.extend(m.members.iter().map(|k| TableOp::Member(*k)));
@@ -279,7 +279,7 @@ fn needs_room(kernel: &Mirror, op: &TableOp) -> bool {
     match op {
         TableOp::Intern { .. } => true,
         TableOp::Rule(rule) => !kernel.rules.contains_key(&rule.key),
-        TableOp::Peer(peer) => !kernel.peers.contains_key(&peer.addr),
+        TableOp::Peer(peer) => kernel.own_peer(&peer.addr).is_none(),
         TableOp::Prefix { cidr, .. } => !kernel.prefixes.contains_key(cidr),
         TableOp::Backends(set) => !kernel.backends.contains_key(&set.id),
         TableOp::Frontend(frontend) => !kernel.frontends.contains_key(&frontend.key),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::{HookLevel, LocalEndpoint, Settings, TableOp},
-    model::{Key, Kind, Object, SourceEvent},
+    model::{Key, Kind, Object, Pod, SourceEvent},
 };
 
 fn cluster(lab: &mut Lab) -> u32 {
@@ -27,6 +27,50 @@ fn cluster(lab: &mut Lab) -> u32 {
     lab.put(egress("a/out", "app=web", vec![rule(&[pods("app=x")], &many)]));
     lab.put(Object::Service(service("a/s", "app=x", &["10.96.0.1"], 80, 1000)));
     web
+}
+
+#[test]
+fn what_a_whole_list_has_not_named_is_gone_and_half_a_list_says_nothing() {
+    let mut lab = Lab::new();
+    let web = cluster(&mut lab);
+    lab.settle();
+    let (x, y) = (pod("a/x", "app=x", &["10.0.1.1"]), pod("a/y", "app=x", &["10.0.1.2"]));
+    let list = |lab: &mut Lab, pods: &[&Pod]| {
+        lab.engine.apply(SourceEvent::Listing(Kind::Pod));
+        for pod in pods {
+            lab.remote((*pod).clone());
+        }
+    };
+    let idle = lab.engine.store().pod(&Key::new("a", "idle")).unwrap();
+    let own = lab.engine.store().pod(&Key::new("a", "web")).unwrap();
+    lab.remote(y.clone());
+    list(&mut lab, &[&own]);
+    lab.settle();
+    assert!(lab.lets_in(web, "10.0.1.1", 80) && lab.lets_in(web, "10.0.1.2", 80));
+    // It begins anew, and something comes and goes meanwhile.
+    list(&mut lab, &[&own, &y, &idle]);
+    lab.remote(pod("a/z", "app=x", &["10.0.1.3"])).delete(Kind::Pod, "a/idle");
+    lab.engine.apply(SourceEvent::Listed(Kind::Pod));
+    lab.settle();
+    assert!(!lab.lets_in(web, "10.0.1.1", 80) && lab.lets_in(web, "10.0.1.2", 80));
+    assert!(lab.lets_in(web, "10.0.1.3", 80));
+    let there = |lab: &Lab, name: &str| lab.engine.store().has_pod(&Key::new("a", name));
+    let names = ["web", "idle", "x", "y", "z"];
+    assert_eq!(names.map(|name| there(&lab, name)), [true, false, false, true, true]);
+    // The end of a list that was never begun is the end of nothing.
+    lab.engine.apply(SourceEvent::Listed(Kind::Pod));
+    assert!(there(&lab, "y"));
+    list(&mut lab, &[&own, &x]);
+    lab.engine.apply(SourceEvent::Listed(Kind::Pod));
+    assert_eq!(names.map(|name| there(&lab, name)), [true, false, true, false, false]);
+
+    lab.engine.apply(SourceEvent::Listing(Kind::NetworkPolicy));
+    lab.engine.apply(SourceEvent::Stays(Kind::NetworkPolicy, Key::new("a", "out")));
+    lab.engine.apply(SourceEvent::Listed(Kind::NetworkPolicy));
+    assert_eq!(
+        lab.engine.store().policies().map(|policy| policy.key.to_string()).collect::<Vec<_>>(),
+        ["a/out"]
+    );
 }
 
 fn again(lab: &Lab) -> Lab {

@@ -105,15 +105,15 @@ fn a_new_list_takes_away_what_is_not_in_it_and_only_when_it_is_whole() {
     gathered.take(Kind::Pod, Heard::Listing);
     gathered.take(Kind::Pod, pod("y"));
     let update = gathered.update().unwrap();
-    assert!(matches!(update.events[..], [SourceEvent::Apply(_)]), "{update:?}");
+    let begins = SourceEvent::Listing(Kind::Pod);
+    assert!(matches!(&update.events[..], [first, SourceEvent::Apply(_)] if *first == begins), "{update:?}");
     // The list begins anew: what the first half named counts for nothing.
     gathered.take(Kind::Pod, cut("half a list"));
     list(&mut gathered, Kind::Pod, vec![pod("x"), pod("z")]);
     let update = gathered.update().unwrap();
     assert!(update.synced);
-    let gone: Vec<&SourceEvent> =
-        update.events.iter().filter(|event| matches!(event, SourceEvent::Delete(..))).collect();
-    assert_eq!(gone, [&SourceEvent::Delete(Kind::Pod, Key::new("a", "y"))]);
+    let (first, last) = (update.events.first(), update.events.last());
+    assert_eq!((first, last), (Some(&begins), Some(&SourceEvent::Listed(Kind::Pod))), "{update:?}");
 }
 
 fn watch(watches: &[Watched], kind: Kind) -> (WatchState, Option<&str>) {
@@ -136,7 +136,9 @@ fn what_cannot_be_heard_is_behind_until_it_is_followed_or_whole_again() {
         assert_eq!(gathered.update(), None, "each further try has nothing new to say");
         // A list that begins may end in the middle again.
         gathered.take(Kind::Service, Heard::Listing);
-        assert_eq!(gathered.update(), None);
+        let update = gathered.update().unwrap();
+        assert_eq!(update.events, [SourceEvent::Listing(Kind::Service)]);
+        assert_eq!(watch(&update.watches, Kind::Service), behind);
         gathered.take(Kind::Service, end);
         assert_eq!(watch(&gathered.update().unwrap().watches, Kind::Service), (WatchState::Watching, None));
     }
@@ -196,6 +198,14 @@ fn a_policy_that_selects_nobody_knows_whom_leaves_its_last_good_version() {
     gathered.take(Kind::NetworkPolicy, policy(json!(7)));
     let update = gathered.update().unwrap();
     assert_eq!((update.events.len(), update.problems.len()), (0, 1));
+    list(&mut gathered, Kind::NetworkPolicy, vec![policy(json!(7))]);
+    let update = gathered.update().unwrap();
+    let stays = SourceEvent::Stays(Kind::NetworkPolicy, Key::new("a", "p"));
+    assert_eq!((&update.events[1], update.problems.len()), (&stays, 1));
+    list(&mut gathered, Kind::NetworkPolicy, Vec::new());
+    assert_eq!(gathered.update().unwrap().problems.len(), 0, "it has gone unheard");
+    gathered.take(Kind::NetworkPolicy, policy(json!(7)));
+    assert_eq!(gathered.update().unwrap().events.len(), 1, "and so has its good version");
     gathered.take(Kind::NetworkPolicy, gone("a", "p", 0));
     let update = gathered.update().unwrap();
     assert_eq!((update.events.len(), update.problems.len()), (1, 0));
@@ -233,11 +243,9 @@ fn each_change_tells_when_it_was_read_and_objects_of_a_list_do_not() {
     gathered.take(Kind::Pod, at(pod("x"), 1));
     gathered.take(Kind::Pod, at(pod("z"), 2));
     gathered.take(Kind::Pod, at(gone("a", "y", 0), 3));
-    // It was gone already: nothing is handed on.
-    gathered.take(Kind::Pod, at(gone("a", "y", 0), 4));
     let times = [1, 2, 3].map(|time| start + Duration::from_millis(time));
     assert_eq!(gathered.update().unwrap().read, times);
     list(&mut gathered, Kind::Pod, vec![pod("x")]);
     let update = gathered.update().unwrap();
-    assert_eq!((update.events.len(), update.read.len()), (2, 0), "z has gone unheard");
+    assert_eq!((update.events.len(), update.read.len()), (3, 0), "z has gone unheard");
 }

@@ -44,6 +44,7 @@ fn names(update: &SourceUpdate) -> Vec<String> {
         .flat_map(|event| match event {
             SourceEvent::Apply(o) => vec![format!("+{}", o.key())],
             SourceEvent::Delete(_, key) => vec![format!("-{key}")],
+            SourceEvent::Listing(_) | SourceEvent::Stays(..) | SourceEvent::Listed(_) => Vec::new(),
             SourceEvent::Reset(all) => all.iter().map(|o| format!("={}", o.key())).collect(),
         })
         .collect()
