@@ -10,7 +10,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use super::{Datapath, Error, object};
 
 pub use common_shape::CommonShape;
-pub use measured::{Cycle, Measured, ProgramSize};
+pub use measured::{Cycle, Measured};
 
 /// The context that the kernel takes: `struct __sk_buff`, of which only these fields may be set.
 #[repr(C)]
