@@ -63,7 +63,7 @@ pub use self::{
     live::{Entry, Hook, Meeting, Met, first_packet},
     sizes::Sizes,
     takeover::{Surroundings, TakenOver},
-    test_run::{CommonShape, Cycle, Measured, ProgramSize, Ran, TestRun, test_run},
+    test_run::{CommonShape, Cycle, Measured, Ran, TestRun, test_run},
     told::Told,
     uninstall::{Uninstalled, uninstall},
     verify::{Verified, verify_programs},

@@ -127,7 +127,7 @@ fn passed_on(cargo: &mut Command, totals: &mut Totals) -> Result<()> {
 /// One boot of each other kernel.
 fn other_kernels(ready: &Ready, totals: &mut Totals) -> Result<()> {
     println!("== other kernels: building static programs for the virtual machine");
-    let programs = vm::programs(&ready.ebpf)?;
+    let programs = vm::programs(&ready.ebpf)?.with_tests(&ready.ebpf)?;
     for kernel in &ready.kernels {
         let name = format!("kernel {} ({})", kernel.series.name, kernel.version);
         println!("== {name}: loading every program");

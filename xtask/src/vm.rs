@@ -70,27 +70,31 @@ pub(crate) fn programs(ebpf: &Ebpf) -> Result<Programs> {
     if !cfg!(target_arch = "x86_64") {
         bail!("the virtual machine runs x86-64 kernels only: use `--kernel host` on this machine");
     }
-    let cargo = |command: &[&str]| {
-        let mut cargo = static_cargo(command);
-        ebpf.prepare(&mut cargo);
-        cargo
-    };
     let built = |package: &str, name: &str| {
-        project::executable(&mut cargo(&["build"]), package, name)
+        let mut cargo = static_cargo(&["build"]);
+        ebpf.prepare(&mut cargo);
+        project::executable(&mut cargo, package, name)
             .with_context(|| format!("cannot build a static {name} for the virtual machine"))
     };
     let init = built("netpol-vm", "netpol-vm-init")?;
     let netpol = built("netpol-agent", "netpol")?;
-    let mut tests = Vec::new();
-    let names = kernel_tests()?;
-    if !names.is_empty() {
-        let mut build = cargo(&["test", "--no-run", "--package", "netpol-tests"]);
-        build.args(names.iter().flat_map(|name| ["--test", name]));
-        tests = project::executables(&mut build)?;
-        // Building a package's tests also builds its programs.
-        tests.retain(|(name, _)| names.contains(name));
+    Ok(Programs { init, netpol, tests: Vec::new() })
+}
+
+impl Programs {
+    /// The same with the tests that need only a kernel.
+    pub(crate) fn with_tests(mut self, ebpf: &Ebpf) -> Result<Self> {
+        let names = kernel_tests()?;
+        if !names.is_empty() {
+            let mut build = static_cargo(&["test", "--no-run", "--package", "netpol-tests"]);
+            ebpf.prepare(&mut build);
+            build.args(names.iter().flat_map(|name| ["--test", name]));
+            self.tests = project::executables(&mut build)?;
+            // Building a package's tests also builds its programs.
+            self.tests.retain(|(name, _)| names.contains(name));
+        }
+        Ok(self)
     }
-    Ok(Programs { init, netpol, tests })
 }
 
 /// A cargo command that builds static programs, which run where no libraries are.
@@ -131,7 +135,7 @@ pub(crate) struct Outcome {
     pub took: Duration,
 }
 
-/// Boots `kernel`, has it load every eBPF program through its verifier, and runs the tests that need only a kernel.
+/// Boots `kernel`, has it load every eBPF program through its verifier, and runs the tests that there are.
 pub(crate) fn try_kernel(kernel: &Kernel, programs: &Programs) -> Result<Outcome> {
     let mut archive = Archive::default();
     archive.program("init", &programs.init)?;

@@ -6,11 +6,13 @@ use super::output;
 use crate::datapath;
 
 pub(super) fn run() -> anyhow::Result<ExitCode> {
+    output::text(&format!(
+        "{:14} {:>21} {:>14}  {}\n",
+        "program", "verified instructions", "machine bytes", "stack"
+    ))?;
     for program in datapath::verify_programs()? {
-        output::text(&format!(
-            "{}: {} instructions verified, {} bytes\n",
-            program.name, program.instructions, program.bytes
-        ))?;
+        let datapath::Verified { name, instructions, machine, stack } = program;
+        output::text(&format!("{name:14} {instructions:>21} {machine:>14}  {stack}\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

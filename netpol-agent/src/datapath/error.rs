@@ -38,6 +38,15 @@ pub enum Error {
         #[source]
         source: ProgramError,
     },
+    /// The verifier does not say what it takes.
+    #[error("asking what verifying the program {name} takes")]
+    Sums {
+        /// The program.
+        name: String,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// A map is missing or of another kind.
     #[error("using the map {name}")]
     NamedMap {

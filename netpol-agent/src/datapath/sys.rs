@@ -13,18 +13,23 @@ use std::{
 };
 
 use aya::maps::MapData;
-use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS;
+use aya_obj::{
+    ProgramSection,
+    generated::{bpf_map_type::BPF_MAP_TYPE_ARRAY_OF_MAPS, bpf_prog_type},
+};
 
 /// Commands of bpf(2), as in the kernel's `enum bpf_cmd`.
 const BPF_MAP_CREATE: libc::c_long = 0;
 const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
 const BPF_MAP_UPDATE_ELEM: libc::c_long = 2;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_OBJ_PIN: libc::c_long = 6;
 const BPF_OBJ_GET: libc::c_long = 7;
 const BPF_PROG_GET_FD_BY_ID: libc::c_long = 13;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const BPF_PROG_QUERY: libc::c_long = 16;
+const BPF_BTF_LOAD: libc::c_long = 18;
 const BPF_LINK_CREATE: libc::c_long = 28;
 const BPF_LINK_DETACH: libc::c_long = 34;
 
@@ -36,6 +41,10 @@ const BPF_TCX_INGRESS: u32 = 46;
 const BPF_LINK_TYPE_TCX: u32 = 11;
 /// Programs of one chain at most (`BPF_MPROG_MAX`).
 const MOST_PROGRAMS: usize = 64;
+/// `BPF_LOG_STATS`: of the verifier's words the sums alone.
+const SUMS: u32 = 4;
+/// They are three lines.
+const LOG: usize = 4096;
 /// `XDP_FLAGS_SKB_MODE`: before tc, on any interface, without its driver.
 const GENERIC: u32 = 1 << 1;
 
@@ -115,8 +124,35 @@ struct InfoOf {
 #[repr(C)]
 #[derive(Default)]
 struct ProgramInfo {
-    before: [u64; 8],
+    before: [u64; 2],
+    machine_bytes: u32,
+    after: [u32; 11],
     name: [u8; 16],
+}
+
+#[repr(C)]
+struct ProgramLoad {
+    kind: u32,
+    count: u32,
+    instructions: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log: u64,
+    unused: [u32; 8],
+    types: u32,
+    function_size: u32,
+    functions: u64,
+    function_count: u32,
+    reserved: u32,
+}
+
+#[repr(C)]
+struct TypesLoad {
+    types: u64,
+    log: u64,
+    size: u32,
+    reserved: u32,
 }
 
 /// The beginning of `struct bpf_link_info`, as it is for a link of TCX.
@@ -177,6 +213,50 @@ pub(super) fn program_name(id: u32) -> Option<String> {
     let name = info_of::<ProgramInfo>(&program).ok()?.name;
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// Loads the types of an object.
+pub(super) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let attributes =
+        TypesLoad { types: types.as_ptr() as u64, log: 0, size: types.len() as u32, reserved: 0 };
+    let fd = bpf(BPF_BTF_LOAD, &attributes)?;
+    // SAFETY: the call has just given us this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Loads a linked program of an object whose types are loaded to hear the verifier's sums, which aya asks for only where it
+/// refuses a program: what it says, and how many bytes of machine code came of it.
+pub(super) fn verifier_sums(
+    program: &aya_obj::Program,
+    function: &aya_obj::Function,
+    types: BorrowedFd<'_>,
+) -> io::Result<(String, u32)> {
+    let kind = match program.section {
+        ProgramSection::Xdp { .. } => bpf_prog_type::BPF_PROG_TYPE_XDP,
+        _ => bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS,
+    };
+    let mut log = vec![0_u8; LOG];
+    let functions = function.func_info.func_info_bytes();
+    let attributes = ProgramLoad {
+        kind: kind as u32,
+        count: function.instructions.len() as u32,
+        instructions: function.instructions.as_ptr() as u64,
+        license: program.license.as_ptr() as u64,
+        log_level: SUMS,
+        log_size: log.len() as u32,
+        log: log.as_mut_ptr() as u64,
+        unused: [0; 8],
+        types: types.as_raw_fd() as u32,
+        function_size: function.func_info_rec_size as u32,
+        functions: functions.as_ptr() as u64,
+        function_count: function.func_info.len() as u32,
+        reserved: 0,
+    };
+    let fd = bpf(BPF_PROG_LOAD, &attributes)?;
+    // SAFETY: the call has just given us this descriptor.
+    let program = unsafe { OwnedFd::from_raw_fd(fd) };
+    let said = log.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok((String::from_utf8_lossy(said).into_owned(), info_of::<ProgramInfo>(&program)?.machine_bytes))
 }
 
 /// Makes an array of maps like the inner one, and pins it.

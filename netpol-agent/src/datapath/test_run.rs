@@ -12,7 +12,7 @@ use netpol_common::tables::program_cell;
 use super::{Classifier, Datapath, Error, object};
 
 pub use common_shape::CommonShape;
-pub use measured::{Cycle, Measured, ProgramSize};
+pub use measured::{Cycle, Measured};
 
 /// The context that the kernel takes: `struct __sk_buff`, of which only these fields may be set.
 #[repr(C)]

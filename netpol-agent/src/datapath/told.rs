@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use aya_obj::generated::BPF_F_MMAPABLE;
 
-use super::{Counters, Datapath, Error, cell, mapped::Mapped};
+use super::{Counters, Datapath, Error, cell, mapped::Mapped, pins};
 
 /// The map's name, and its pin's.
 pub(super) const NAME: &str = "TOLD";
@@ -36,6 +36,15 @@ impl Told {
         Ok(told)
     }
 
+    /// Those of an agent that runs.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be opened.
+    pub fn of(bpffs: &Path) -> Result<Self, Error> {
+        Ok(Self { words: Arc::new(Mapped::new(&pins::map(&bpffs.join("maps").join(NAME))?, WORDS)?) })
+    }
+
     /// An event is being read: said before it leaves its ring, so that it is in the ring or in this count.
     pub(super) fn read_one(&self) {
         self.words.set(READ, self.words.get(READ).wrapping_add(1));
@@ -44,6 +53,12 @@ impl Told {
     /// So many events have been handed on, or said to be missing.
     pub fn hand_on(&self, count: u64) {
         self.words.set(HANDED_ON, self.words.get(HANDED_ON).wrapping_add(count));
+    }
+
+    /// How many events have been handed on since the tables were made.
+    #[must_use]
+    pub fn handed_on(&self) -> u64 {
+        self.words.get(HANDED_ON)
     }
 
     /// How many an agent had read and not handed on when it ended; asked before this one reads.

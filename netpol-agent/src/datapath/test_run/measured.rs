@@ -1,7 +1,9 @@
 //! What the bench runs beside the classifiers: the empty one, an endpoint's entry without an interface, and the program
 //! that makes another packet of the same one each time. The agent uses none of it.
 
-use aya::{Ebpf, EbpfLoader, programs::SchedClassifier};
+use std::path::Path;
+
+use aya::{Ebpf, EbpfLoader};
 use netpol_common::{Direction, tables::program_cell};
 
 use super::{Ran, TestRun, test_run};
@@ -16,15 +18,6 @@ use crate::datapath::{
 pub struct Measured {
     pub(super) object: Ebpf,
     name: &'static str,
-}
-
-/// What the verifier and the compiler in the kernel made of a program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProgramSize {
-    /// Instructions that the verifier walked; 0 where the kernel does not say (before 5.16).
-    pub verified: u32,
-    /// Bytes of machine code.
-    pub machine: u32,
 }
 
 /// How packets of one run differ: each has an endpoint, a peer and, if wanted, a port chosen at random.
@@ -58,6 +51,32 @@ impl Measured {
     /// When the kernel refuses it.
     pub fn empty() -> Result<Self, Error> {
         Self::load(&mut EbpfLoader::new(), object::EMPTY, "empty")
+    }
+
+    /// What calls the classifiers of slots with another packet each time, by the pins in the folder, which must still be
+    /// there: also those of an agent that runs.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub fn cycle(bpffs: &Path, cycle: &Cycle) -> Result<Self, Error> {
+        let plan = [
+            program_cell(cycle.slot, cycle.direction),
+            cycle.slots - 1,
+            cycle.pod_at,
+            cycle.pod,
+            cycle.peer_at,
+            cycle.peer,
+            cycle.peers,
+            cycle.port_at,
+        ];
+        Self::load(
+            EbpfLoader::new()
+                .override_global("PLAN", plan.as_slice(), true)
+                .map_pin_path("PROGRAMS", bpffs.join("maps/PROGRAMS")),
+            object::CYCLE,
+            "cycle",
+        )
     }
 
     pub(super) fn load(loader: &mut EbpfLoader<'_>, bytes: &[u8], name: &'static str) -> Result<Self, Error> {
@@ -94,36 +113,9 @@ impl Measured {
         }
         Ok(())
     }
-
-    /// Its size.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not say.
-    pub fn size(&mut self) -> Result<ProgramSize, Error> {
-        size_of_program(object::program(&mut self.object, self.name)?, self.name)
-    }
-}
-
-fn size_of_program(program: &SchedClassifier, name: &str) -> Result<ProgramSize, Error> {
-    let info =
-        SchedClassifier::info(program).map_err(|source| Error::Program { name: name.to_owned(), source })?;
-    Ok(ProgramSize { verified: info.verified_instruction_count().unwrap_or(0), machine: info.size_jitted() })
 }
 
 impl Datapath {
-    /// The classifiers' sizes.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not say.
-    pub fn program_sizes(&mut self) -> Result<Vec<(&'static str, ProgramSize)>, Error> {
-        object::PROGRAMS
-            .into_iter()
-            .map(|name| Ok((name, size_of_program(object::program(&mut self.object, name)?, name)?)))
-            .collect()
-    }
-
     /// Gives a slot one of the classifiers by name, or the empty one, without any interface.
     ///
     /// # Errors
@@ -145,6 +137,15 @@ impl Datapath {
             .map_err(|source| Error::NamedMap { name: "PROGRAMS".to_owned(), source })
     }
 
+    /// What calls the classifiers of slots with another packet each time. The pins must still be there.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses it.
+    pub fn cycle(&self, cycle: &Cycle) -> Result<Measured, Error> {
+        Measured::cycle(&self.folder, cycle)
+    }
+
     /// The entry of a slot. The pins must still be there.
     ///
     /// # Errors
@@ -155,31 +156,6 @@ impl Datapath {
             EbpfLoader::new().map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS")),
             Code::new()?.of(slot, direction)?,
             ENTRY,
-        )
-    }
-
-    /// What calls the classifiers of slots with another packet each time. The pins must still be there.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses it.
-    pub fn cycle(&self, cycle: &Cycle) -> Result<Measured, Error> {
-        let plan = [
-            program_cell(cycle.slot, cycle.direction),
-            cycle.slots - 1,
-            cycle.pod_at,
-            cycle.pod,
-            cycle.peer_at,
-            cycle.peer,
-            cycle.peers,
-            cycle.port_at,
-        ];
-        Measured::load(
-            EbpfLoader::new()
-                .override_global("PLAN", plan.as_slice(), true)
-                .map_pin_path("PROGRAMS", self.folder.join("maps/PROGRAMS")),
-            object::CYCLE,
-            "cycle",
         )
     }
 }

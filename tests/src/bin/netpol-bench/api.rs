@@ -125,7 +125,7 @@ impl ApiNode {
 }
 
 /// MiB of a process' memory, of the sort that the kernel names so.
-fn memory(id: u32, name: &str) -> Result<f64> {
+pub(crate) fn memory(id: u32, name: &str) -> Result<f64> {
     let status = fs::read_to_string(format!("/proc/{id}/status")).context("the agent has ended")?;
     let kibibytes = status.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
     let kibibytes: f64 = kibibytes.with_context(|| format!("the kernel tells no {name}"))?.trim().parse()?;

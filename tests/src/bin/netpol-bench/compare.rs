@@ -7,21 +7,19 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Deserializer};
 
-use crate::goals::Answer;
-use crate::machine::Machine;
-use crate::measure::Outcome;
-use crate::report::markdown::digits;
+use crate::goals::{Answer, Bound, Verdict};
+use crate::report::{Report, markdown::digits};
 use crate::statistics::Figure;
 
 /// An earlier report.
 pub(crate) struct Earlier {
     path: PathBuf,
-    report: Report,
+    report: Document,
 }
 
 /// What is read of the document that `-o json` prints.
 #[derive(Deserialize)]
-struct Report {
+struct Document {
     date: String,
     kernel: String,
     processor: String,
@@ -73,14 +71,8 @@ impl Earlier {
     }
 
     /// Prints what both have a name of.
-    pub(crate) fn print(
-        &self,
-        out: &mut dyn Write,
-        machine: &Machine,
-        packets: Option<&Outcome>,
-        answers: &[Answer],
-    ) -> Result<()> {
-        let (path, report) = (self.path.display(), &self.report);
+    pub(crate) fn print(&self, out: &mut dyn Write, now: &Report<'_>) -> Result<()> {
+        let (path, report, machine) = (self.path.display(), &self.report, now.machine);
         writeln!(out, "\nBeside {path} of {}:", report.date)?;
         for (what, earlier, now) in [
             ("kernel", &report.kernel, &machine.kernel),
@@ -93,7 +85,7 @@ impl Earlier {
                 )?;
             }
         }
-        let rows = self.rows(packets, answers);
+        let rows = self.rows(now);
         if rows.is_empty() {
             writeln!(out, "nothing that was measured now is in it")?;
             return Ok(());
@@ -119,23 +111,94 @@ impl Earlier {
     }
 
     /// Name, unit, and both figures.
-    fn rows<'a>(
-        &self,
-        packets: Option<&'a Outcome>,
-        answers: &'a [Answer],
-    ) -> Vec<(&'static str, &'static str, Known, &'a Figure)> {
+    fn rows<'a>(&self, now: &Report<'a>) -> Vec<(&'static str, &'static str, Known, &'a Figure)> {
         let known = self.report.packets.iter().flat_map(|packets| &packets.figures);
-        let lines = packets.iter().flat_map(|packets| &packets.lines).filter_map(|line| {
+        let lines = now.packets.iter().flat_map(|packets| &packets.lines).filter_map(|line| {
             let packet = known.clone().find(|packet| packet.name == line.name)?;
             Some((line.name, "ns", packet.net_nanoseconds, &line.net))
         });
-        let answers = answers.iter().filter_map(|answer| {
-            let (name, unit) = (answer.goal.name, answer.goal.unit);
-            let earlier = self.report.answers.iter().find(|one| one.name == name && one.unit == unit)?;
-            Some((name, unit, earlier.figure, &answer.figure))
+        let answers = now.answers.iter().filter_map(|answer| {
+            Some((answer.goal.name, answer.goal.unit, self.known(answer)?, &answer.figure))
         });
         lines.chain(answers).collect()
     }
+
+    /// What it was then.
+    fn known(&self, answer: &Answer) -> Option<Known> {
+        let (name, unit) = (answer.goal.name, answer.goal.unit);
+        self.report.answers.iter().find(|one| one.name == name && one.unit == unit).map(|one| one.figure)
+    }
+}
+
+/// Of several runs, in their order and now last: whether a figure kept to what it has to be, and to what it would be at
+/// best; by the bounds of now. `None` where it was not measured, or nothing is asked.
+pub(crate) struct Verdicts {
+    pub(crate) must: Vec<Option<Verdict>>,
+    pub(crate) moonshot: Vec<Option<Verdict>>,
+}
+
+impl Verdicts {
+    pub(crate) fn of(earlier: &[Earlier], answer: &Answer) -> Self {
+        let then = earlier.iter().map(|one| {
+            let Known { median, sure: (Number(low), Number(high)) } = one.known(answer)?;
+            Some(Figure { median, spread: 0.0, sure: (low, high) })
+        });
+        let figures: Vec<Option<Figure>> = then.chain([Some(answer.figure)]).collect();
+        let judged = |bound: Bound| {
+            figures.iter().map(|figure| figure.as_ref().and_then(|figure| bound.judge(figure))).collect()
+        };
+        Self { must: judged(answer.goal.must), moonshot: judged(answer.goal.moonshot) }
+    }
+
+    /// Whether one run says yes and another one no, to either question.
+    pub(crate) fn change(&self) -> bool {
+        let change =
+            |all: &[Option<Verdict>]| all.contains(&Some(Verdict::Yes)) && all.contains(&Some(Verdict::No));
+        change(&self.must) || change(&self.moonshot)
+    }
+}
+
+/// Verdicts of several runs in one cell.
+pub(crate) fn said(verdicts: &[Option<Verdict>]) -> String {
+    if verdicts.iter().all(Option::is_none) {
+        return String::new();
+    }
+    let names = verdicts.iter().map(|one| one.map_or("-", Verdict::name));
+    names.collect::<Vec<_>>().join(", ").to_lowercase()
+}
+
+/// What of the answers was yes in one run and no in another, in a sentence; nothing when there is one run only, or nothing
+/// was asked.
+pub(crate) fn changes(report: &Report<'_>) -> Option<String> {
+    let all = report.answers.iter().map(|answer| (answer.goal.name, Verdicts::of(report.earlier, answer)));
+    let (mut is_asked, mut changed) = (false, Vec::new());
+    for (name, verdicts) in all {
+        is_asked |= !said(&verdicts.must).is_empty() || !said(&verdicts.moonshot).is_empty();
+        changed.extend(verdicts.change().then_some(name));
+    }
+    let which = if changed.is_empty() {
+        "no line changes".to_owned()
+    } else {
+        format!("{} changes", changed.join(", "))
+    };
+    (is_asked && !report.earlier.is_empty())
+        .then(|| format!("Of {} runs, in their order, {which} between yes and no.", report.earlier.len() + 1))
+}
+
+/// Prints whether it was so in each run, where that is asked.
+pub(crate) fn print_verdicts(out: &mut dyn Write, report: &Report<'_>) -> Result<()> {
+    let Some(changes) = changes(report) else { return Ok(()) };
+    writeln!(out, "\n{:28} {:32} moonshot", "", "must")?;
+    for answer in report.answers {
+        let verdicts = Verdicts::of(report.earlier, answer);
+        let (must, moonshot) = (said(&verdicts.must), said(&verdicts.moonshot));
+        if !must.is_empty() || !moonshot.is_empty() {
+            let mark = if verdicts.change() { "  CHANGES" } else { "" };
+            writeln!(out, "{:28} {must:32} {moonshot}{mark}", answer.goal.name)?;
+        }
+    }
+    writeln!(out, "\n{changes}")?;
+    Ok(())
 }
 
 /// Whether now it is less or more, as far as that can be told.

@@ -2,29 +2,34 @@
 //! classifier that is measured between them in the same run.
 //!
 //! Beside it, what two processors cost each other ([`flood`]), what the kernel keeps in memory ([`memory`]), what compiling a
-//! large cluster costs ([`compile`]), and what the running agent costs: the traffic between two pods ([`path`]), also beside the
-//! kernel's own firewalls ([`firewall`]), its start in a large cluster ([`start`]), a change's way from the API server to the
-//! kernel ([`event`]), and the start of a pod ([`pod_start`]).
+//! large cluster costs ([`compile`]), what kernels make of the programs ([`programs`]), and what the running agent costs: the
+//! traffic between two pods ([`path`]), also beside the kernel's own firewalls ([`firewall`]), its work on verdicts ([`drain`]),
+//! its start in a large cluster ([`start`]), a change's way from the API server to the kernel ([`event`]), and the start of a pod
+//! ([`pod_start`]); what living connections feel of a flood ([`living`]), and what an hour of churn leaves ([`churn`]).
 //!
 //! [`cases`] says what is measured, over which tables ([`world`]) and on which [`frames`]; [`measure`] does it, round by
 //! round; [`report`] prints it. Nothing is pinned once the programs are loaded ([`pins`]).
 
 mod api;
 mod cases;
+mod churn;
 mod cluster;
 mod compare;
 mod compile;
+mod drain;
 mod event;
 mod firewall;
 mod flood;
 mod frames;
 mod goals;
+mod living;
 mod machine;
 mod measure;
 mod memory;
 mod path;
 mod pins;
 mod pod_start;
+mod programs;
 mod report;
 mod start;
 mod statistics;
@@ -41,6 +46,8 @@ use compare::Earlier;
 use goals::{Answer, Goal, Only};
 use machine::Machine;
 use measure::Effort;
+use programs::Programs;
+use report::Report;
 
 /// Measure what a packet costs, as ratios to an empty classifier in the same run
 ///
@@ -61,9 +68,14 @@ struct Arguments {
     /// How the result is printed
     #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
     output: Output,
-    /// Print what is measured beside what `-o json` printed earlier, after the result (on the standard error with `-o json`)
+    /// Print what is measured beside what `-o json` printed earlier, after the result (on the standard error with `-o json`);
+    /// given several times, in their order, it also says which answers change from run to run
     #[arg(long, value_name = "FILE")]
-    compare: Option<PathBuf>,
+    compare: Vec<PathBuf>,
+    /// Tell also what another kernel makes of the programs: what `netpol verify-programs` printed there, in a file
+    /// programs-RELEASE (`cargo xtask bench --kernel 5.10` makes it)
+    #[arg(long, value_name = "FILE")]
+    programs: Vec<PathBuf>,
     /// Write the report there (Markdown, plots as SVG); by default to docs/bench when everything was measured, that is
     /// with neither --only nor --quick
     #[arg(long, value_name = "FOLDER")]
@@ -116,11 +128,15 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if arguments.list {
         return list(&only);
     }
-    if cases.is_empty() && compiles == 0 && !in_kernel && !running {
+    let verifies = only.wants(programs::NAME) || !cases.is_empty();
+    if cases.is_empty() && compiles == 0 && !in_kernel && !running && !verifies {
         bail!("nothing has a name with {} in it: --list shows the names", arguments.only.join(" or "));
     }
     // Measuring takes minutes: what cannot be read is said before.
-    let earlier = arguments.compare.as_deref().map(Earlier::read).transpose()?;
+    let earlier: Vec<Earlier> =
+        arguments.compare.iter().map(|path| Earlier::read(path)).collect::<Result<_>>()?;
+    let mut programs: Vec<Programs> =
+        arguments.programs.iter().map(|path| Programs::read(path)).collect::<Result<_>>()?;
     pins::catch_signals()?;
     let machine = Machine::pin()?;
     let text = arguments.output == Output::Text;
@@ -128,6 +144,12 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let effort = Effort { rounds: arguments.rounds.unwrap_or(effort.rounds), ..effort };
     if text {
         report::head(&machine);
+    }
+    if verifies {
+        programs.insert(0, Programs::here(&machine)?);
+    }
+    if text {
+        report::programs(&programs);
     }
     let packets = if cases.is_empty() { None } else { Some(packets(cases, effort, text)?) };
     if text && compiles > 0 {
@@ -142,6 +164,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
         eprintln!("the agent on a node ...");
     }
     answers.extend(path::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
+    answers.extend(drain::run(&machine, &only, effort.rounds)?);
+    answers.extend(living::run(&machine, &only, effort.rounds)?);
+    answers.extend(churn::run(&machine, &only)?);
     answers.extend(firewall::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
     machine.unpinned(|| {
         answers.extend(start::run(&only)?);
@@ -153,17 +178,20 @@ fn run(arguments: &Arguments) -> Result<bool> {
         answers.extend(packets.comparisons.iter().filter(|answer| only.wants_goal(&answer.goal)));
     }
     answers.sort_by_key(|answer| answer.goal.order());
+    let (packets, answers, earlier) = (packets.as_ref(), &*answers, &*earlier);
+    let report = Report { machine: &machine, load: &load, programs: &programs, packets, answers, earlier };
     match arguments.output {
-        Output::Text => report::text(packets.as_ref(), &answers, &load),
-        Output::Json => println!("{:#}", report::json(&machine, &load, packets.as_ref(), &answers)),
+        Output::Text => report::text(&report),
+        Output::Json => println!("{:#}", report::json(&report)),
     }
-    if let Some(earlier) = earlier {
-        let mut out: Box<dyn Write> =
-            if text { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) };
-        earlier.print(&mut out, &machine, packets.as_ref(), &answers)?;
+    let mut out: Box<dyn Write> =
+        if text { Box::new(std::io::stdout()) } else { Box::new(std::io::stderr()) };
+    for one in earlier {
+        one.print(&mut out, &report)?;
     }
+    compare::print_verdicts(&mut out, &report)?;
     if let Some(folder) = arguments.report() {
-        report::markdown::write(folder, &machine, &load, packets.as_ref(), &answers)?;
+        report::markdown::write(folder, &report)?;
         eprintln!("the report is in {}", folder.join("report.md").display());
     }
     Ok(!answers.iter().any(Answer::is_missed))
@@ -171,7 +199,14 @@ fn run(arguments: &Arguments) -> Result<bool> {
 
 /// What the agent is run for.
 fn running() -> impl Iterator<Item = Goal> {
-    path::all().chain(firewall::all()).chain(start::all()).chain(event::all()).chain(pod_start::all())
+    path::all()
+        .chain(drain::all())
+        .chain(living::all())
+        .chain(churn::all())
+        .chain(firewall::all())
+        .chain(start::all())
+        .chain(event::all())
+        .chain(pod_start::all())
 }
 
 /// All that is measured beside what a packet costs.
@@ -185,8 +220,9 @@ fn list(only: &Only) -> Result<bool> {
     let mut goals: Vec<_> = compared.chain(beside()).filter(|goal| only.wants_goal(goal)).collect();
     goals.sort_by_key(Goal::order);
     let mut out = std::io::stdout().lock();
-    let lines =
-        cases::all().into_iter().filter(|case| only.wants(case.name)).map(|case| ("", case.name, case.what));
+    let programs = only.wants(programs::NAME).then_some(("", programs::NAME, programs::WHAT));
+    let cases = cases::all().into_iter().filter(|case| only.wants(case.name));
+    let lines = programs.into_iter().chain(cases.map(|case| ("", case.name, case.what)));
     for (line, name, what) in lines.chain(goals.iter().map(|goal| (goal.line, goal.name, goal.what))) {
         match writeln!(out, "{line:4}{name:28} {what}") {
             // Who reads has seen enough.
@@ -204,7 +240,6 @@ fn packets(cases: Vec<cases::Case>, effort: Effort, text: bool) -> Result<measur
     }
     let mut bench = measure::Bench::prepare(cases)?;
     if text {
-        report::programs(&bench.sizes);
         eprintln!("{} figures in at least {} rounds ...", bench.figures(), effort.rounds);
     }
     bench.run(effort)

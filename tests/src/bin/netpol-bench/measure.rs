@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use netpol_agent::datapath::{Classifier, CommonShape, Counters, Cycle, Measured, ProgramSize, TestRun};
+use netpol_agent::datapath::{Classifier, CommonShape, Counters, Cycle, Measured, TestRun};
 use netpol_common::{Direction, Reason};
 use nix::time::ClockId;
 
@@ -72,8 +72,6 @@ pub(crate) struct Bench {
     empty: Measured,
     /// Entries that call the empty classifier, by direction.
     entries: [Measured; 2],
-    /// What the kernel made of each program.
-    pub(crate) sizes: Vec<(&'static str, ProgramSize)>,
 }
 
 /// One line of the result.
@@ -87,7 +85,6 @@ pub(crate) struct Line {
 
 /// What was measured.
 pub(crate) struct Outcome {
-    pub(crate) sizes: Vec<(&'static str, ProgramSize)>,
     pub(crate) rounds: u32,
     pub(crate) empty: Figure,
     pub(crate) lines: Vec<Line>,
@@ -130,15 +127,12 @@ impl Bench {
             }
             ready.push(Ready::new(case, world, &mut worlds[world])?);
         }
-        let first = worlds.first_mut().context("nothing to measure")?;
-        let mut entries = [
+        let first = worlds.first().context("nothing to measure")?;
+        let entries = [
             first.datapath.entry(EMPTY, Direction::Ingress)?,
             first.datapath.entry(EMPTY, Direction::Egress)?,
         ];
-        let mut sizes = vec![("empty", empty.size()?)];
-        sizes.push(("entry", entries[Direction::Egress.index()].size()?));
-        sizes.extend(first.datapath.program_sizes()?);
-        Ok(Self { worlds, ready, empty, entries, sizes })
+        Ok(Self { worlds, ready, empty, entries })
     }
 
     /// How many figures there will be.
@@ -213,7 +207,7 @@ impl Bench {
             })
             .collect();
         let comparisons = COMPARISONS.iter().filter_map(|comparison| self.compare(comparison)).collect();
-        Outcome { sizes: self.sizes.clone(), rounds, empty: Figure::of(empties), lines, comparisons }
+        Outcome { rounds, empty: Figure::of(empties), lines, comparisons }
     }
 }
 

@@ -74,7 +74,7 @@ pub(crate) fn run(only: &Only) -> Result<Vec<Answer>> {
 }
 
 /// Bytes that the kernel has charged for all maps below a folder of pins.
-fn charged(folder: &Path) -> Result<u64> {
+pub(crate) fn charged(folder: &Path) -> Result<u64> {
     let mut all = 0;
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();

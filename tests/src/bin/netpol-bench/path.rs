@@ -261,7 +261,7 @@ impl Side {
 }
 
 /// 100 policies, both directions, all of which select both pods; the last one lets their traffic pass.
-fn policies(lab: &mut Laboratory) -> Result<()> {
+pub(crate) fn policies(lab: &mut Laboratory) -> Result<()> {
     for number in 1..POLICIES {
         let peer = json!([{"podSelector": {"matchLabels": {"app": format!("peer-{number}")}}}]);
         let ports = json!([{"protocol": "TCP", "port": 8000 + number}]);

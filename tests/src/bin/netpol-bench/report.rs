@@ -3,13 +3,27 @@
 pub(crate) mod markdown;
 mod plot;
 
-use netpol_agent::datapath::ProgramSize;
 use serde_json::{Value, json};
 
+use crate::compare::Earlier;
 use crate::goals::{Answer, Bound, Verdict};
 use crate::machine::{Load, Machine};
 use crate::measure::{Line, Outcome};
+use crate::programs::Programs;
 use crate::statistics::Figure;
+
+/// All that is told of a run.
+#[derive(Clone, Copy)]
+pub(crate) struct Report<'a> {
+    pub(crate) machine: &'a Machine,
+    pub(crate) load: &'a Load,
+    /// By kernel.
+    pub(crate) programs: &'a [Programs],
+    pub(crate) packets: Option<&'a Outcome>,
+    pub(crate) answers: &'a [Answer],
+    /// Runs before this one, beside which it is set.
+    pub(crate) earlier: &'a [Earlier],
+}
 
 /// On what, and when.
 pub(crate) fn head(machine: &Machine) {
@@ -25,17 +39,25 @@ pub(crate) fn head(machine: &Machine) {
     println!();
 }
 
-/// What the kernel made of the programs.
-pub(crate) fn programs(sizes: &[(&'static str, ProgramSize)]) {
-    println!("{:14} {:>21} {:>14}", "program", "verified instructions", "machine bytes");
-    for (name, size) in sizes {
-        println!("{name:14} {:>21} {:>14}", size.verified, size.machine);
+/// What kernels make of the programs.
+pub(crate) fn programs(programs: &[Programs]) {
+    for Programs { kernel, all } in programs {
+        println!(
+            "{:24} {:>21} {:>14}  stack",
+            format!("Linux {kernel}"),
+            "verified instructions",
+            "machine bytes"
+        );
+        for one in all {
+            println!("{:24} {:>21} {:>14}  {}", one.name, one.instructions, one.machine, one.stack);
+        }
+        println!();
     }
-    println!();
 }
 
 /// The tables.
-pub(crate) fn text(packets: Option<&Outcome>, answers: &[Answer], load: &Load) {
+pub(crate) fn text(report: &Report<'_>) {
+    let Report { packets, answers, load, .. } = *report;
     if let Some(outcome) = packets {
         figures(outcome);
     }
@@ -123,8 +145,10 @@ fn note(figure: &Figure) -> &'static str {
 }
 
 /// Everything.
-pub(crate) fn json(machine: &Machine, load: &Load, packets: Option<&Outcome>, answers: &[Answer]) -> Value {
-    let answers: Vec<Value> = answers
+pub(crate) fn json(report: &Report<'_>) -> Value {
+    let Report { machine, load, packets, .. } = *report;
+    let answers: Vec<Value> = report
+        .answers
         .iter()
         .map(|answer| {
             let (goal, figure) = (&answer.goal, &answer.figure);
@@ -140,6 +164,17 @@ pub(crate) fn json(machine: &Machine, load: &Load, packets: Option<&Outcome>, an
             })
         })
         .collect();
+    let programs = report.programs.iter().map(|Programs { kernel, all }| {
+        let all = all.iter().map(|one| {
+            json!({
+                "name": one.name,
+                "verified": one.instructions,
+                "stack": one.stack,
+                "machineBytes": one.machine,
+            })
+        });
+        json!({ "kernel": kernel, "programs": all.collect::<Vec<_>>() })
+    });
     json!({
         "date": machine.date,
         "kernel": machine.kernel,
@@ -148,6 +183,7 @@ pub(crate) fn json(machine: &Machine, load: &Load, packets: Option<&Outcome>, an
         "jit": machine.jit,
         "othersBusy": load.others,
         "stolen": load.stolen,
+        "kernels": programs.collect::<Vec<_>>(),
         "packets": packets.map(figures_as_json),
         "answers": answers,
     })
@@ -155,14 +191,8 @@ pub(crate) fn json(machine: &Machine, load: &Load, packets: Option<&Outcome>, an
 
 fn figures_as_json(outcome: &Outcome) -> Value {
     let lines: Vec<Value> = outcome.lines.iter().map(line).collect();
-    let programs: Vec<Value> = outcome
-        .sizes
-        .iter()
-        .map(|(name, size)| json!({ "name": name, "verified": size.verified, "machineBytes": size.machine }))
-        .collect();
     json!({
         "rounds": outcome.rounds,
-        "programs": programs,
         "emptyNanoseconds": number(&outcome.empty),
         "figures": lines,
     })

@@ -2,11 +2,11 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{Earlier, Known, Number, difference};
-use crate::goals::{Answer, Goal};
+use super::{Earlier, Known, Number, Verdicts, changes, difference, print_verdicts, said as cell};
+use crate::goals::{Answer, Bound, Goal};
 use crate::machine::{Load, Machine};
 use crate::measure::{Line, Outcome};
-use crate::report;
+use crate::report::{self, Report};
 use crate::statistics::Figure;
 
 fn figure(median: f64, low: f64, high: f64) -> Figure {
@@ -16,11 +16,17 @@ fn figure(median: f64, low: f64, high: f64) -> Figure {
 fn outcome(net: Figure) -> Outcome {
     let line = |name| Line { name, what: "", ratio: net, absolute: net, net };
     let lines = vec![line("first-udp"), line("first-new")];
-    Outcome { sizes: Vec::new(), rounds: 9, empty: net, lines, comparisons: Vec::new() }
+    Outcome { rounds: 9, empty: net, lines, comparisons: Vec::new() }
 }
 
 fn answer(name: &'static str, unit: &'static str, figure: Figure) -> Answer {
     Answer { goal: Goal::told(name, "", unit), figure }
+}
+
+const LOAD: Load = Load { others: 0.0, stolen: 0.0 };
+
+fn now<'a>(machine: &'a Machine, packets: Option<&'a Outcome>, answers: &'a [Answer]) -> Report<'a> {
+    Report { machine, load: &LOAD, programs: &[], packets, answers, earlier: &[] }
 }
 
 /// Reads a document.
@@ -34,7 +40,7 @@ fn read(document: &str) -> anyhow::Result<Earlier> {
 /// What is said beside a document.
 fn said(document: &Value, machine: &Machine, packets: Option<&Outcome>, answers: &[Answer]) -> String {
     let mut out = Vec::new();
-    read(&document.to_string()).unwrap().print(&mut out, machine, packets, answers).unwrap();
+    read(&document.to_string()).unwrap().print(&mut out, &now(machine, packets, answers)).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -53,15 +59,14 @@ fn what_json_prints_is_read_again() {
         answer("join", "us", figure(50.0, 49.0, 51.0)),
         answer("gone", "us", figure(50.0, 49.0, 51.0)),
     ];
-    let load = Load { others: 0.0, stolen: 0.0 };
-    let mut document = report::json(&machine, &load, Some(&outcome(figure(80.0, 78.0, 82.0))), &before);
+    let mut document = report::json(&now(&machine, Some(&outcome(figure(80.0, 78.0, 82.0))), &before));
     document["packets"]["figures"].as_array_mut().unwrap().pop();
-    let now = [
+    let after = [
         answer("hot", "", figure(0.42, 0.405, 0.43)),
         answer("wall", "s", figure(1.0, 0.9, 1.1)),
         answer("join", "ms", figure(0.05, 0.05, 0.05)),
     ];
-    let text = said(&document, &machine, Some(&outcome(figure(60.0, 59.0, 61.0))), &now);
+    let text = said(&document, &machine, Some(&outcome(figure(60.0, 59.0, 61.0))), &after);
     assert_eq!(words(&text, "first-udp"), ["80.00", "60.00", "0.750", "ns", "less"]);
     assert_eq!(words(&text, "hot"), ["0.400", "0.420", "1.050", "the", "same"]);
     assert_eq!(words(&text, "wall"), ["not", "measured", "1.000", "s", "not", "measured"]);
@@ -72,7 +77,7 @@ fn what_json_prints_is_read_again() {
     for part in ["kernel", "processor"] {
         let mut other = document.clone();
         other[part] = json!("another one");
-        let text = said(&other, &machine, None, &now);
+        let text = said(&other, &machine, None, &after);
         let warning = format!("WARNING: it was measured on another {part} (another one");
         assert_eq!((text.matches("WARNING").count(), text.contains(&warning)), (1, true), "{text}");
     }
@@ -121,4 +126,32 @@ fn what_is_no_report_is_named_with_what_is_missing() {
     read(&report(json!([]))).unwrap();
     let error = format!("{:#}", Earlier::read("/nowhere/earlier.json".as_ref()).err().unwrap());
     assert!(error.starts_with("cannot read /nowhere/earlier.json: "), "{error}");
+}
+
+#[test]
+fn what_is_yes_in_one_run_and_no_in_another_is_said() {
+    let machine = Machine::pin().unwrap();
+    let goal = |name| Goal::told(name, "", "").must(Bound::AtMost(0.5));
+    let run = |steady: f64, fickle: f64| {
+        let known = [("steady", steady), ("fickle", fickle)];
+        known.map(|(name, value)| Answer { goal: goal(name), figure: Figure::exact(value) })
+    };
+    let earlier = [(0.4, 0.4), (0.3, 0.6)].map(|(steady, fickle)| {
+        let answers = run(steady, fickle);
+        read(&report::json(&now(&machine, None, &answers)).to_string()).unwrap()
+    });
+    let answers = run(0.45, 0.4);
+    let report = Report { earlier: &earlier, ..now(&machine, None, &answers) };
+    let cells = answers.map(|answer| cell(&Verdicts::of(&earlier, &answer).must));
+    assert_eq!(cells, ["yes, yes, yes", "yes, no, yes"]);
+    assert_eq!(changes(&report).unwrap(), "Of 3 runs, in their order, fickle changes between yes and no.");
+    let mut out = Vec::new();
+    print_verdicts(&mut out, &report).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(words(&text, "fickle").last(), Some(&"CHANGES"), "{text}");
+    assert_eq!(words(&text, "steady"), ["yes,", "yes,", "yes"], "{text}");
+    // One run alone is beside nothing; what an earlier one has not measured is no change.
+    assert_eq!(changes(&now(&machine, None, &answers)), None);
+    let new = [Answer { goal: goal("new"), figure: Figure::exact(9.0) }];
+    assert_eq!(cell(&Verdicts::of(&earlier, &new[0]).must), "-, -, no");
 }

@@ -64,7 +64,7 @@ impl Traffic {
 }
 
 /// How often something can be done in a second.
-fn rate(time: Duration, mut once: impl FnMut() -> std::io::Result<()>) -> Result<f64> {
+pub(crate) fn rate(time: Duration, mut once: impl FnMut() -> std::io::Result<()>) -> Result<f64> {
     let start = Instant::now();
     let mut times = 0_u32;
     while start.elapsed() < time {
@@ -74,7 +74,7 @@ fn rate(time: Duration, mut once: impl FnMut() -> std::io::Result<()>) -> Result
     Ok(f64::from(times) / start.elapsed().as_secs_f64())
 }
 
-fn exchange(stream: &mut TcpStream) -> std::io::Result<()> {
+pub(crate) fn exchange(stream: &mut TcpStream) -> std::io::Result<()> {
     stream.write_all(b"?")?;
     stream.read_exact(&mut [0])
 }
@@ -92,7 +92,7 @@ fn connect(client: &Namespace, server: &Pod) -> Result<[TcpStream; 2]> {
 }
 
 /// Serves a port for as long as the process lives: one thread for those that are short, and one for each that stays.
-fn serve(server: &Pod, port: u16) -> Result<()> {
+pub(crate) fn serve(server: &Pod, port: u16) -> Result<()> {
     let listener = netpol_tests::serve::listener(server, port)?;
     let stays = port == EXCHANGE_PORT;
     thread::spawn(move || {

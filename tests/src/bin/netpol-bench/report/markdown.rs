@@ -5,12 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use crate::goals::{Answer, Bound, Verdict};
+use crate::compare::{Verdicts, changes, said};
+use crate::goals::{Answer, Bound};
 use crate::machine::{Load, Machine};
 use crate::measure::Outcome;
+use crate::programs::Programs;
 use crate::statistics::Figure;
 
-use super::{percent, plot};
+use super::{Report, percent, plot};
 
 /// Of what is asked, and how it is.
 const RATIOS: &str = "ratios.svg";
@@ -18,13 +20,8 @@ const RATIOS: &str = "ratios.svg";
 const PACKETS: &str = "packets.svg";
 
 /// Writes the page and its plots into the folder, which is made where it is missing.
-pub(crate) fn write(
-    folder: &Path,
-    machine: &Machine,
-    load: &Load,
-    packets: Option<&Outcome>,
-    answers: &[Answer],
-) -> Result<()> {
+pub(crate) fn write(folder: &Path, report: &Report<'_>) -> Result<()> {
+    let Report { packets, answers, .. } = *report;
     fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     // The page comes last: it names the plots.
     for (name, svg) in [(RATIOS, plot::ratios(answers)), (PACKETS, packets.and_then(plot::packets))] {
@@ -33,7 +30,7 @@ pub(crate) fn write(
             None => remove(folder, name)?,
         }
     }
-    place(folder, "report.md", &page(machine, load, packets, answers))
+    place(folder, "report.md", &page(report))
 }
 
 /// Writes a file beside its place and moves it there: no reader sees half of it.
@@ -53,16 +50,18 @@ fn remove(folder: &Path, name: &str) -> Result<()> {
     }
 }
 
-fn page(machine: &Machine, load: &Load, packets: Option<&Outcome>, answers: &[Answer]) -> String {
+fn page(report: &Report<'_>) -> String {
+    let Report { machine, load, packets, answers, .. } = *report;
     let mut parts = vec!["# What netpol costs".to_owned(), measured_on(machine, load)];
     if !answers.is_empty() {
         parts.push("## What is asked, and whether it is so".to_owned());
-        parts.push(asked(answers));
+        parts.push(asked(report));
         parts.push(
             "The figures are medians; the spread is the distance between the quartiles. It is *too noisy* where the \
              bound lies within what the median is sure to lie in."
                 .to_owned(),
         );
+        parts.extend(changes(report));
     }
     if plot::ratios(answers).is_some() {
         parts.push(format!("![The ratios, beside what is asked of them]({RATIOS})"));
@@ -77,8 +76,20 @@ fn page(machine: &Machine, load: &Load, packets: Option<&Outcome>, answers: &[An
         if plot::packets(outcome).is_some() {
             parts.push(format!("![Nanoseconds per packet]({PACKETS})"));
         }
-        parts.push("## What the kernel made of the programs".to_owned());
-        parts.push(programs(outcome));
+    }
+    if !report.programs.is_empty() {
+        parts.push("## What the kernel makes of the programs".to_owned());
+        parts.extend(
+            report
+                .programs
+                .iter()
+                .flat_map(|one| [format!("Linux {}:", escaped(&one.kernel)), programs(one)]),
+        );
+        parts.push(
+            "Instructions are those that the verifier walks, a million at most. The stack is that of the program and of each of \
+             its functions; those that call each other have 512 bytes together."
+                .to_owned(),
+        );
     }
     parts.join("\n\n") + "\n"
 }
@@ -103,10 +114,10 @@ fn measured_on(machine: &Machine, load: &Load) -> String {
     text
 }
 
-fn asked(answers: &[Answer]) -> String {
-    let said =
-        |verdict: Option<Verdict>| verdict.map_or(String::new(), |verdict| verdict.name().to_lowercase());
-    let rows = answers.iter().map(|Answer { goal, figure }| {
+fn asked(report: &Report<'_>) -> String {
+    let rows = report.answers.iter().map(|answer| {
+        let Answer { goal, figure } = answer;
+        let verdicts = Verdicts::of(report.earlier, answer);
         vec![
             goal.line.to_owned(),
             if goal.unit.is_empty() { goal.what.to_owned() } else { format!("{}, {}", goal.what, goal.unit) },
@@ -114,8 +125,8 @@ fn asked(answers: &[Answer]) -> String {
             bound(goal.moonshot),
             digits(figure.median),
             spread(figure),
-            said(goal.must.judge(figure)),
-            said(goal.moonshot.judge(figure)),
+            said(&verdicts.must),
+            said(&verdicts.moonshot),
         ]
     });
     let heads = ["line", "what", ">must", ">moonshot", ">figure", ">spread", "meets must", "meets moonshot"];
@@ -136,13 +147,11 @@ fn costs(outcome: &Outcome) -> String {
     table(&["what", ">x empty", ">spread", ">ns", ">net ns"], std::iter::once(first).chain(rows))
 }
 
-fn programs(outcome: &Outcome) -> String {
-    let rows = outcome.sizes.iter().map(|(name, size)| {
-        // Old kernels do not say.
-        let verified = if size.verified == 0 { String::new() } else { size.verified.to_string() };
-        vec![(*name).to_owned(), verified, size.machine.to_string()]
+fn programs(programs: &Programs) -> String {
+    let rows = programs.all.iter().map(|one| {
+        vec![one.name.clone(), one.instructions.to_string(), one.stack.clone(), one.machine.to_string()]
     });
-    table(&["program", ">verified instructions", ">machine bytes"], rows)
+    table(&["program", ">verified instructions", ">stack", ">machine bytes"], rows)
 }
 
 /// A table; a head with `>` before it is that of numbers.

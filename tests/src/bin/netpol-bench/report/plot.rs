@@ -108,7 +108,7 @@ mod tests {
         let (figure, net) = (Figure::of(&[35.0; 9]), Figure::of(&[20.0; 9]));
         let line = |name, what| Line { name, what, ratio: figure, absolute: figure, net };
         let lines = vec![line("first-udp", "a"), line("common-first", "b"), line("source-check-v4", "c")];
-        let outcome = Outcome { sizes: Vec::new(), rounds: 9, empty: figure, lines, comparisons: Vec::new() };
+        let outcome = Outcome { rounds: 9, empty: figure, lines, comparisons: Vec::new() };
         let svg = packets(&outcome).unwrap();
         for (group, bars) in [("first", 1), ("common", 1), ("unselected", 1), ("denied", 0)] {
             // One more is in the legend.

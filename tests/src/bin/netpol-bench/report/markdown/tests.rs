@@ -1,11 +1,13 @@
 use std::fs;
 
-use netpol_agent::datapath::ProgramSize;
+use netpol_agent::datapath::Verified;
 
 use super::{bound, digits, escaped, table, write};
 use crate::goals::{Answer, Bound, Goal};
 use crate::machine::{Load, Machine};
 use crate::measure::{Line, Outcome};
+use crate::programs::Programs;
+use crate::report::Report;
 use crate::statistics::Figure;
 
 fn answers() -> Vec<Answer> {
@@ -30,8 +32,7 @@ fn outcome() -> Outcome {
         absolute: figure(90.0),
         net: figure(70.0),
     };
-    let sizes = vec![("egress", ProgramSize { verified: 0, machine: 4321 })];
-    Outcome { sizes, rounds: 15, empty: figure(20.0), lines: vec![line], comparisons: Vec::new() }
+    Outcome { rounds: 15, empty: figure(20.0), lines: vec![line], comparisons: Vec::new() }
 }
 
 #[test]
@@ -40,7 +41,19 @@ fn a_report_is_a_page_with_plots() {
     let inner = folder.path().join("docs/bench");
     let load = Load { others: 0.031, stolen: 0.0 };
     let machine = Machine::pin().unwrap();
-    write(&inner, &machine, &load, Some(&outcome()), &answers()).unwrap();
+    let egress =
+        Verified { name: "egress".to_owned(), instructions: 99, stack: "8+16".to_owned(), machine: 4321 };
+    let programs = [Programs { kernel: "5.10.1".to_owned(), all: vec![egress] }];
+    let (outcome, answers) = (outcome(), answers());
+    let whole = Report {
+        machine: &machine,
+        load: &load,
+        programs: &programs,
+        packets: Some(&outcome),
+        answers: &answers,
+        earlier: &[],
+    };
+    write(&inner, &whole).unwrap();
     let page = fs::read_to_string(inner.join("report.md")).unwrap();
     for part in [
         "| M1 | hot: ours \\| theirs | ≤ 0.35 | ≤ 0.25 | 0.300 | 0.0 % | yes | no |\n",
@@ -48,7 +61,8 @@ fn a_report_is_a_page_with_plots() {
         "|  | what is told, us |  |  | not measured |  |  |  |\n",
         "| the empty classifier alone | 1.00 | 0.0 % | 20.0 | 0.0 |\n",
         "| first packet, UDP | 4.50 | 0.0 % | 90.0 | 70.0 |\n",
-        "| egress |  | 4321 |\n",
+        "Linux 5.10.1:\n",
+        "| egress | 99 | 8+16 | 4321 |\n",
         "](ratios.svg)\n",
         "](packets.svg)\n",
         "other programs for 3 % of the time, taken by the hypervisor for 0 %.",
@@ -59,7 +73,7 @@ fn a_report_is_a_page_with_plots() {
     assert!(fs::read_to_string(inner.join("ratios.svg")).unwrap().contains("hot: ours | theirs"));
     assert_eq!(names(&inner), ["packets.svg", "ratios.svg", "report.md"]);
     // What is measured no more leaves nothing.
-    write(&inner, &machine, &load, None, &answers()[2..]).unwrap();
+    write(&inner, &Report { packets: None, programs: &[], answers: &answers[2..], ..whole }).unwrap();
     assert_eq!(names(&inner), ["report.md"]);
     assert!(!fs::read_to_string(inner.join("report.md")).unwrap().contains(".svg"));
 }
@@ -70,7 +84,10 @@ fn a_folder_that_cannot_be_made_is_named() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let load = Load { others: 0.0, stolen: 0.0 };
-    let error = write(&file, &Machine::pin().unwrap(), &load, None, &[]).unwrap_err();
+    let machine = Machine::pin().unwrap();
+    let nothing =
+        Report { machine: &machine, load: &load, programs: &[], packets: None, answers: &[], earlier: &[] };
+    let error = write(&file, &nothing).unwrap_err();
     assert!(error.to_string().contains(&*file.to_string_lossy()), "{error}");
 }
 
