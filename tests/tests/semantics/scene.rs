@@ -24,7 +24,7 @@ use netpol_agent::{
 use netpol_common::decide::Memory;
 use netpol_policy::{
     engine::{Engine, Recovered, Settings, TableOp},
-    model::Key,
+    model::{Key, Object},
     spec,
 };
 use netpol_tests::kernel::{Held, Kernel, sizes};
@@ -300,7 +300,9 @@ impl Scene {
         let here: BTreeMap<Key, (String, Vec<IpAddr>)> = self
             .engine()
             .store()
-            .pods()
+            .objects()
+            .into_iter()
+            .filter_map(|object| if let Object::Pod(pod) = object { Some(pod) } else { None })
             .filter(|pod| *pod.node == *NODE && pod.counts())
             .map(|pod| (pod.key.clone(), (pod.uid.to_string(), pod.addresses.clone())))
             .collect();

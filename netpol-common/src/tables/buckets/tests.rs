@@ -294,21 +294,31 @@ fn rows_are_found_by_set_and_class() {
         Bucket { entries: [free; RULE_WAYS], elsewhere: 0, generation: 0, reserved: [0; 2] };
     // In a table of one bucket all meet.
     let (at, place) = (&raw mut bucket, |key: &RuleKey| Place::of(key, 1));
+    // SAFETY: a bucket of ours; as for all of the following.
     let word = |key: RuleKey| unsafe { find(at, place(&key), &key) };
-    for (class, key) in (7..).zip([row(2, 0), row(2, 1), row(3, 0)]) {
+    // SAFETY: as above.
+    let change = |rule: &Rule| unsafe { change(at, place(&rule.key), rule) };
+    // SAFETY: as above.
+    let add = |rule: &Rule| unsafe { add(at, place(&rule.key), rule, 1) };
+    // SAFETY: as above.
+    let forget = |key: RuleKey| unsafe { forget(at, place(&key), &key) };
+    for (port_set, key) in (7..).zip([row(2, 0), row(2, 1), row(3, 0)]) {
         assert_eq!(word(key), 0);
-        let rule = Rule { key, port_set: class };
-        // SAFETY: a bucket of ours; as for all of the following.
-        assert!(unsafe { !change(at, place(&key), &rule) && add(at, place(&key), &rule, 1) });
-        assert_eq!(value_of(word(key)), class);
+        let rule = Rule { key, port_set };
+        assert!(!change(&rule) && add(&rule));
+        assert_eq!(value_of(word(key)), port_set);
     }
     let another = Rule { key: row(3, 1), port_set: 1 };
-    assert!(unsafe { !add(at, place(&another.key), &another, 1) }, "it is full");
+    assert!(!add(&another), "it is full");
     assert_eq!((word(another.key), word(row(0, 2)), word(row(1, 3))), (0, 0, 0));
-    assert!(unsafe { forget(at, place(&row(2, 1)), &row(2, 1)) });
+    assert!(change(&Rule { key: row(2, 0), port_set: 8 }));
+    assert!(forget(row(2, 1)) && !forget(row(2, 1)));
     assert_eq!(word(row(2, 1)), 0);
-    assert!(unsafe { add(at, place(&another.key), &another, 1) });
-    assert_eq!((value_of(word(another.key)), value_of(word(row(3, 0)))), (1, 9));
+    assert!(add(&another));
+    assert_eq!(
+        (value_of(word(another.key)), value_of(word(row(3, 0))), value_of(word(row(2, 0)))),
+        (1, 9, 8)
+    );
     // The word of one row is not another's.
     assert!(!place(&row(2, 0)).fits(word(another.key)));
 }

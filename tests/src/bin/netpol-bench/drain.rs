@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use netpol_agent::datapath::{Cycle, Measured, TestRun, Told};
+use netpol_agent::datapath::{Classifier, Cycle, Measured, TestRun, Told};
 use netpol_common::Direction;
 use netpol_tests::{Laboratory, PodSpec};
 use nix::time::{ClockId, clock_getcpuclockid};
@@ -124,7 +124,14 @@ impl Node {
         let (told, cpu, begun) = (self.told.handed_on(), cpu_nanoseconds(self.clock)?, Instant::now());
         for step in 1..=STEPS {
             for ((program, frame), repeat) in self.packets.iter_mut().zip(STEP) {
-                let run = TestRun { program: "", slot: 0, ingress_ifindex: UPLINK, tag: 0, frame, repeat };
+                let run = TestRun {
+                    classifier: Classifier::ToPod,
+                    slot: 0,
+                    ingress_ifindex: UPLINK,
+                    tag: 0,
+                    frame,
+                    repeat,
+                };
                 program.run(run)?;
             }
             sleep((STEP_TIME * step).saturating_sub(begun.elapsed()));
