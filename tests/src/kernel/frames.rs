@@ -73,6 +73,26 @@ impl Tables {
         self.kernel.reopen(super::Sizes { flows_per_pod, ..super::sizes() });
     }
 
+    /// What does not go the short way goes nowhere from now on.
+    pub fn take_the_long_way_off(&mut self) {
+        self.kernel.pins.take_the_long_way_off();
+    }
+
+    /// Opens the tables again, as the next agent does.
+    pub fn reopen_as_it_was(&mut self) {
+        self.kernel.reopen(super::sizes());
+    }
+
+    /// Whether the pod can send a frame, reported or not.
+    pub fn passes_from(&mut self, pod: &Pod, frame: &[u8]) -> bool {
+        self.kernel.passes(Classifier::FromPod, pod.slot, pod.ifindex, frame)
+    }
+
+    /// Whether the pod, which no policy selects, can send a frame where only its source is checked.
+    pub fn passes_checked(&mut self, pod: &Pod, frame: &[u8]) -> bool {
+        self.kernel.passes(Classifier::SourceCheck, pod.slot, pod.ifindex, frame)
+    }
+
     /// The pod's flows.
     #[must_use]
     pub fn flows(&self, pod: &Pod) -> Vec<(FlowKey, Flow)> {

@@ -9,9 +9,9 @@ use std::{
     },
 };
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, Map, MapData, ProgramArray};
 use netpol_agent::datapath::uninstall;
-use netpol_common::tables::Interface;
+use netpol_common::tables::{Interface, LONG_WAY_CELL};
 
 const BPFFS: &str = "/sys/fs/bpf";
 const PREFIX: &str = "npk-";
@@ -84,6 +84,12 @@ impl Pins {
 
     pub(super) fn set_interface(&self, interface: Interface) {
         self.interfaces().insert(interface.ifindex, Plain(interface), 0).expect("an entry");
+    }
+
+    /// Empties the cell of the long way, until an agent opens the tables again.
+    pub(super) fn take_the_long_way_off(&self) {
+        let programs = ProgramArray::try_from(Map::ProgramArray(self.map("PROGRAMS")));
+        programs.expect("an array of programs").clear_index(&LONG_WAY_CELL).expect("it was there");
     }
 
     pub(super) fn remove_interface(&self, ifindex: u32) {

@@ -21,3 +21,4 @@ mod scene;
 mod senders;
 mod services;
 mod sources;
+mod ways;
