@@ -342,7 +342,7 @@ pod! {
 /// Different (class, port) pairs that a set of backends can hold. A Service that has more is closed, and said so.
 pub const MAX_BACKENDS: usize = 16;
 
-/// Backend flag: a pod of this node whose `to_pod` judges senders too.
+/// Backend flag: a pod of this node whose ingress judges senders too.
 pub const BACKEND_JUDGES_SENDER: u16 = 1;
 
 /// Set of backends flag: it does not fit; closed.

@@ -135,7 +135,7 @@ impl Skb {
     }
 
     /// The interface by which the packet came to the node (0 when the node made it), and its tag, as the entry of
-    /// `to_pod` has found them.
+    /// the pod's ingress has found them.
     #[inline(always)]
     #[must_use]
     pub fn origin(self) -> (u32, u32) {

@@ -152,7 +152,7 @@ where
 
     fn get_elsewhere(&self, key: &R::Key) -> Result<Option<R>, Error> {
         match self.elsewhere.get(&Raw(*key), 0) {
-            Ok(peer) => Ok(Some(peer.0)),
+            Ok(row) => Ok(Some(row.0)),
             Err(error) => gone(Err(error)).map(|()| None).map_err(named(R::ELSEWHERE)),
         }
     }

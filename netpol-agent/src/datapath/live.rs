@@ -150,17 +150,22 @@ struct Live<'d> {
 }
 
 impl Live<'_> {
+    /// Takes what cannot be read for what is not there, and remembers the first error.
+    fn or_failed<V>(&self, result: Result<Option<V>, Error>) -> Option<V> {
+        result.unwrap_or_else(|error| {
+            // Only the first one is told.
+            let _later = self.failed.set(error);
+            None
+        })
+    }
+
     /// Takes "there is none" for an answer, and remembers any other error.
     fn found<V>(&self, name: &str, result: Result<V, MapError>) -> Option<V> {
-        match result {
-            Ok(value) => Some(value),
-            Err(MapError::KeyNotFound | MapError::OutOfBounds { .. }) => None,
-            Err(error) => {
-                // Only the first one is told.
-                let _later = self.failed.set(named(name)(error));
-                None
-            }
-        }
+        self.or_failed(match result {
+            Ok(value) => Ok(Some(value)),
+            Err(MapError::KeyNotFound | MapError::OutOfBounds { .. }) => Ok(None),
+            Err(error) => Err(named(name)(error)),
+        })
     }
 
     fn look_up<K: Pod, V: Pod>(
@@ -195,12 +200,7 @@ impl Tables for Live<'_> {
     }
 
     fn peer(&self, addr: &Addr, out: &mut Prefix) {
-        let peer = self.tables.peers.get(addr).unwrap_or_else(|error| {
-            // Only the first one is told.
-            let _later = self.failed.set(error);
-            None
-        });
-        *out = match peer {
+        *out = match self.or_failed(self.tables.peers.get(addr)) {
             Some(peer) => Prefix { class: peer.class, flags: peer.flags },
             None => self
                 .found("PREFIXES", self.tables.prefixes.get(&Key::new(128, Raw(*addr)), 0))
@@ -214,11 +214,7 @@ impl Tables for Live<'_> {
     }
 
     fn rule(&self, set: u32, class: u32, default: u32) -> u32 {
-        let rule = self.tables.rules.get(&RuleKey { set, class }).unwrap_or_else(|error| {
-            // Only the first one is told.
-            let _later = self.failed.set(error);
-            None
-        });
+        let rule = self.or_failed(self.tables.rules.get(&RuleKey { set, class }));
         rule.map_or(default, |rule| rule.port_set)
     }
 

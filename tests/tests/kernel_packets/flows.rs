@@ -24,6 +24,17 @@ impl Scene {
         assert_eq!(self.from(&tcp(own, peer, ACK)), UNREPORTED);
     }
 
+    /// Its ends close it: whether it is the pod's, and with which flags.
+    pub(crate) fn ended(&mut self, own: SocketAddr, peer: SocketAddr, ending: &[(bool, u8)]) {
+        for (out, flags) in ending {
+            if *out {
+                self.from(&tcp(own, peer, *flags))
+            } else {
+                self.to(&tcp(peer, own, *flags))
+            };
+        }
+    }
+
     pub(crate) fn ends(&self, v4: bool) -> (SocketAddr, SocketAddr) {
         (at(self.own(v4), 4000), at(friend(v4), 80))
     }

@@ -38,13 +38,7 @@ fn each_kind_of_flow_is_forgotten_after_its_own_time() {
         scene.close(Direction::Ingress);
         let (own, peer) = scene.ends(true);
         scene.opened(own, peer);
-        for (out, flags) in ending {
-            if *out {
-                scene.from(&tcp(own, peer, *flags))
-            } else {
-                scene.to(&tcp(peer, own, *flags))
-            };
-        }
+        scene.ended(own, peer, ending);
         scene.is_known_for(&tcp(peer, own, ACK), ticks);
     }
     // A half-open one cannot be asked by a reply, which would complete it.

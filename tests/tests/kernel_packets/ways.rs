@@ -67,20 +67,13 @@ fn a_connection_that_is_closed_makes_room_for_the_next_one_on_the_short_way() {
     for v4 in BOTH {
         let mut scene = Scene::new();
         let pod = scene.pod;
-        let (own, peer) = (at(scene.own(v4), 4000), at(confidant(v4), 80));
+        let (own, peer) = scene.ends(v4);
         let state = |scene: &Scene| -> Vec<u8> {
             scene.tables.flows(&pod).iter().map(|(_, flow)| flow.state).collect()
         };
         for ending in [&[(true, RST)][..], &[(true, FIN | ACK), (false, FIN | ACK)]] {
-            assert_eq!(scene.from(&tcp(own, peer, SYN)), POLICY);
-            assert_eq!(scene.to(&tcp(peer, own, SYN | ACK)), UNREPORTED);
-            for (out, flags) in ending {
-                if *out {
-                    scene.from(&tcp(own, peer, *flags))
-                } else {
-                    scene.to(&tcp(peer, own, *flags))
-                };
-            }
+            scene.opened(own, peer);
+            scene.ended(own, peer, ending);
             assert_eq!(state(&scene), [STATE_CLOSING]);
             without_the_long_way(&mut scene, |scene| {
                 assert_eq!(scene.from(&tcp(own, peer, SYN)), POLICY);

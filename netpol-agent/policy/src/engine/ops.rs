@@ -150,9 +150,9 @@ pub enum HookLevel {
     /// None.
     #[default]
     None,
-    /// The small part of `from_pod` that checks the source address.
+    /// At the pod's egress, whether the source address is its own.
     SourceCheck,
-    /// `from_pod` and `to_pod`.
+    /// All of a verdict, in both directions.
     Full,
 }
 
