@@ -26,6 +26,7 @@ pub use namespace::Namespace;
 pub use network::Link;
 pub use pod::{Pod, PodSpec};
 pub use program::Program;
+pub(crate) use program::halt;
 pub use proxy::Proxy;
 pub use service::{ServicePort, ServiceSpec};
 pub use together::Start;

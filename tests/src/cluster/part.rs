@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::supervisor::{self, Request};
+use crate::laboratory::halt;
 
 /// A part of the control plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl PartHandle {
     /// # Errors
     /// When it does not run.
     pub fn stop(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        halt(self.running()?, &self.name)
     }
 
     /// Lets it go on after [`stop`](Self::stop).
@@ -110,9 +111,12 @@ impl PartHandle {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self.pid().with_context(|| format!("{} does not run", self.name))?;
-        kill(Pid::from_raw(pid.cast_signed()), signal)
+        kill(Pid::from_raw(self.running()?.cast_signed()), signal)
             .with_context(|| format!("cannot send {signal} to {}", self.name))
+    }
+
+    fn running(&self) -> Result<u32> {
+        self.pid().with_context(|| format!("{} does not run", self.name))
     }
 
     /// Kills it and waits until it is gone: no handler runs, and it stays dead until it is started.

@@ -73,7 +73,7 @@ impl Process {
     /// # Errors
     /// When it does not run.
     pub fn stop(&self) -> Result<()> {
-        self.signal(Signal::SIGSTOP)
+        self.program(Program::halt)
     }
 
     /// Lets it go on after [`stop`](Self::stop).
@@ -89,7 +89,11 @@ impl Process {
     /// # Errors
     /// When it does not run.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        self.running().as_ref().with_context(|| format!("{} does not run", self.name))?.signal(signal)
+        self.program(|program| program.signal(signal))
+    }
+
+    fn program(&self, act: impl FnOnce(&Program) -> Result<()>) -> Result<()> {
+        act(self.running().as_ref().with_context(|| format!("{} does not run", self.name))?)
     }
 
     /// Its process number.

@@ -271,7 +271,7 @@ impl Laboratory {
     /// # Errors
     /// When none runs.
     pub fn freeze_agent(&self) -> Result<()> {
-        self.signal_agent(Signal::SIGSTOP)
+        self.running_agent()?.halt()
     }
 
     /// Lets an agent that stands still go on.
@@ -279,11 +279,11 @@ impl Laboratory {
     /// # Errors
     /// When none runs.
     pub fn thaw_agent(&self) -> Result<()> {
-        self.signal_agent(Signal::SIGCONT)
+        self.running_agent()?.signal(Signal::SIGCONT)
     }
 
-    fn signal_agent(&self, signal: Signal) -> Result<()> {
-        self.running.as_ref().context("no agent runs")?.signal(signal)
+    fn running_agent(&self) -> Result<&Program> {
+        self.running.as_ref().context("no agent runs")
     }
 
     /// The agent's process number, while it runs.

@@ -53,6 +53,14 @@ impl Program {
             .with_context(|| format!("cannot send {signal} to {}", self.name))
     }
 
+    /// Halts it where it is, see [`halt`].
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn halt(&self) -> Result<()> {
+        halt(self.id(), &self.name)
+    }
+
     /// Asks it to end, and waits until it has.
     ///
     /// # Errors
@@ -70,4 +78,29 @@ impl Drop for Program {
         drop(self.child.wait());
         claim::forget_process(&self.folder, self.child.id());
     }
+}
+
+/// How long a busy machine may take to stop every thread.
+const HALTED: Duration = Duration::from_secs(10);
+
+/// Halts a process (SIGSTOP), and waits until none of its threads runs any more.
+///
+/// One thread takes the signal and stops the others once it gets a processor: until then they go on, as proc(5)'s states
+/// show.
+///
+/// # Errors
+/// When it has ended already, or goes on.
+pub(crate) fn halt(id: u32, name: &str) -> Result<()> {
+    kill(Pid::from_raw(id.cast_signed()), Signal::SIGSTOP).with_context(|| format!("cannot halt {name}"))?;
+    wait_for(&format!("every thread of {name} stands still"), HALTED, || stands_still(id).then_some(()))
+}
+
+/// Whether every thread of a process is stopped.
+fn stands_still(id: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return false };
+    threads.flatten().all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name, which may itself hold a parenthesis.
+        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+    })
 }
