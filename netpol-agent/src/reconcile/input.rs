@@ -70,7 +70,7 @@ pub fn drive<D: Datapath>(
 ) -> anyhow::Result<()> {
     let start = Instant::now();
     let mut clock = (naming::Clock::now(), Instant::now());
-    let mut memory = naming::Memory::default();
+    let mut memory = naming::Memory::of(&reconciler.options.node);
     // Before the first agent nothing can be missing.
     let mut gaps = Gaps::after(told.missing(), reconciler.options.alive.unwrap_or_else(Moment::now));
     let mut verdicts: Vec<Batch> = Vec::new();
@@ -128,11 +128,11 @@ pub fn drive<D: Datapath>(
         }
         // Objects that have come before are in the tables by now: they are compared with what the kernel says it has judged
         // by.
+        let now = start.elapsed();
         for batch in verdicts.drain(..) {
             for event in &batch.events {
-                let node = &reconciler.options.node;
-                let verdict = naming::name(reconciler.engine(), &mut memory, node, clock.0, event);
-                gaps.heard(verdict.time, start.elapsed());
+                let verdict = naming::look_up(reconciler.engine(), &mut memory, clock.0, event);
+                gaps.heard(verdict.time, now);
                 log.add(verdict, Flow::of_drop(event));
             }
             told.hand_on(batch.events.len() as u64);

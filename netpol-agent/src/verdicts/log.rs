@@ -99,8 +99,7 @@ impl Log {
     }
 
     /// Adds a verdict; with its flow, if those that are the same are to be one.
-    pub fn add(&self, verdict: impl Into<Kept>, flow: Option<Flow>) {
-        let mut verdict = verdict.into();
+    pub fn add(&self, mut verdict: Kept, flow: Option<Flow>) {
         let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(flow) = flow {
             past.fold(&mut verdict, flow);
@@ -145,21 +144,20 @@ impl Log {
         let mut lines: Vec<UndecidedLine> = Vec::new();
         for record in past.records.values().rev() {
             let Record::Verdict(verdict, _) = record else { continue };
-            if verdict.kind().reason != Reason::BackendsDiffer.name() {
+            if !verdict.is_for(Reason::BackendsDiffer) {
                 continue;
             }
-            let whole = verdict.verdict();
-            let to = &whole.destination;
-            let service = if to.name.is_empty() { &to.address } else { &to.name };
+            let to = verdict.destination();
+            let service = if to.name.is_empty() { to.address } else { to.name };
             let same = |line: &&mut UndecidedLine| {
-                line.pod == whole.endpoint && line.service == *service && line.port == to.port
+                line.pod == verdict.endpoint() && line.service == service && line.port == to.port
             };
             if let Some(line) = lines.iter_mut().find(same) {
                 line.packets += verdict.count;
             } else if lines.len() < UNDECIDED {
                 lines.push(UndecidedLine {
-                    pod: whole.endpoint.clone(),
-                    service: service.clone(),
+                    pod: verdict.endpoint().to_owned(),
+                    service,
                     port: to.port,
                     packets: verdict.count,
                     last: verdict.time,
@@ -212,7 +210,7 @@ impl Past {
 /// Whether the verdict's count may be too small for what is missing.
 #[must_use]
 pub fn concerns(gap: &Gap, verdict: &Kept) -> bool {
-    verdict.is_dropped() && (gap.endpoint.is_empty() || gap.endpoint == verdict.kind().endpoint)
+    verdict.is_dropped() && (gap.endpoint.is_empty() || gap.endpoint == verdict.endpoint())
 }
 
 /// Whether a verdict of a flow goes on with the one before.

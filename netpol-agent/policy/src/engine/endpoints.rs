@@ -140,8 +140,8 @@ impl Endpoints {
             && self.states.get(&slot).is_some_and(|s| s.local.tag_trusted && s.hook == HookLevel::Full)
     }
 
-    pub(super) fn policies_at(&self, revision: u32) -> Option<&[Arc<Policy>]> {
-        self.history.get(&revision).map(|p| &**p)
+    pub(super) fn policies_at(&self, revision: u32) -> Option<&Arc<[Arc<Policy>]>> {
+        self.history.get(&revision)
     }
 
     fn remember(&mut self, revision: u32, policies: Arc<[Arc<Policy>]>) {

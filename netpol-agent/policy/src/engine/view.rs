@@ -110,7 +110,7 @@ impl Engine {
 
     /// The policies that isolate the pod in a slot in a direction, in the order of their keys.
     #[must_use]
-    pub fn policies_of(&self, slot: u32, direction: Direction) -> Vec<Arc<Policy>> {
+    pub fn policies_of(&self, slot: u32, direction: Direction) -> Arc<[Arc<Policy>]> {
         let set = self.endpoints.get(slot).map_or(SET_CLOSED, |s| s.sets[direction.index()]);
         self.policies_of_set(set)
     }
@@ -118,7 +118,7 @@ impl Engine {
     /// The policies that a revision of an endpoint stood for; revisions are never used twice, and the last
     /// thousands are known. `None`: not known any more; empty: not isolated, or closed.
     #[must_use]
-    pub fn policies_at(&self, revision: u32) -> Option<&[Arc<Policy>]> {
+    pub fn policies_at(&self, revision: u32) -> Option<&Arc<[Arc<Policy>]>> {
         self.endpoints.policies_at(revision)
     }
 
@@ -142,8 +142,8 @@ impl Engine {
 
     /// The policies of a policy set.
     #[must_use]
-    pub fn policies_of_set(&self, set: u32) -> Vec<Arc<Policy>> {
-        self.sets.get(set).map(|s| s.policies.to_vec()).unwrap_or_default()
+    pub fn policies_of_set(&self, set: u32) -> Arc<[Arc<Policy>]> {
+        self.sets.get(set).map(|s| s.policies.clone()).unwrap_or_default()
     }
 
     /// The local pods that a policy isolates, by their slots.

@@ -107,7 +107,7 @@ fn the_past_is_bounded_and_filtered_before_it_is_counted() {
         ("n/b", Outcome::Allowed),
         ("m/c", Outcome::Dropped),
     ] {
-        given.log.add(verdict(name, outcome), None);
+        given.log.add(verdict(name, outcome).into(), None);
     }
     assert_eq!(given.observe(usize::MAX, Filter::default()), ["n/a", "n/b", "m/c"]);
     assert_eq!(given.observe(1, only(&["verdict=dropped"])), ["m/c"]);
@@ -119,7 +119,7 @@ fn the_past_is_bounded_and_filtered_before_it_is_counted() {
 #[test]
 fn a_follower_hears_what_comes() {
     let given = Given::agent(|_| Response::End);
-    given.log.add(verdict("n/past", Outcome::Dropped), None);
+    given.log.add(verdict("n/past", Outcome::Dropped).into(), None);
     let mut names = Vec::new();
     let request = Request::Observe { follow: true, last: 1, each: false, filter: Filter::default() };
     ask(&given.socket(), &request, &mut |response| {
@@ -127,7 +127,7 @@ fn a_follower_hears_what_comes() {
         names.push(heard.endpoint);
         // Only after the first one is it certain that we are heard.
         if names.len() == 1 {
-            given.log.add(verdict("n/coming", Outcome::Dropped), None);
+            given.log.add(verdict("n/coming", Outcome::Dropped).into(), None);
         }
         names.len() < 2
     })
@@ -146,12 +146,12 @@ fn a_client_that_does_not_read_holds_nobody_up_and_is_told_what_it_missed() {
     let mut lines = io::BufReader::new(stream).lines();
     let mut next = || serde_json::from_str::<Response>(&lines.next().unwrap().unwrap()).unwrap();
     // Only after the first one is it certain that it is heard.
-    given.log.add(verdict("n/first", Outcome::Dropped), None);
+    given.log.add(verdict("n/first", Outcome::Dropped).into(), None);
     let mut firsts = 1;
     let first = thread::scope(|scope| {
         let first = scope.spawn(&mut next);
         while !first.is_finished() {
-            given.log.add(verdict("n/first", Outcome::Dropped), None);
+            given.log.add(verdict("n/first", Outcome::Dropped).into(), None);
             firsts += 1;
             thread::sleep(Duration::from_millis(10));
         }
@@ -160,7 +160,7 @@ fn a_client_that_does_not_read_holds_nobody_up_and_is_told_what_it_missed() {
     assert!(matches!(first, Response::Verdict(_)));
     let start = std::time::Instant::now();
     for _ in 0..ALL {
-        given.log.add(verdict("n/flood", Outcome::Dropped), None);
+        given.log.add(verdict("n/flood", Outcome::Dropped).into(), None);
     }
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     assert_eq!(given.log.kept().0, 3);
@@ -183,7 +183,7 @@ fn a_client_that_does_not_read_holds_nobody_up_and_is_told_what_it_missed() {
 #[test]
 fn status_says_how_many_verdicts_are_kept_and_since_when() {
     let given = Given::agent(|_| Response::Status(Box::default()));
-    given.log.add(verdict("n/a", Outcome::Dropped), None);
+    given.log.add(verdict("n/a", Outcome::Dropped).into(), None);
     let Ok(Response::Status(status)) = ask_one(&given.socket(), &Request::Status) else { panic!() };
     assert_eq!((status.verdicts_kept, status.verdicts_room), (1, 3));
     assert_eq!(status.verdicts_since, Some(denied().time));

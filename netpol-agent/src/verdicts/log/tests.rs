@@ -39,7 +39,7 @@ fn at(seconds: i64) -> Moment {
 fn add(log: &Log, seconds: i64, port: u16) {
     let mut verdict = Verdict { time: at(seconds), ..denied() };
     verdict.source.port = Some(port);
-    log.add(verdict, Flow::of_drop(&drop_from(port)));
+    log.add(verdict.into(), Flow::of_drop(&drop_from(port)));
 }
 
 /// Port, count, first and last second, and whether there may be more.
@@ -76,8 +76,8 @@ fn services_to_which_flows_are_closed_are_named_with_the_latest_first() {
     {
         let mut verdict = Verdict { time: at(second), reason: reason.to_owned(), count: 2, ..denied() };
         verdict.destination.name = service.to_owned();
-        log.add(verdict.clone(), None);
-        log.add(verdict, None);
+        log.add(verdict.clone().into(), None);
+        log.add(verdict.into(), None);
     }
     let lines: Vec<_> = log.undecided().into_iter().map(|one| (one.service, one.packets, one.last)).collect();
     assert_eq!(lines, [("n/other".to_owned(), 4, at(3)), ("n/far".to_owned(), 4, at(1))]);
@@ -90,7 +90,7 @@ fn an_allowed_packet_is_never_folded() {
     assert_eq!(Flow::of_drop(&event), None);
     let log = Log::new(10);
     for _ in 0..2 {
-        log.add(Verdict { verdict: Outcome::Allowed, ..denied() }, None);
+        log.add(Verdict { verdict: Outcome::Allowed, ..denied() }.into(), None);
     }
     assert_eq!(kept(&log).len(), 2);
 }
@@ -102,7 +102,7 @@ fn what_differs_is_not_folded() {
     let other = |change: fn(&mut Event)| {
         let mut event = drop_from(1);
         change(&mut event);
-        log.add(denied(), Flow::of_drop(&event));
+        log.add(denied().into(), Flow::of_drop(&event));
     };
     other(|e| e.dst_port = 81);
     other(|e| e.reason = Reason::FlowDenied as u8);
@@ -120,7 +120,7 @@ fn a_flow_whose_ends_have_other_names_now_begins_anew() {
     let mut verdict = Verdict { time: at(1), ..denied() };
     verdict.source.port = Some(1);
     verdict.source.name = "n/another".to_owned();
-    log.add(verdict, Flow::of_drop(&drop_from(1)));
+    log.add(verdict.into(), Flow::of_drop(&drop_from(1)));
     assert_eq!(kept(&log).len(), 2);
 }
 

@@ -10,13 +10,13 @@ use netpol_common::{
 };
 use netpol_policy::{
     engine::{LocalEndpoint, Recovered, Settings},
-    model::{Key, Kind, Object, SourceEvent},
+    model::{Kind as ObjectKind, Object, SourceEvent},
     read::{Read, read_document},
 };
 use serde_json::{Value, json};
 
 use super::*;
-use crate::control::protocol::PolicyPart;
+use crate::{control::protocol::PolicyPart, verdicts::log::tests::drop_from};
 
 fn object(document: &Value) -> Object {
     match read_document(document).remove(0) {
@@ -104,7 +104,7 @@ impl Given {
     }
 
     fn name(&self, event: &Event) -> Verdict {
-        name(&self.engine, &mut Memory::default(), "n1", Clock::now(), event).verdict()
+        look_up(&self.engine, &mut Memory::of("n1"), Clock::now(), event).verdict()
     }
 }
 
@@ -147,6 +147,41 @@ fn judged(
         reply: 0,
         reserved: 0,
     }
+}
+
+/// As it would be kept of an event that is named so; nobody decided.
+impl From<Verdict> for Kept {
+    fn from(verdict: Verdict) -> Self {
+        let reason = Reason::ALL.iter().find(|reason| reason.name() == verdict.reason).unwrap();
+        let reason = if verdict.verdict == Outcome::Dropped { *reason } else { Reason::Policy };
+        let address = |end: &End| Addr::from(end.address.parse::<IpAddr>().unwrap());
+        let event = Event {
+            src: address(&verdict.source),
+            dst: address(&verdict.destination),
+            dst_port: verdict.destination.port.unwrap(),
+            reason: reason as u8,
+            ..drop_from(verdict.source.port.unwrap())
+        };
+        let seen = Seen {
+            event,
+            node: "n1".into(),
+            endpoint: verdict.endpoint.into(),
+            source: pod_end(&verdict.source),
+            destination: pod_end(&verdict.destination),
+            backends: None,
+            basis: Basis::None,
+        };
+        let mut kept = Self::of(Arc::new(Kind::from(seen)), verdict.time, &event);
+        (kept.first, kept.count, kept.at_least) = (verdict.first, verdict.count, verdict.at_least);
+        kept
+    }
+}
+
+fn pod_end(end: &End) -> Whose {
+    let (namespace, name) = end.name.split_once('/').unwrap();
+    let Object::Pod(pod) = object(&pod(name, &end.address)) else { panic!("{end:?}") };
+    let pod = Pod { key: Key::new(namespace, name), labels: end.labels.clone().into(), ..pod };
+    Whose::Pod(Arc::new(Snapshot { pod, namespace: None }))
 }
 
 const A: [u8; 4] = [10, 0, 0, 1];
@@ -292,7 +327,7 @@ fn a_pod_relabelled_since_was_still_isolated_by_what_isolated_it() {
 fn a_policy_that_is_gone_is_still_named() {
     let mut given = Given::cluster();
     let event = given.event(B, A, 80, Direction::Ingress, Reason::Policy);
-    given.engine.apply(SourceEvent::Delete(Kind::NetworkPolicy, Key::new("n", "in")));
+    given.engine.apply(SourceEvent::Delete(ObjectKind::NetworkPolicy, Key::new("n", "in")));
     given.compile();
     let verdict = given.name(&event);
     assert!(verdict.changed_since || verdict.allowed_by[0].policy == "n/in", "{verdict:?}");
@@ -355,7 +390,7 @@ fn another_packet_of_a_kind_is_named_as_if_it_were_the_first() {
     const SERVICE: [u8; 4] = [10, 1, 0, 1];
     const WORLD: [u8; 4] = [192, 0, 2, 1];
     let given = Given::cluster();
-    let mut memory = Memory::default();
+    let mut memory = Memory::of("n1");
     for (src, dst) in [(B, A), (A, B), (A, SERVICE), (SERVICE, A), (WORLD, A), (A, WORLD)] {
         for (reply, port) in [(0, 80), (0, 81), (1, 80)] {
             let direction = if dst == A { Direction::Ingress } else { Direction::Egress };
@@ -369,8 +404,8 @@ fn another_packet_of_a_kind_is_named_as_if_it_were_the_first() {
                 }
                 (event.at, event.length) = (1_000_000 * u64::from(own), 60 + u32::from(own));
                 let clock = Clock::now();
-                let with = name(&given.engine, &mut memory, "n1", clock, &event).verdict();
-                let without = name(&given.engine, &mut Memory::default(), "n1", clock, &event).verdict();
+                let with = look_up(&given.engine, &mut memory, clock, &event).verdict();
+                let without = look_up(&given.engine, &mut Memory::of("n1"), clock, &event).verdict();
                 assert_eq!(with, without);
                 assert_eq!(
                     (with.source.port, with.destination.port),
@@ -383,19 +418,65 @@ fn another_packet_of_a_kind_is_named_as_if_it_were_the_first() {
 }
 
 #[test]
+fn a_verdict_tells_what_was_true_when_it_came_whenever_it_is_read() {
+    let mut given = Given::cluster();
+    let events = [
+        given.event(B, A, 80, Direction::Ingress, Reason::Policy),
+        given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied),
+        given.event(A, [10, 1, 0, 1], 80, Direction::Egress, Reason::Policy),
+    ];
+    let clock = Clock::now();
+    let look_up = |given: &Given, event: &Event| look_up(&given.engine, &mut Memory::of("n1"), clock, event);
+    let then = events.map(|event| look_up(&given, &event).verdict());
+    let unread = events.map(|event| look_up(&given, &event));
+    for gone in [
+        (ObjectKind::NetworkPolicy, "in"),
+        (ObjectKind::NetworkPolicy, "out"),
+        (ObjectKind::Service, "s"),
+        (ObjectKind::Pod, "b"),
+    ] {
+        given.engine.apply(SourceEvent::Delete(gone.0, Key::new("n", gone.1)));
+    }
+    given.engine.apply(relabelled("a", "10.0.0.1"));
+    given.compile();
+    assert_eq!(unread.map(|kept| kept.verdict()), then);
+    assert!(then.iter().all(|verdict| !verdict.changed_since));
+}
+
+#[test]
+fn denials_are_the_same_as_long_as_nobody_who_reads_is_told_anything_else() {
+    let mut given = Given::cluster();
+    let event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
+    let look_up =
+        |given: &Given, event: &Event| look_up(&given.engine, &mut Memory::of("n1"), Clock::now(), event);
+    let before = look_up(&given, &event);
+    let mut document = pod("b", "10.0.0.2");
+    document["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+    given.engine.apply(SourceEvent::Apply(object(&document)));
+    given.compile();
+    assert!(look_up(&given, &event).says_the_same(&before), "whether it is ready is not told");
+    let other_flags = Event { tcp_flags: 4, ..event };
+    assert!(look_up(&given, &other_flags).says_the_same(&before));
+    given.engine.apply(relabelled("b", "10.0.0.2"));
+    given.compile();
+    assert!(!look_up(&given, &event).says_the_same(&before), "labels are");
+}
+
+#[test]
 fn a_flood_of_the_same_denial_is_looked_up_once() {
     let given = Given::cluster();
-    let mut memory = Memory::default();
+    let mut memory = Memory::of("n1");
     for port in 0..1000 {
         let mut event = given.event(B, A, 81, Direction::Ingress, Reason::PolicyDenied);
         event.src_port = port;
-        let verdict = name(&given.engine, &mut memory, "n1", Clock::now(), &event).verdict();
+        let verdict = look_up(&given.engine, &mut memory, Clock::now(), &event).verdict();
         assert_eq!((verdict.isolated_by, verdict.source.port), (vec!["n/in".to_owned()], Some(port)));
     }
     assert_eq!(memory.kinds.len(), 1);
     for port in 0..10_000 {
         let event = given.event(B, A, port, Direction::Ingress, Reason::PolicyDenied);
-        let _named = name(&given.engine, &mut memory, "n1", Clock::now(), &event);
+        let _named = look_up(&given.engine, &mut memory, Clock::now(), &event);
     }
     assert!(memory.kinds.len() <= REMEMBERED);
+    assert_eq!((memory.addresses.len(), memory.slots.len()), (2, 1), "new kinds are of ends that are known");
 }

@@ -244,11 +244,13 @@ fn what_is_named_is_what_the_evaluator_says_also_after_a_change() {
         let dice = &mut Dice(0x9e37_79b9_7f4a_7c15u64.wrapping_mul(seed));
         let mut world = World::new(dice);
         for _ in 0..3 {
-            let mut before = Vec::new();
-            let mut memory = Memory::default();
+            let (mut before, clock) = (Vec::new(), Clock::now());
+            let mut memory = Memory::of("n1");
             for (event, own) in world.events() {
                 let direction = Direction::ALL[usize::from(event.direction)];
-                let verdict = name(&world.engine, &mut memory, "n1", Clock::now(), &event).verdict();
+                let kept = look_up(&world.engine, &mut memory, clock, &event);
+                let unread = look_up(&world.engine, &mut Memory::of("n1"), clock, &event);
+                let verdict = kept.verdict();
                 let (allowed, isolating) = world.expected(&event, own, direction);
                 let context = format!("seed {seed}: {verdict:?}");
                 assert!(!verdict.changed_since, "nothing has: {context}");
@@ -268,13 +270,17 @@ fn what_is_named_is_what_the_evaluator_says_also_after_a_change() {
                     assert!(verdict.isolated_by.is_empty() && verdict.nearest.is_empty(), "{context}");
                 }
                 named += 1;
-                before.push((event, verdict));
+                assert!(kept.says_the_same(&unread), "{context}");
+                before.push((event, verdict, unread));
             }
             world.change(dice);
-            let mut memory = Memory::default();
-            for (event, then) in before {
-                let now = name(&world.engine, &mut memory, "n1", Clock::now(), &event).verdict();
+            let mut memory = Memory::of("n1");
+            for (event, then, unread) in before {
+                let kept = look_up(&world.engine, &mut memory, clock, &event);
+                let now = kept.verdict();
                 let context = format!("seed {seed}: {then:?}\nlater {now:?}");
+                assert_eq!(unread.verdict(), then, "whenever it is read: {context}");
+                assert!(now == then || !kept.says_the_same(&unread), "{context}");
                 if now.changed_since {
                     assert!(now.allowed_by.is_empty() && now.nearest.is_empty(), "{context}");
                     unknown += 1;
