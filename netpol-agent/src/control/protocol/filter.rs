@@ -46,6 +46,12 @@ impl Filter {
             && !self.unwanted.iter().any(|test| test.matches(verdict))
     }
 
+    /// Whether it asks who decided, which takes far longer to find out than the rest of a verdict.
+    #[must_use]
+    pub fn asks_who_decided(&self) -> bool {
+        self.wanted.iter().chain(&self.unwanted).any(|test| test.flag == Flag::Policy)
+    }
+
     /// Whether a gap is of the time that is asked for: any of the verdicts that are missing might have been.
     #[must_use]
     pub fn admits_gap(&self, gap: &Gap) -> bool {

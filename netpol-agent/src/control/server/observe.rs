@@ -5,6 +5,7 @@ use std::{io, time::Instant};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _},
     sync::broadcast::error::RecvError,
+    task,
 };
 
 use super::Client;
@@ -51,10 +52,18 @@ impl Wanted {
         responses
     }
 
+    /// Whether a verdict is wanted. Who decided is not found out for it, unless that is asked.
+    fn wants(&self, kept: &Kept) -> bool {
+        let mut verdict = kept.named();
+        if self.filter.asks_who_decided() {
+            kept.attribute(&mut verdict);
+        }
+        self.filter.admits(&verdict)
+    }
+
     /// A verdict, if it is wanted.
     fn told(&self, kept: &Kept) -> Option<Response> {
-        let verdict = kept.verdict();
-        self.filter.admits(&verdict).then(|| Response::Verdict(Box::new(verdict)))
+        self.wants(kept).then(|| whole(kept))
     }
 
     /// Of what comes: what is to be told now.
@@ -65,8 +74,8 @@ impl Wanted {
                 self.told(&kept)
             }
             Record::Verdict(kept, Some(flow)) => {
-                self.told(&kept)?;
-                pace.take(flow, kept, Instant::now()).map(|now| whole(&now))
+                let wanted = self.wants(&kept).then_some(kept)?;
+                pace.take(flow, wanted, Instant::now()).map(|now| whole(&now))
             }
             Record::Verdict(kept, None) => self.told(&kept),
             Record::Gap(gap) => {
@@ -89,7 +98,8 @@ pub(super) async fn observe<R: AsyncBufRead + Unpin>(
 ) -> io::Result<()> {
     // Subscribed together with the look at the past: nothing is missed or told twice.
     let (past, mut coming) = log.follow();
-    for response in wanted.of_the_past(&past) {
+    // To find out who decided can take seconds for a whole history: others are served meanwhile.
+    for response in task::block_in_place(|| wanted.of_the_past(&past)) {
         client.say(&response).await?;
     }
     drop(past);

@@ -289,3 +289,13 @@ proptest! {
         prop_assert_eq!(filter.admits(&verdict), each);
     }
 }
+
+#[test]
+fn who_decided_is_asked_by_the_policys_name_alone() {
+    let asks = |wanted: &[&str], unwanted: &[&str]| {
+        let tests = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        Filter { wanted: tests(wanted), unwanted: tests(unwanted), ..Filter::default() }.asks_who_decided()
+    };
+    assert!(!asks(&["pod=n/a", "reason=policy-denied"], &["verdict=allowed"]));
+    assert!(asks(&["pod=n/a", "policy=n/deny"], &[]) && asks(&[], &["policy=n/deny"]));
+}
