@@ -330,6 +330,8 @@ impl<D: Datapath> Reconciler<D> {
             self.watched.since = Some(Instant::now());
             self.absence = self.tell_absence();
             info!(endpoints = self.endpoints.len(), "everything is written");
+            // What it took to find out what is to be written is free now.
+            memory::give_back();
         }
         self.log_problems();
         self.log_break_glass();

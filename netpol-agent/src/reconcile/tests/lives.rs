@@ -75,6 +75,17 @@ fn a_pod_without_an_interface_is_said_after_a_while_and_taken_back() {
 }
 
 #[test]
+fn a_pod_that_a_new_list_does_not_name_is_missed_no_more() {
+    let mut given = Given::fresh();
+    given.lists(objects(&[pod("a", 5), pod("b", 6)])).finds(&[]).settles().passes(LONG);
+    assert_eq!(given.said().len(), 2);
+    given.says(SourceEvent::Listing(Kind::Pod)).says(object(pod("b", 6)));
+    given.says(SourceEvent::Listed(Kind::Pod)).settles();
+    assert_eq!(given.said(), [("n/b".to_owned(), "no-interface".to_owned())]);
+    assert_eq!(given.reconciler.lives.mine().len(), 1);
+}
+
+#[test]
 fn pods_that_need_no_interface_here_are_not_missed() {
     let mut given = Given::fresh();
     given.lists(objects(&[
