@@ -37,8 +37,8 @@ const ALL: [Goal; 2] = [
 
 /// The node's pods, a power of two; so many that denials stay within the rate of each, 256 in 1.07 s.
 const PODS: u32 = 64;
-/// Pods elsewhere, of which each packet comes from any.
-const PEERS: u32 = 16;
+/// Pods elsewhere, of which each packet comes from any; with the node's pods so many pairs that the agent remembers few of them.
+const PEERS: u32 = 1024;
 /// Verdicts of a step: new connections, and denied packets.
 const STEP: [u32; 2] = [80, 20];
 /// How long a step is.
