@@ -79,12 +79,8 @@ pub(crate) fn run(machine: &Machine, only: &Only, rounds: u32) -> Result<Vec<Ans
         }
     }
     if values[0].len() < rounds as usize {
-        let (name, tried) = (ALL[0].name, rounds * PATIENCE);
-        eprintln!(
-            "{name}: refused, since only {} of {tried} rounds had {RATE} verdicts a second",
-            values[0].len()
-        );
-        values = Default::default();
+        let (told, tried) = (values[0].len(), rounds * PATIENCE);
+        bail!("only {told} of {tried} rounds had {RATE} verdicts a second of which none was lost");
     }
     let figures = ALL.into_iter().zip(&values);
     let answers = figures.map(|(goal, values)| Answer { goal, figure: Figure::of(values) });

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::{Array, Map, MapData};
 use netpol_agent::datapath::Peers;
-use netpol_common::{Addr, tables::Peer};
+use netpol_common::{
+    Addr,
+    tables::{Endpoint, Peer},
+};
 
 use crate::api::{self, ApiNode};
 use crate::goals::{Answer, Bound, Goal, Only};
@@ -58,7 +61,7 @@ pub(crate) fn all() -> impl Iterator<Item = Goal> {
 
 /// The kernel's tables, looked at from outside.
 struct Tables {
-    endpoints: Array<MapData, [u8; 48]>,
+    endpoints: Array<MapData, [u8; size_of::<Endpoint>()]>,
     peers: Peers,
 }
 

@@ -121,6 +121,11 @@ impl Answer {
         self.goal.must.judge(&self.figure)
     }
 
+    /// Whether there is a figure.
+    pub(crate) fn is_measured(&self) -> bool {
+        !self.figure.median.is_nan()
+    }
+
     /// Whether it certainly misses what it has to be.
     pub(crate) fn is_missed(&self) -> bool {
         self.verdict() == Some(Verdict::No)

@@ -48,6 +48,7 @@ use machine::Machine;
 use measure::Effort;
 use programs::Programs;
 use report::Report;
+use statistics::Figure;
 
 /// Measure what a packet costs, as ratios to an empty classifier in the same run
 ///
@@ -97,7 +98,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("netpol-bench: something missed what is aimed at");
+            eprintln!("netpol-bench: something missed what is aimed at, or was not measured");
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -155,23 +156,27 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if text && compiles > 0 {
         eprintln!("compiling {} pods and {} policies ...", cluster::PODS, cluster::POLICIES);
     }
-    let mut answers = compile::run(&only, effort.rounds.max(compile::ROUNDS))?;
-    answers.extend(flood::run(&machine, &only, effort.rounds)?);
-    answers.extend(memory::run(&only)?);
+    let mut answers = Vec::new();
+    let mut tell = |goals: &mut dyn Iterator<Item = Goal>, measured| {
+        answers.extend(or_not_measured(goals.filter(|goal| only.wants_goal(goal)), measured));
+    };
+    tell(&mut compile::all(), compile::run(&only, effort.rounds.max(compile::ROUNDS)));
+    tell(&mut flood::all(), flood::run(&machine, &only, effort.rounds));
+    tell(&mut memory::all(), memory::run(&only));
     let load = machine.load()?;
     pins::release_signals()?;
     if text && running {
         eprintln!("the agent on a node ...");
     }
-    answers.extend(path::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
-    answers.extend(drain::run(&machine, &only, effort.rounds)?);
-    answers.extend(living::run(&machine, &only, effort.rounds)?);
-    answers.extend(churn::run(&machine, &only)?);
-    answers.extend(firewall::run(&machine, &only, effort.rounds.max(path::ROUNDS))?);
+    tell(&mut path::all(), path::run(&machine, &only, effort.rounds.max(path::ROUNDS)));
+    tell(&mut drain::all(), drain::run(&machine, &only, effort.rounds));
+    tell(&mut living::all(), living::run(&machine, &only, effort.rounds));
+    tell(&mut churn::all(), churn::run(&machine, &only));
+    tell(&mut firewall::all(), firewall::run(&machine, &only, effort.rounds.max(path::ROUNDS)));
     machine.unpinned(|| {
-        answers.extend(start::run(&only)?);
-        answers.extend(event::run(&only)?);
-        answers.extend(pod_start::run(&only)?);
+        tell(&mut start::all(), start::run(&only));
+        tell(&mut event::all(), event::run(&only));
+        tell(&mut pod_start::all(), pod_start::run(&only));
         Ok(())
     })?;
     if let Some(packets) = &packets {
@@ -194,7 +199,18 @@ fn run(arguments: &Arguments) -> Result<bool> {
         report::markdown::write(folder, &report)?;
         eprintln!("the report is in {}", folder.join("report.md").display());
     }
-    Ok(!answers.iter().any(Answer::is_missed))
+    Ok(!answers.iter().any(|answer| answer.is_missed() || !answer.is_measured()))
+}
+
+/// What was measured. Where that failed it is said why, and each of its lines is told as not measured: the others count all
+/// the same.
+fn or_not_measured(goals: impl Iterator<Item = Goal>, measured: Result<Vec<Answer>>) -> Vec<Answer> {
+    measured.unwrap_or_else(|error| {
+        let answers: Vec<_> = goals.map(|goal| Answer { goal, figure: Figure::of(&[]) }).collect();
+        let names: Vec<_> = answers.iter().map(|answer| answer.goal.name).collect();
+        eprintln!("not measured: {}: {error:#}", names.join(", "));
+        answers
+    })
 }
 
 /// What the agent is run for.
