@@ -8,15 +8,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, Map, MapData};
 use netpol_agent::datapath::Peers;
-use netpol_common::{
-    Addr,
-    tables::{Endpoint, Peer},
-};
+use netpol_common::{Addr, tables::Peer};
 
 use crate::api::{self, ApiNode};
 use crate::goals::{Answer, Bound, Goal, Only};
+use crate::judgements::Judgements;
 use crate::statistics::Figure;
 
 /// The cluster's pods.
@@ -61,25 +58,13 @@ pub(crate) fn all() -> impl Iterator<Item = Goal> {
 
 /// The kernel's tables, looked at from outside.
 struct Tables {
-    endpoints: Array<MapData, [u8; size_of::<Endpoint>()]>,
+    judgements: Judgements,
     peers: Peers,
 }
 
 impl Tables {
     fn open(node: &ApiNode) -> Result<Self> {
-        let path = node.lab.pins().join("maps/ENDPOINTS");
-        let endpoints =
-            MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
-        Ok(Self { endpoints: Array::try_from(Map::Array(endpoints))?, peers: Peers::open(&node.lab.pins())? })
-    }
-
-    /// What these endpoints' ingress is judged by.
-    fn judgements(&self, slots: &[u32]) -> Result<Vec<[u8; 8]>> {
-        let each = slots.iter().map(|slot| {
-            let endpoint = self.endpoints.get(slot, 0)?;
-            Ok(endpoint.first_chunk().copied().unwrap_or_default())
-        });
-        each.collect()
+        Ok(Self { judgements: Judgements::open(&node.lab)?, peers: Peers::open(&node.lab.pins())? })
     }
 
     /// What an address is to the policies.
@@ -104,9 +89,9 @@ pub(crate) fn run(only: &Only) -> Result<Vec<Answer>> {
         // Any of the first policies selects pods of this node.
         let which = number % LOCAL;
         let selected = slots.get(&selects(which)).context("a policy that selects nobody here")?;
-        let before = tables.judgements(selected)?;
+        let before = tables.judgements.of(selected)?;
         let changed = || {
-            let now = tables.judgements(selected)?;
+            let now = tables.judgements.of(selected)?;
             Ok(now.iter().zip(&before).all(|(now, before)| now != before))
         };
         let took = timed(&node, || node.etcd.put([api::policy(which, 9000 + number)]), changed);

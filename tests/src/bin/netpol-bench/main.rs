@@ -22,6 +22,7 @@ mod firewall;
 mod flood;
 mod frames;
 mod goals;
+mod judgements;
 mod living;
 mod machine;
 mod measure;

@@ -122,13 +122,16 @@ fn table(answers: &[Answer]) {
         let what =
             if goal.unit.is_empty() { goal.what.to_owned() } else { format!("{}, {}", goal.what, goal.unit) };
         let said = |verdict: Option<Verdict>| verdict.map_or("", Verdict::name);
+        let (median, spread) = if answer.is_measured() {
+            (format!("{:.3}", figure.median), percent(figure))
+        } else {
+            ("not measured".to_owned(), String::new())
+        };
         println!(
-            "{:4} {what:84} {:>9} {:>9} {:>12.3} {:>7}  {:9}  {}",
+            "{:4} {what:84} {:>9} {:>9} {median:>12} {spread:>7}  {:9}  {}",
             goal.line,
             goal.must.text(),
             goal.moonshot.text(),
-            figure.median,
-            percent(figure),
             said(answer.verdict()),
             said(goal.moonshot.judge(figure))
         );

@@ -5,11 +5,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use aya::maps::{Array, Map, MapData};
 use netpol_tests::Laboratory;
 use serde_json::{Value, json};
 
 use super::rules::{LOCAL, Policy, Rules};
+use crate::judgements::Judgements;
 
 /// The cluster's namespace with the pods.
 pub(super) const NAMESPACE: &str = "shop";
@@ -67,14 +67,12 @@ pub(super) fn write_policy(lab: &mut Laboratory, policy: &Policy) -> Result<()> 
 
 /// The table of endpoints, looked at from outside.
 pub(super) struct Endpoints {
-    table: Array<MapData, [u8; 48]>,
+    judgements: Judgements,
     slots: Vec<u32>,
 }
 
 impl Endpoints {
     pub(super) fn open(lab: &Laboratory) -> Result<Self> {
-        let path = lab.pins().join("maps/ENDPOINTS");
-        let map = MapData::from_pin(&path).with_context(|| format!("cannot open {}", path.display()))?;
         let status = lab.agent()?.status()?;
         let lines = status["endpoints"].as_array().context("a status without endpoints")?;
         let slot = |line: &Value| line["slot"].as_u64().and_then(|slot| slot.try_into().ok());
@@ -82,21 +80,15 @@ impl Endpoints {
         if slots.len() != LOCAL.len() {
             bail!("{} endpoints on a node with {} pods", slots.len(), LOCAL.len());
         }
-        Ok(Self { table: Array::try_from(Map::Array(map))?, slots })
-    }
-
-    /// What each pod's ingress is judged by.
-    fn judgements(&self) -> Result<Vec<[u8; 8]>> {
-        let of = |slot| Ok(self.table.get(slot, 0)?.first_chunk().copied().unwrap_or_default());
-        self.slots.iter().map(of).collect()
+        Ok(Self { judgements: Judgements::open(lab)?, slots })
     }
 
     /// Seconds from the change of a policy's manifest until both pods are judged by what follows from it.
     pub(super) fn update(&self, lab: &mut Laboratory, policy: &Policy) -> Result<f64> {
-        let before = self.judgements()?;
+        let before = self.judgements.of(&self.slots)?;
         let begun = Instant::now();
         write_policy(lab, policy)?;
-        while self.judgements()?.iter().zip(&before).any(|(now, before)| now == before) {
+        while self.judgements.of(&self.slots)?.iter().zip(&before).any(|(now, before)| now == before) {
             if begun.elapsed() > PATIENCE {
                 bail!("a changed policy is not in the tables after {PATIENCE:?}");
             }
