@@ -23,6 +23,7 @@ pub mod raw;
 pub mod relay;
 pub mod say;
 pub mod serve;
+pub mod stat;
 pub mod steady;
 pub mod yaml;
 

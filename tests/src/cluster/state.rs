@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use super::cgroups;
 use super::options::Options;
 use crate::deadline::wait_for;
+use crate::stat::{fields_of, started};
 
 const FOLDER: &str = "/run/netpol-cluster";
 const DISK: &str = "/var/lib/netpol-cluster";
@@ -195,19 +196,7 @@ pub(super) fn noted_process(file: &Path) -> Option<u32> {
     (started(pid)? == start && !ended(pid)).then_some(pid)
 }
 
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything.
-    let (_, fields) = stat.rsplit_once(')')?;
-    Some(fields.split_whitespace().map(str::to_owned).collect())
-}
-
-/// The time of start of a process in ticks since boot, as text; `None` when there is no such process.
-fn started(pid: u32) -> Option<String> {
-    stat(pid)?.get(19).cloned()
-}
-
 /// Whether a process is gone, or only waits for its parent to ask how it ended.
 pub(super) fn ended(pid: u32) -> bool {
-    stat(pid).is_none_or(|fields| matches!(fields.first().map(String::as_str), Some("Z" | "X")))
+    fields_of(pid).is_none_or(|fields| matches!(fields.first().map(String::as_str), Some("Z" | "X")))
 }

@@ -16,6 +16,8 @@ use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::stat::started;
+
 /// Where the folders of laboratories are.
 const FOLDER: &str = "/run/netpol-laboratory";
 /// Where iproute2 keeps the names of namespaces.
@@ -115,14 +117,6 @@ pub(super) fn note_process(folder: &Path, pid: u32) -> Result<()> {
 /// Forgets a process that has been waited for.
 pub(super) fn forget_process(folder: &Path, pid: u32) {
     drop(fs::remove_file(folder.join("processes").join(pid.to_string())));
-}
-
-/// The time of start of a process in ticks since boot, as text; `None` when there is no such process.
-fn started(pid: u32) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; the 20th field after it is the time of start.
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_whitespace().nth(19).map(str::to_owned)
 }
 
 /// Removes what owners that no longer live have left.

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use super::claim;
 use crate::deadline::wait_for;
+use crate::stat;
 
 /// A running program; dropping it kills it.
 #[derive(Debug)]
@@ -99,8 +100,6 @@ pub(crate) fn halt(id: u32, name: &str) -> Result<()> {
 fn stands_still(id: u32) -> bool {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return false };
     threads.flatten().all(|thread| {
-        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // The state follows the name, which may itself hold a parenthesis.
-        stat.rsplit_once(')').is_none_or(|(_, rest)| rest.trim_start().starts_with('T'))
+        stat::fields(&thread.path()).is_none_or(|fields| fields.first().is_some_and(|state| state == "T"))
     })
 }

@@ -3,3 +3,9 @@
 mod latency;
 mod local_pods;
 mod traffic;
+
+/// The value in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}

@@ -12,6 +12,8 @@ use netpol_tests::deadline::wait_for;
 use netpol_tests::{counted, figure};
 use serde_json::{Value, json};
 
+use crate::figures::median;
+
 /// Pods that start at the same time.
 const TOGETHER: usize = 30;
 /// The port that the places answer on.
@@ -127,11 +129,6 @@ impl Scene {
         ensure!(after[1] > before[1], "the kubelets have counted no start: {before:?}, {after:?}");
         Ok((after[0] - before[0]) / (after[1] - before[1]))
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
 #[test]

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::Client;
 use crate::{
-    control::protocol::{Cause, Filter, Gap, Moment, Response},
+    control::protocol::{Cause, Filter, Gap, Moment, Response, Verdict},
     verdicts::{
         kept::Kept,
         log::{Log, Record},
@@ -52,18 +52,20 @@ impl Wanted {
         responses
     }
 
-    /// Whether a verdict is wanted. Who decided is not found out for it, unless that is asked.
-    fn wants(&self, kept: &Kept) -> bool {
+    /// A verdict with its names, if it is wanted. Who decided is not found out for it, unless that is asked.
+    fn wanted(&self, kept: &Kept) -> Option<Verdict> {
         let mut verdict = kept.named();
         if self.filter.asks_who_decided() {
             kept.attribute(&mut verdict);
         }
-        self.filter.admits(&verdict)
+        self.filter.admits(&verdict).then_some(verdict)
     }
 
-    /// A verdict, if it is wanted.
+    /// The whole of a verdict, if it is wanted.
     fn told(&self, kept: &Kept) -> Option<Response> {
-        self.wants(kept).then(|| whole(kept))
+        let mut verdict = self.wanted(kept)?;
+        kept.attribute(&mut verdict);
+        Some(Response::Verdict(Box::new(verdict)))
     }
 
     /// Of what comes: what is to be told now.
@@ -74,8 +76,8 @@ impl Wanted {
                 self.told(&kept)
             }
             Record::Verdict(kept, Some(flow)) => {
-                let wanted = self.wants(&kept).then_some(kept)?;
-                pace.take(flow, wanted, Instant::now()).map(|now| whole(&now))
+                self.wanted(&kept)?;
+                pace.take(flow, kept, Instant::now()).map(|now| whole(&now))
             }
             Record::Verdict(kept, None) => self.told(&kept),
             Record::Gap(gap) => {

@@ -11,6 +11,7 @@ use netpol_tests::deadline::wait_for;
 use netpol_tests::etcd::Etcd;
 use netpol_tests::laboratory::network::ROUTER;
 use netpol_tests::relay::Relay;
+use netpol_tests::stat;
 use netpol_tests::{Laboratory, PodSpec};
 use serde_json::{Value, json};
 
@@ -134,10 +135,9 @@ pub(crate) fn memory(id: u32, name: &str) -> Result<f64> {
 
 /// The processor time of a process with all its threads.
 fn cpu_seconds(id: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).context("the agent has ended")?;
-    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat has no name")?;
+    let fields = stat::fields_of(id).context("the agent has ended")?;
     // utime and stime, the 12th and 13th field after the name, in hundredths of a second.
-    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+    let ticks = fields.iter().skip(11).take(2).map(|field| field.parse::<f64>());
     Ok(ticks.sum::<Result<f64, _>>().context("/proc/PID/stat holds no number")? / 100.0)
 }
 

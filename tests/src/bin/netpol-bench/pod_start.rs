@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::maps::{HashMap, Map, MapData};
-use netpol_common::Direction;
+use netpol_common::{Direction, tables::Interface};
 use netpol_tests::{Laboratory, Link, Namespace, Pod, PodSpec, Setup, Start};
 use nix::net::if_::if_nametoindex;
 use serde_json::json;
@@ -179,7 +179,7 @@ fn plugins(started: &[Start]) -> Result<f64> {
 }
 
 /// The kernel's table of interfaces: kind and slot behind the index, which is repeated.
-type Interfaces = HashMap<MapData, u32, [u32; 3]>;
+type Interfaces = HashMap<MapData, u32, [u32; size_of::<Interface>() / 4]>;
 
 /// Looks at starting pods from outside.
 struct Looking {

@@ -9,6 +9,7 @@ use netpol_tests::cluster;
 use netpol_tests::figure;
 use serde_json::{Value, json};
 
+use super::median;
 use crate::scene::{ALLOWED, OTHER, Running, Scene, app, both, pod, ports};
 
 /// The node's policies.
@@ -53,11 +54,6 @@ fn in_slices(mut slice: impl FnMut() -> Result<f64>) -> Result<f64> {
     slice()?;
     let all: Vec<f64> = (0..SLICES).map(|_| slice()).collect::<Result<_>>()?;
     Ok(median(all))
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all[all.len() / 2]
 }
 
 /// The median, and where the half of the ratios in the middle lies: of few rounds on a busy node it says little alone.
