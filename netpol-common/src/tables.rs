@@ -3,11 +3,11 @@
 //! | map | kind | key → value |
 //! |---|---|---|
 //! | `endpoints` | array, mapped | slot → [`Endpoint`] |
-//! | `peer_buckets` | array, mapped | hash of an address → [`PeerBucket`](buckets::PeerBucket): two addresses with class and flags, and a generation |
+//! | `peer_buckets` | array, mapped | hash of an address → [`Bucket`](buckets::Bucket): seven IPv4 addresses or two of IPv6 with class and flags, and a generation |
 //! | `peers` | hash | [`Addr`] → [`Peer`]; those that found no room in their bucket |
 //! | `prefixes` | LPM trie | prefix → [`Prefix`] |
 //! | `policy_sets` | array | policy set → [`PolicySet`] |
-//! | `rule_buckets` | array, mapped | hash of a [`RuleKey`] → [`RuleBucket`](buckets::RuleBucket): three rows with their port sets |
+//! | `rule_buckets` | array, mapped | hash of a [`RuleKey`] → [`Bucket`](buckets::Bucket): three rows with their port sets |
 //! | `rules` | hash | [`RuleKey`] → [`Rule`]; those that found no room in their bucket |
 //! | `port_sets` | array | port set → [`PortSet`] |
 //! | `port_chunks` | hash | [`PortChunkKey`] → [`PortChunk`] |
@@ -38,7 +38,7 @@ pub mod buckets;
 /// The number of the layout, for what the sizes of keys and values do not show: who changes what some entry of a pinned map
 /// means counts it up. An agent that finds another number makes new tables, and switches one pod after the other to them.
 /// The shape of [`Interface`] is what all versions share: by it the next one learns which interface has which slot.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// The first slot that is given to an endpoint: lower values of `tc_index` may come from a queueing discipline.
 pub const FIRST_SLOT: u32 = 16;
@@ -170,7 +170,7 @@ pub const PEER_SERVICE_ONLY: u32 = 2;
 
 pod! {
     /// What is known of one address. Repeats its key, as a hash element can be recycled under its reader. In a bucket it is
-    /// packed ([`buckets::Entry`]).
+    /// packed ([`buckets::Bucket`]).
     pub struct Peer {
         /// The key.
         pub addr: Addr,

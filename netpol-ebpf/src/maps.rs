@@ -14,8 +14,7 @@ use netpol_common::{
     packet::Packet,
     tables::{
         BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, Interface, InternedKey, MemberKey,
-        Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey,
-        buckets::{PeerBucket, RuleBucket},
+        Peer, PolicySet, PortChunk, PortChunkKey, PortSet, Prefix, Rule, RuleKey, SLOTS, SourceKey, buckets,
     },
 };
 
@@ -67,9 +66,9 @@ pub type FlowTable = Array<BucketWords, 1024, MMAPABLE>;
 /// Slot → endpoint.
 #[btf_map]
 pub static ENDPOINTS: Array<Endpoint, { SLOTS as usize }, MMAPABLE> = Array::new();
-/// Hash of an address → two addresses with class and flags, and a generation. The agent chooses how many buckets there are.
+/// Hash of an address → some addresses with class and flags, and a generation. The agent chooses how many buckets there are.
 #[btf_map]
-pub static PEER_BUCKETS: Array<PeerBucket, 65_536, MMAPABLE> = Array::new();
+pub static PEER_BUCKETS: Array<buckets::Bucket, 65_536, MMAPABLE> = Array::new();
 /// Address → class and flags, of those that found no room in their bucket.
 #[btf_map]
 pub static PEERS: HashMap<Addr, Peer, 131_072, NO_PREALLOC> = HashMap::new();
@@ -81,7 +80,7 @@ pub static PREFIXES: LpmTrie<Addr, Prefix, 32_768> = LpmTrie::new();
 pub static POLICY_SETS: Array<PolicySet, 8192> = Array::new();
 /// Hash of policy set and class → three rows with their port sets. The agent chooses how many buckets there are.
 #[btf_map]
-pub static RULE_BUCKETS: Array<RuleBucket, 131_072, MMAPABLE> = Array::new();
+pub static RULE_BUCKETS: Array<buckets::Bucket, 131_072, MMAPABLE> = Array::new();
 /// Policy set and class → port set, of those that found no room in their bucket.
 #[btf_map]
 pub static RULES: HashMap<RuleKey, Rule, 262_144, NO_PREALLOC> = HashMap::new();

@@ -9,7 +9,7 @@ use netpol_common::{
     tables::{
         BACKENDS_NONE, BackendSet, CHUNK_PORTS, CLASS_NONE, ENDPOINT_LIVE, Endpoint, FrontendKey, Interface,
         Judgement, MemberKey, PORTS_NONE, PortChunkKey, PortSet, Prefix, RuleKey, SET_CLOSED, SourceKey,
-        buckets::{Place, elsewhere, find, flags_of, generation, value_of},
+        buckets::{Key as _, Place, elsewhere, find, flags_of, generation, value_of},
         judgement,
     },
 };
@@ -56,7 +56,7 @@ pub fn fetch(addr: &Addr) {
 #[inline(always)]
 fn place_of(addr: &Addr) -> Place {
     // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
-    Place::of(addr, unsafe { read_volatile(&raw const PEER_BUCKET_COUNT) })
+    addr.place(unsafe { read_volatile(&raw const PEER_BUCKET_COUNT) })
 }
 
 impl Tables for Maps {
@@ -96,7 +96,7 @@ impl Tables for Maps {
         let place = place_of(addr);
         if let Some(bucket) = maps::PEER_BUCKETS.get_ptr(place.bucket) {
             // SAFETY: a bucket of the map. The agent may write to it; what is read proves itself.
-            let word = unsafe { find(bucket, place, addr) };
+            let word = unsafe { find(bucket, &place) };
             if word != 0 {
                 out.class = value_of(word);
                 out.flags = flags_of(word);
@@ -135,12 +135,12 @@ impl Tables for Maps {
     fn rule(&self, set: u32, class: u32, default: u32) -> u32 {
         let key = RuleKey { set, class };
         // SAFETY: a constant of the program; volatile, since the agent sets it after compilation.
-        let place = Place::of(&key, unsafe { read_volatile(&raw const RULE_BUCKET_COUNT) });
+        let place = key.place(unsafe { read_volatile(&raw const RULE_BUCKET_COUNT) });
         let Some(bucket) = maps::RULE_BUCKETS.get_ptr(place.bucket) else {
             return default;
         };
         // SAFETY: a bucket of the map. The agent may write to it; what is read proves itself.
-        let (word, elsewhere) = unsafe { (find(bucket, place, &key), elsewhere(bucket)) };
+        let (word, elsewhere) = unsafe { (find(bucket, &place), elsewhere(bucket)) };
         if word != 0 {
             return value_of(word);
         }

@@ -16,10 +16,10 @@ use aya::{
     maps::{Map, MapData, MapError},
 };
 use netpol_common::{
-    Addr, Pod,
+    Addr,
     tables::{
         Peer, Rule,
-        buckets::{self, Bucket, PEER_WAYS, PeerBucket, Place, RULE_WAYS, Row},
+        buckets::{self, Bucket, Key as _, Place, Row, VALUE_MOST, Writer},
     },
 };
 use netpol_policy::engine::TableOp;
@@ -58,19 +58,19 @@ const TOGETHER: u32 = 1024;
 const WINDOW: u32 = 64;
 
 /// A table. One agent at a time writes.
-pub struct Buckets<R: Row, const WAYS: usize> {
+pub struct Buckets<R: Row> {
     buckets: MapData,
     /// How many there are.
     count: u32,
     elsewhere: Hash<R::Key, R>,
     /// Where the last write was: the first bucket, and so many from there on as fit.
-    window: Option<(u32, Mapped<Bucket<R::Key, WAYS>>)>,
+    window: Option<(u32, Mapped<Bucket>)>,
 }
 
 /// The addresses of the cluster, with what policies call them.
-pub type Peers = Buckets<Peer, PEER_WAYS>;
+pub type Peers = Buckets<Peer>;
 /// What each class may do in each policy set.
-pub type Rules = Buckets<Rule, RULE_WAYS>;
+pub type Rules = Buckets<Rule>;
 
 /// Operations in their order, but those that follow each other and write to one table in that of its buckets.
 pub(super) fn in_order<'o>(operations: &'o [TableOp], peers: &Peers, rules: &Rules) -> Vec<&'o TableOp> {
@@ -89,10 +89,7 @@ pub(super) fn in_order<'o>(operations: &'o [TableOp], peers: &Peers, rules: &Rul
 }
 
 #[expect(private_bounds, reason = "the names of pins are nobody else's")]
-impl<R: Named, const WAYS: usize> Buckets<R, WAYS>
-where
-    Bucket<R::Key, WAYS>: Pod,
-{
+impl<R: Named> Buckets<R> {
     /// That of an object.
     pub(super) fn of(object: &mut Ebpf) -> Result<Self, Error> {
         let missing = || Error::Missing { what: "map", name: R::BUCKETS.to_owned() };
@@ -118,11 +115,11 @@ where
 
     /// Where a key is to be looked for.
     fn place(&self, key: &R::Key) -> Place {
-        Place::of(key, self.count)
+        key.place(self.count)
     }
 
     /// Where a key is to be written; mapped until the next one is.
-    fn bucket(&mut self, key: &R::Key) -> Result<(Place, *mut Bucket<R::Key, WAYS>), Error> {
+    fn bucket(&mut self, key: &R::Key) -> Result<(Place, *mut Bucket), Error> {
         let place = self.place(key);
         let first = place.bucket / WINDOW * WINDOW;
         let window = match self.window.take() {
@@ -143,7 +140,7 @@ where
         let memory = Mapped::part(&self.buckets, place.bucket, 1)?;
         let bucket = memory.at(0).ok_or_else(|| self.no_bucket())?;
         // SAFETY: a bucket of the mapping, which lives as long as `memory`.
-        let (word, elsewhere) = unsafe { (buckets::find(bucket, place, key), buckets::elsewhere(bucket)) };
+        let (word, elsewhere) = unsafe { (buckets::find(bucket, &place), buckets::elsewhere(bucket)) };
         if word != 0 {
             return Ok(Some(R::of(*key, buckets::value_of(word), buckets::flags_of(word))));
         }
@@ -161,18 +158,21 @@ where
     ///
     /// # Errors
     ///
-    /// When it finds room in neither table.
+    /// When it finds room in neither table, or its number none in a word.
     pub fn put(&mut self, row: &R) -> Result<(), Error> {
+        if row.value() > VALUE_MOST {
+            return Err(out_of_bounds::<R>(row.value(), VALUE_MOST));
+        }
         let (place, bucket) = self.bucket(&row.key())?;
         // SAFETY: a bucket of the window, which stays as it is meanwhile; this agent alone writes.
-        if unsafe { buckets::change(bucket, place, row) } {
+        let writer = unsafe { Writer::of::<R::Key>(bucket, place.bucket, self.count) };
+        if writer.change(&place, row) {
             return Ok(());
         }
         // SAFETY: as above.
         let count = unsafe { buckets::elsewhere(bucket) };
         let is_elsewhere = count != 0 && self.get_elsewhere(&row.key())?.is_some();
-        // SAFETY: as above.
-        if !is_elsewhere && unsafe { buckets::add(bucket, place, row, self.count) } {
+        if !is_elsewhere && writer.add(&place, row) {
             return Ok(());
         }
         insert(&mut self.elsewhere, R::ELSEWHERE, row.key(), *row)?;
@@ -193,7 +193,7 @@ where
         let (place, bucket) = self.bucket(key)?;
         // SAFETY: as in `put`.
         let count = unsafe {
-            buckets::forget(bucket, place, key);
+            Writer::of::<R::Key>(bucket, place.bucket, self.count).forget(&place);
             buckets::elsewhere(bucket)
         };
         // Also when it was in the bucket: nobody is to find there what somebody else has put behind it.
@@ -214,11 +214,9 @@ where
     /// When the buckets cannot be read.
     pub(super) fn all(&self) -> Result<Vec<R>, Error> {
         let mut all: Vec<R> = self.elsewhere.iter().flatten().map(|(_, row)| row.0).collect();
-        self.each_bucket(|_, bucket| {
-            // SAFETY: a bucket that is mapped.
-            all.extend(
-                (0..WAYS).filter_map(|way| unsafe { buckets::held::<R, WAYS>(bucket, way, self.count) }),
-            );
+        self.each_bucket(|index, bucket| {
+            // SAFETY: a bucket that is mapped, and this agent alone writes.
+            all.extend(unsafe { Writer::of::<R::Key>(bucket, index, self.count) }.rows::<R>());
         })?;
         Ok(all)
     }
@@ -244,7 +242,7 @@ where
         })
     }
 
-    fn each_bucket(&self, mut each: impl FnMut(u32, *mut Bucket<R::Key, WAYS>)) -> Result<(), Error> {
+    fn each_bucket(&self, mut each: impl FnMut(u32, *mut Bucket)) -> Result<(), Error> {
         for first in (0..self.count).step_by(TOGETHER as usize) {
             let memory = Mapped::part(&self.buckets, first, TOGETHER.min(self.count - first))?;
             for index in 0..TOGETHER {
@@ -257,8 +255,13 @@ where
 
     /// Not to be met: a place is always within the table.
     fn no_bucket(&self) -> Error {
-        named(R::BUCKETS)(MapError::OutOfBounds { index: self.count, max_entries: self.count })
+        out_of_bounds::<R>(self.count, self.count)
     }
+}
+
+/// A number that a table has no room for.
+fn out_of_bounds<R: Named>(index: u32, max_entries: u32) -> Error {
+    named(R::BUCKETS)(MapError::OutOfBounds { index, max_entries })
 }
 
 impl Peers {
@@ -290,7 +293,7 @@ impl Peers {
 /// # Safety
 ///
 /// `bucket` is valid for reads and writes.
-unsafe fn move_on(bucket: *mut PeerBucket) {
+unsafe fn move_on(bucket: *mut Bucket) {
     // SAFETY: by the caller's promise; an aligned word, which the kernel reads meanwhile, hence atomic.
     let generation = unsafe { AtomicU32::from_ptr(&raw mut (*bucket).generation) };
     generation.fetch_add(1, Ordering::Release);

@@ -5,7 +5,7 @@ use netpol_common::{
     flow::table::WAYS,
     tables::{
         Peer, Rule,
-        buckets::{PEER_WAYS, RULE_WAYS},
+        buckets::{RULE_WAYS, V4_WAYS, V6_WAYS, v4_buckets},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,9 @@ use super::{Error, buckets::Named as _, events};
 
 /// More buckets of flows in one array (a gigabyte and more) the kernel would not take.
 const MOST_BUCKETS: u32 = 1 << 21;
+
+/// With fewer, one family might have none.
+const LEAST_PEER_BUCKETS: u32 = 9;
 
 /// Sizes of the tables, in entries. They are taken when a map is made; a pinned one keeps its size.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,14 +86,17 @@ impl Sizes {
         self.flows_per_pod.div_ceil(WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
     }
 
-    /// Buckets of the table of addresses, a power of two: room for all of them, if they spread evenly.
-    pub(super) fn peer_buckets(&self) -> u32 {
-        self.peers.div_ceil(PEER_WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
+    /// Buckets of the table of addresses: room for all of them in each family, if they spread evenly.
+    #[must_use]
+    pub fn peer_buckets(&self) -> u32 {
+        let each = |ways: usize| self.peers.div_ceil(ways as u32);
+        (each(V4_WAYS) + each(V6_WAYS)).clamp(LEAST_PEER_BUCKETS, MOST_BUCKETS)
     }
 
-    /// How many addresses fit into the buckets and, where one of these is full, into the hash behind them.
+    /// How many addresses fit into the buckets and, where one of these is full, into the hash behind them, if all are of IPv4.
+    /// With those of IPv6 there are half as many more.
     pub(crate) fn all_peers(&self) -> u32 {
-        self.peers.saturating_add(self.peer_buckets() * PEER_WAYS as u32)
+        self.peers.saturating_add(v4_buckets(self.peer_buckets()) * V4_WAYS as u32)
     }
 
     /// Buckets of the table of rules, a power of two, for as many rules at least.
@@ -128,37 +134,59 @@ impl Sizes {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use netpol_common::{
         Addr,
-        tables::buckets::{PEER_WAYS as WAYS, Place},
+        tables::buckets::{Key as _, V4_WAYS, V6_WAYS, v4_buckets},
     };
 
     use super::Sizes;
+
+    /// How many addresses are taken in, until one finds no room; of each of these families.
+    fn taken_in(sizes: &Sizes, families: &[bool]) -> [u32; 2] {
+        let mut buckets = vec![0; sizes.peer_buckets() as usize];
+        let (mut fit, mut elsewhere) = ([0, 0], 0);
+        // Nodes with a /24 (or /64) of pods each, most of them half full.
+        for (node, pod) in (0..=u16::MAX).flat_map(|node| (2..110).map(move |pod| (node, pod))) {
+            for is_v4 in families {
+                let [high, low] = node.to_be_bytes();
+                let v4 = Addr::from(Ipv4Addr::new(10, high, low, pod));
+                let v6 = Ipv6Addr::new(0xfd00, 0x10, 0x244, node, 0, 0, 0, pod.into());
+                let addr = if *is_v4 { v4 } else { v6.into() };
+                let bucket = &mut buckets[addr.place(sizes.peer_buckets()).bucket as usize];
+                if *bucket < if *is_v4 { V4_WAYS } else { V6_WAYS } {
+                    *bucket += 1;
+                } else if elsewhere < sizes.peers {
+                    elsewhere += 1;
+                } else {
+                    return fit;
+                }
+                fit[usize::from(*is_v4)] += 1;
+            }
+        }
+        fit
+    }
 
     #[test]
     fn as_many_addresses_fit_as_are_promised_and_nearly_as_many_as_are_reported() {
         for wanted in [1000, 4096, 131_072] {
             let sizes = Sizes { peers: wanted, ..Sizes::default() };
-            let mut buckets = vec![0; sizes.peer_buckets() as usize];
-            let (mut fit, mut elsewhere) = (0, 0);
-            // Nodes with a /24 of pods each, most of them half full.
-            for (node, pod) in (0..=u16::MAX).flat_map(|node| (2..110).map(move |pod| (node, pod))) {
-                let [high, low] = node.to_be_bytes();
-                let place = Place::of(&Addr::from(Ipv4Addr::new(10, high, low, pod)), sizes.peer_buckets());
-                let bucket = &mut buckets[place.bucket as usize];
-                if *bucket < WAYS {
-                    *bucket += 1;
-                } else if elsewhere < sizes.peers {
-                    elsewhere += 1;
-                } else {
-                    break;
-                }
-                fit += 1;
-            }
             let reported = sizes.all_peers();
-            assert!(fit > wanted && fit <= reported && fit >= reported / 100 * 99, "{fit} of {reported}");
+            let [_, fit] = taken_in(&sizes, &[true]);
+            assert!(fit > wanted && fit <= reported && fit >= reported / 100 * 98, "{fit} of {reported}");
+            let [fit, _] = taken_in(&sizes, &[false]);
+            assert!(fit > wanted && fit >= reported / 100 * 98, "IPv6: {fit} of {reported}");
+            let both = taken_in(&sizes, &[true, false]);
+            assert!(both.iter().all(|fit| *fit > wanted), "{both:?}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_table_has_a_bucket_for_each_family() {
+        for peers in [0, 1, 16, 64] {
+            let all = Sizes { peers, ..Sizes::default() }.peer_buckets();
+            assert!((1..all).contains(&v4_buckets(all)), "{peers}: {} of {all}", v4_buckets(all));
         }
     }
 }

@@ -1,9 +1,12 @@
 //! Addresses that cannot be there.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use netpol_agent::datapath::{Classifier, Sizes};
-use netpol_common::{Addr, Reason, tables::buckets::Place};
+use netpol_common::{
+    Addr, Reason,
+    tables::buckets::{Key as _, WORDS},
+};
 use netpol_policy::engine::TableOp;
 use netpol_tests::kernel::{
     Seen, Tables, UPLINK,
@@ -198,41 +201,49 @@ fn a_slot_without_an_endpoint_is_closed() {
 }
 
 /// Addresses that are looked for in the same bucket.
-fn neighbours(count: usize) -> Vec<IpAddr> {
-    let bucket = |addr: IpAddr| Place::of(&Addr::from(addr), Sizes::default().peers / 2).bucket;
-    let all = (0..u32::MAX).map(|number| IpAddr::from((0x0a03_0000 + number).to_be_bytes()));
-    let first = bucket(IpAddr::from([10, 3, 0, 0]));
-    all.filter(|addr| bucket(*addr) == first).take(count).collect()
+fn neighbours(v4: bool, count: usize) -> Vec<IpAddr> {
+    let bucket = |addr: IpAddr| Addr::from(addr).place(Sizes::default().peer_buckets()).bucket;
+    let all = (0..u32::MAX).map(|number| {
+        let [.., a, b, c] = number.to_be_bytes();
+        let six = Ipv6Addr::new(0xfd00, 3, 0, 0, 0, 0, a.into(), u16::from_be_bytes([b, c]));
+        if v4 { IpAddr::from([10, a + 3, b, c]) } else { six.into() }
+    });
+    let mut all = all.peekable();
+    let first = all.peek().copied().map(bucket);
+    all.filter(|addr| Some(bucket(*addr)) == first).take(count).collect()
 }
 
 #[test]
 #[ignore = "needs root and BPF"]
 fn addresses_that_find_no_room_in_their_bucket_are_judged_like_all_others() {
-    let mut scene = Scene::new();
-    let [known @ .., unknown] = &neighbours(6)[..] else { panic!("no addresses") };
-    let mut port = 4000;
-    let mut meet = |scene: &mut Scene, addr: IpAddr| {
-        port += 1;
-        scene.to(&tcp(at(addr, port), at(scene.own(true), 80), SYN))
-    };
-    for addr in known {
-        assert_eq!(meet(&mut scene, *addr), DENIED, "{addr}");
-        let friends = scene.friends;
-        scene.tables.peer(*addr, friends, 0);
-        assert_eq!(meet(&mut scene, *addr), POLICY, "{addr}");
-    }
-    assert_eq!(meet(&mut scene, *unknown), DENIED);
-    // Wherever it stands, it becomes another one's, and goes.
-    let strangers = scene.tables.class();
-    for addr in known.iter().step_by(2) {
-        scene.tables.peer(*addr, strangers, 0);
-    }
-    for (number, addr) in known.iter().enumerate() {
-        let expected = if number % 2 == 0 { DENIED } else { POLICY };
-        assert_eq!(meet(&mut scene, *addr), expected, "{addr}");
-    }
-    for addr in known {
-        scene.tables.write(&TableOp::RemovePeer((*addr).into()));
-        assert_eq!(meet(&mut scene, *addr), DENIED, "{addr}");
+    for v4 in BOTH {
+        let mut scene = Scene::new();
+        // More than any bucket holds, and one that is none of them.
+        let [known @ .., unknown] = &neighbours(v4, WORDS + 3)[..] else { panic!("no addresses") };
+        let mut port = 4000;
+        let mut meet = |scene: &mut Scene, addr: IpAddr| {
+            port += 1;
+            scene.to(&tcp(at(addr, port), at(scene.own(v4), 80), SYN))
+        };
+        for addr in known {
+            assert_eq!(meet(&mut scene, *addr), DENIED, "{addr}");
+            let friends = scene.friends;
+            scene.tables.peer(*addr, friends, 0);
+            assert_eq!(meet(&mut scene, *addr), POLICY, "{addr}");
+        }
+        assert_eq!(meet(&mut scene, *unknown), DENIED);
+        // Wherever it stands, it becomes another one's, and goes.
+        let strangers = scene.tables.class();
+        for addr in known.iter().step_by(2) {
+            scene.tables.peer(*addr, strangers, 0);
+        }
+        for (number, addr) in known.iter().enumerate() {
+            let expected = if number % 2 == 0 { DENIED } else { POLICY };
+            assert_eq!(meet(&mut scene, *addr), expected, "{addr}");
+        }
+        for addr in known {
+            scene.tables.write(&TableOp::RemovePeer((*addr).into()));
+            assert_eq!(meet(&mut scene, *addr), DENIED, "{addr}");
+        }
     }
 }
