@@ -4,9 +4,9 @@
 //!
 //! The agent alone writes, while packets read, with nothing but plain loads and stores: the kernels that must be served
 //! have no others, and some processors let them overtake each other. So all that is known of a key is one word, stored and
-//! loaded at once, whose upper half says whose it is. Of an IPv4 address that is the address itself. What is longer stands
-//! before its word, and the upper half is a check over both, as a flow's: a key of one write and a word of another, or a
-//! mixture of two keys, do not fit and are taken for absent.
+//! loaded at once, whose upper half says whose it is: the IPv4 address, or set and class of a row, themselves. An IPv6 address
+//! stands before its word, and the upper half is a check over both, as a flow's: an address of one write and a word of another,
+//! or a mixture of two addresses, do not fit and are taken for absent.
 //!
 //! The hash is not keyed: who chooses addresses that meet in one bucket sends them to the hash behind, and no further.
 
@@ -24,19 +24,24 @@ pub trait Key: Pod {
 }
 
 impl Key for Addr {
-    /// The last 32 bits are multiplied as the number that they are: addresses one after the other, as networks give them to
-    /// pods, spread more evenly than by chance.
+    /// The last eight bits are spread by themselves: addresses one after the other, and such as begin anew on each node, as
+    /// networks give them to pods, spread more evenly than by chance.
     #[inline(always)]
     fn place(&self, buckets: u32) -> Place {
         let net = (self.0[0] as u64) << 32 | self.0[1] as u64;
         let host = (self.0[2] as u64) << 32 | u32::from_be(self.0[3]) as u64;
-        let hash = (net.wrapping_mul(0xc2b2_ae3d_27d4_eb4f) ^ net >> 32 ^ host).wrapping_mul(PHI);
+        let rest = host >> 8 ^ net.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+        let hash = rest.wrapping_mul(0xd134_2543_de82_ef95).wrapping_add((host & 0xff).wrapping_mul(PHI));
         let of_v4 = v4_buckets(buckets);
         if self.is_v4() {
-            Place { hash, key: [(self.0[3] as u64) << 32, 0], before: 0, bucket: scaled(hash, of_v4) }
+            let (bucket, within) = scaled(hash, of_v4);
+            let key = [(self.0[3] as u64) << 32, 0];
+            Place { hash, key, before: 0, first: one_of(within, V4_WAYS as u32), bucket }
         } else {
+            let (bucket, within) = scaled(hash, buckets.wrapping_sub(of_v4));
             let key = [net, (self.0[2] as u64) << 32 | self.0[3] as u64];
-            Place { hash, key, before: 2, bucket: of_v4 + scaled(hash, buckets.wrapping_sub(of_v4)) }
+            let first = 2 + 3 * one_of(within, V6_WAYS as u32);
+            Place { hash, key, before: 2, first, bucket: of_v4.wrapping_add(bucket) }
         }
     }
 
@@ -54,43 +59,57 @@ impl Key for Addr {
 
 impl Key for RuleKey {
     /// Classes of a set are given one after the other and asked for by turns: so many of them stand in buckets one after the
-    /// other, in few pages of memory.
+    /// other, some in each, and in few pages of memory.
     #[inline(always)]
     fn place(&self, buckets: u32) -> Place {
-        let key = (self.set as u64) << 32 | self.class as u64;
         let several = (self.set as u64) << 32 | (self.class / TOGETHER) as u64;
-        let bucket = scaled(several.wrapping_mul(PHI), buckets) + self.class % TOGETHER;
+        let hash = several.wrapping_mul(PHI);
+        let bucket = scaled(hash, buckets).0 + self.class % TOGETHER / RULES_BESIDE;
         let bucket = if bucket < buckets { bucket } else { bucket - buckets };
         // Of fewer buckets than stand together, one may still be beyond the last.
         let bucket = if bucket < buckets { bucket } else { 0 };
-        Place { hash: key.wrapping_mul(PHI), key: [key, 0], before: 1, bucket }
+        let fits = self.set >> (u32::BITS - CLASS_BITS) | self.class >> CLASS_BITS == 0;
+        let key = [((self.set << CLASS_BITS | self.class) as u64) << 32, 0];
+        Place { hash, key, before: if fits { 0 } else { NOWHERE }, first: self.class % RULES_BESIDE, bucket }
     }
 
     fn words_before(_bucket: u32, _buckets: u32) -> usize {
-        1
+        0
     }
 
-    fn from_words(before: &[u64], _word: u64) -> Self {
-        let key = before.first().copied().unwrap_or_default();
-        Self { set: (key >> 32) as u32, class: key as u32 }
+    fn from_words(_before: &[u64], word: u64) -> Self {
+        let key = (word >> 32) as u32;
+        Self { set: key >> CLASS_BITS, class: key & ((1 << CLASS_BITS) - 1) }
     }
 }
 
+/// Bits of the class of a row that stands in a bucket: as many ids as there can be at once. The set has the other 13: of more
+/// than 8,192 sets, the rows stand in the hash behind.
+const CLASS_BITS: u32 = 19;
 /// Classes of a set whose rows stand together.
-const TOGETHER: u32 = 32;
+const TOGETHER: u32 = 128;
+/// Of these, so many in each bucket: some more than half of what fits, as other sets' are there, too.
+pub const RULES_BESIDE: u32 = 4;
 
-/// How many of a table's buckets of addresses are for IPv4, the first ones: two of nine, since seven of these addresses fit
-/// into a bucket, and of IPv6 two. At least one of each family if there are nine.
+/// How many of a table's buckets of addresses are for IPv4, the first ones: three of ten. Seven of these addresses fit into a
+/// bucket, and of IPv6 two; so for each two places for one of IPv6 there are three of IPv4, of which a third may be empty.
 #[inline(always)]
 #[must_use]
 pub const fn v4_buckets(buckets: u32) -> u32 {
-    (buckets as u64 * (2_u64 << 32).div_ceil(9) >> 32) as u32
+    ((buckets as u64 * (3_u64 << 32).div_ceil(10)) >> 32) as u32
 }
 
-/// A hash as the number of a bucket, of so many.
+/// A hash as the number of a bucket, of so many, and as how far within it.
 #[inline(always)]
-const fn scaled(hash: u64, buckets: u32) -> u32 {
-    ((hash >> 32) * buckets as u64 >> 32) as u32
+const fn scaled(hash: u64, buckets: u32) -> (u32, u32) {
+    let product = (hash >> 32) * buckets as u64;
+    ((product >> 32) as u32, product as u32)
+}
+
+/// How far within a bucket, as one of so many.
+#[inline(always)]
+const fn one_of(within: u32, ways: u32) -> u32 {
+    ((within as u64 * ways as u64) >> 32) as u32
 }
 
 /// What a table knows: a key, a number, and two flags.
@@ -139,14 +158,12 @@ impl Row for Rule {
     }
 }
 
-/// Words of a bucket that hold keys and what is known of them.
+/// Words of a bucket that hold keys and what is known of them: as many as IPv4 addresses or rows of rules.
 pub const WORDS: usize = 7;
 /// IPv4 addresses of a bucket.
 pub const V4_WAYS: usize = WORDS;
 /// IPv6 addresses of a bucket.
 pub const V6_WAYS: usize = WORDS / 3;
-/// Rows of rules of a bucket.
-pub const RULE_WAYS: usize = WORDS / 2;
 
 pod! {
     /// Some keys with what is known of each: a cache line.
@@ -178,18 +195,23 @@ const WHOSE: u64 = !0 << 32;
 const _: () =
     assert!(FLAGS << FLAGS_SHIFT | HERE == (1 << VALUE_SHIFT) - 1, "flags and value lie beside each other");
 
+/// A key that does not fit into a bucket.
+const NOWHERE: usize = WORDS;
+
 /// 2^64 divided by the golden ratio.
 const PHI: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Where a key is to be looked for, and by what it is recognised there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The hash of the key: the same for no two keys of rules, and for hardly any two addresses.
+    /// The hash of the key, the same for hardly any two addresses.
     hash: u64,
     /// The words that stand before that of the key. Without any, the upper half of its own word.
     key: [u64; 2],
-    /// How many these are.
+    /// How many these are: none, two, or [`NOWHERE`].
     before: usize,
+    /// The word where it is put when that is free, and looked for first: a processor that guesses so is mostly right.
+    first: u32,
     /// The bucket.
     pub bucket: u32,
 }
@@ -217,7 +239,7 @@ impl Place {
     #[inline(always)]
     #[must_use]
     pub const fn fits(&self, word: u64) -> bool {
-        word & HERE != 0 && (word ^ self.whose(word & !WHOSE)) & WHOSE == 0
+        (word ^ (self.whose(word & !WHOSE) | HERE)) & (WHOSE | HERE) == 0
     }
 }
 
@@ -254,8 +276,8 @@ unsafe fn search(bucket: *const Bucket, place: &Place) -> (usize, u64) {
     unsafe {
         match place.before {
             0 => search_behind::<0>(bucket, place),
-            1 => search_behind::<1>(bucket, place),
-            _ => search_behind::<2>(bucket, place),
+            2 => search_behind::<2>(bucket, place),
+            _ => (WORDS, 0),
         }
     }
 }
@@ -263,15 +285,22 @@ unsafe fn search(bucket: *const Bucket, place: &Place) -> (usize, u64) {
 /// The same where so many words stand before each.
 #[inline(always)]
 unsafe fn search_behind<const BEFORE: usize>(bucket: *const Bucket, place: &Place) -> (usize, u64) {
+    // SAFETY: by the caller's promise, and as this is one of the bucket's words, as those before it are.
+    let fitting = |at: usize| unsafe {
+        let same =
+            BEFORE == 0 || read(bucket, at - 2) == place.key[0] && read(bucket, at - 1) == place.key[1];
+        let word = read(bucket, at);
+        if same && place.fits(word) { word } else { 0 }
+    };
+    let first = place.first as usize;
+    let word = fitting(first);
+    if word != 0 {
+        return (first, word);
+    }
     let mut at = BEFORE;
     while at < WORDS {
-        // SAFETY: by the caller's promise, and as `at` is one of the bucket's words, as those before it are.
-        let (word, same) = unsafe {
-            let same = (BEFORE < 1 || read(bucket, at - BEFORE) == place.key[0])
-                && (BEFORE < 2 || read(bucket, at - 1) == place.key[1]);
-            (read(bucket, at), same)
-        };
-        if same && place.fits(word) {
+        let word = fitting(at);
+        if word != 0 {
             return (at, word);
         }
         at += BEFORE + 1;
@@ -389,7 +418,12 @@ impl Writer {
     /// key.
     #[must_use]
     pub fn add<R: Row>(&self, place: &Place, row: &R) -> bool {
-        let Some(at) = self.words().find(|at| self.held::<R>(*at).is_none()) else { return false };
+        if place.before == NOWHERE {
+            return false;
+        }
+        let is_free = |at: &usize| self.held::<R>(*at).is_none();
+        let first = Some(place.first as usize).filter(is_free);
+        let Some(at) = first.or_else(|| self.words().find(is_free)) else { return false };
         // The word comes last, so that on most processors nobody meets it before its key; on the others the check tells.
         if self.before > 0 {
             self.write(at, 0);
