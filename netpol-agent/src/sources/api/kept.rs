@@ -1,12 +1,14 @@
-//! JSON of which only some fields are kept, picked out while it is parsed: the others are passed over without a copy.
+//! JSON of which only some fields are kept, picked out while it is parsed: the others are passed over without a copy, and the
+//! texts that are kept stay where they are, but for those with escapes.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use netpol_policy::read::{Document, Object};
 use serde::{
-    Deserialize as _, Deserializer,
+    Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::Number;
 
 /// Which fields of a value are kept.
 #[derive(Debug)]
@@ -20,79 +22,110 @@ pub(super) enum Fields {
 use Fields::{All, Of};
 
 impl<'de> DeserializeSeed<'de> for &'static Fields {
-    type Value = Value;
+    type Value = Document<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        match self {
-            All => Value::deserialize(deserializer),
-            Of(fields) => deserializer.deserialize_any(Picking(self, fields)),
-        }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document<'de>, D::Error> {
+        deserializer.deserialize_any(self)
     }
 }
 
-/// Visits a value of which some fields are kept. A value that is neither object nor list is kept as it is: the reader
-/// says what is wrong with it.
-struct Picking(&'static Fields, &'static [(&'static str, Fields)]);
-
-impl<'de> Visitor<'de> for Picking {
-    type Value = Value;
+/// A value that is neither object nor list is kept as it is, whatever was expected: the reader says what is wrong with it.
+impl<'de> Visitor<'de> for &'static Fields {
+    type Value = Document<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut kept = Map::new();
-        while let Some(field) = map.next_key_seed(Name(self.1))? {
-            match field {
-                Some((name, fields)) => {
-                    kept.insert((*name).to_owned(), map.next_value_seed(fields)?);
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document<'de>, A::Error> {
+        let mut kept = Object::default();
+        match self {
+            All => {
+                while let Some(name) = map.next_key_seed(Name)? {
+                    kept.push(name, map.next_value_seed(&All)?);
                 }
-                None => {
-                    map.next_value::<IgnoredAny>()?;
+            }
+            Of(fields) => {
+                while let Some(field) = map.next_key_seed(Known(fields))? {
+                    if let Some((name, fields)) = field {
+                        kept.push(*name, map.next_value_seed(fields)?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
                 }
             }
         }
-        Ok(Value::Object(kept))
+        Ok(Document::Object(kept))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Document<'de>, A::Error> {
         let mut kept = Vec::new();
-        while let Some(element) = list.next_element_seed(self.0)? {
+        while let Some(element) = list.next_element_seed(self)? {
             kept.push(element);
         }
-        Ok(Value::Array(kept))
+        Ok(Document::Array(kept))
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_bool<E>(self, value: bool) -> Result<Document<'de>, E> {
+        Ok(Document::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E>(self, value: i64) -> Result<Document<'de>, E> {
+        Ok(Document::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E>(self, value: u64) -> Result<Document<'de>, E> {
+        Ok(Document::Number(value.into()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_f64<E>(self, value: f64) -> Result<Document<'de>, E> {
+        Ok(Number::from_f64(value).map_or(Document::Null, Document::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Document<'de>, E> {
+        Ok(Document::String(value.into()))
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_str<E>(self, value: &str) -> Result<Document<'de>, E> {
+        Ok(Document::String(value.to_owned().into()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Document<'de>, E> {
+        Ok(Document::Null)
     }
 }
 
-/// Finds a field by its name, without a copy of the name.
-struct Name(&'static [(&'static str, Fields)]);
+/// The name of a field.
+struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(name.into())
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(name.to_owned().into())
+    }
+}
+
+/// Finds a field among those that are kept by its name.
+struct Known(&'static [(&'static str, Fields)]);
+
+impl<'de> DeserializeSeed<'de> for Known {
     type Value = Option<&'static (&'static str, Fields)>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -100,7 +133,7 @@ impl<'de> DeserializeSeed<'de> for Name {
     }
 }
 
-impl Visitor<'_> for Name {
+impl Visitor<'_> for Known {
     type Value = Option<&'static (&'static str, Fields)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

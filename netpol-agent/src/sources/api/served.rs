@@ -1,18 +1,17 @@
 //! The kinds as an API server serves them: where they are found, how they are asked for, and what an answer says.
 //!
 //! Of every object only the fields are kept that decide something. A Pod is tens of kilobytes once it is decoded whole; what
-//! policies ask of it is some hundred bytes. What is kept stays plain JSON, so that it is read by the one reader that
-//! also reads manifests.
+//! policies ask of it is some hundred bytes. What is kept is a document as manifests are, so that one reader reads both.
 
 use std::{ops::Range, time::Duration};
 
 use kube::api::{ListParams, Request, WatchParams};
 use netpol_policy::{
     model::{BREAK_GLASS, Key, Kind},
-    read::api_version,
+    read::{Document, api_version},
 };
 use serde::de::{DeserializeSeed as _, Error as _};
-use serde_json::{Deserializer, Value};
+use serde_json::Deserializer;
 
 use super::kept::Fields::{self, All, Of};
 
@@ -150,11 +149,11 @@ pub(super) fn watch_of(kind: Kind, selector: Option<&str>, after: Option<&str>) 
 
 /// What a line of a watch says.
 #[derive(Debug, PartialEq)]
-pub(super) enum Line {
+pub(super) enum Line<'t> {
     /// An object is there, or has changed.
-    There(Value),
+    There(Document<'t>),
     /// An object is gone.
-    Gone(Value),
+    Gone(Document<'t>),
     /// Everything up to this version was said.
     UpTo(String),
     /// So it was, and everything that is there was listed.
@@ -165,8 +164,8 @@ pub(super) enum Line {
 
 /// A page of a list.
 #[derive(Debug, PartialEq)]
-pub(super) struct Page {
-    pub(super) objects: Vec<Value>,
+pub(super) struct Page<'t> {
+    pub(super) objects: Vec<Document<'t>>,
     /// What stands for the rest, if there is more.
     pub(super) rest: Option<String>,
     /// The version that the list is of.
@@ -175,10 +174,10 @@ pub(super) struct Page {
 
 impl Served {
     /// Reads a line.
-    pub(super) fn line(&'static self, text: &[u8]) -> serde_json::Result<Line> {
+    pub(super) fn line<'t>(&'static self, text: &'t [u8]) -> serde_json::Result<Line<'t>> {
         let mut line = parse(&self.line, text)?;
-        let object = line.get_mut("object").map(Value::take).unwrap_or_default();
-        let word = line.get("type").and_then(Value::as_str).unwrap_or_default();
+        let object = take(&mut line, "object").unwrap_or(Document::Null);
+        let word = line.get("type").and_then(Document::as_str).unwrap_or_default();
         Ok(match word {
             "ADDED" | "MODIFIED" => Line::There(object),
             "DELETED" => Line::Gone(object),
@@ -193,8 +192,9 @@ impl Served {
                 }
             }
             "ERROR" => {
-                let code = object.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
-                let message = object.get("message").and_then(Value::as_str).unwrap_or_default();
+                let code =
+                    object.get("code").and_then(Document::as_i64).and_then(|code| code.try_into().ok());
+                let message = object.get("message").and_then(Document::as_str).unwrap_or_default();
                 Line::Error(code.unwrap_or_default(), message.to_owned())
             }
             other => return Err(serde_json::Error::custom(format!("an event has the type {other:?}"))),
@@ -202,20 +202,20 @@ impl Served {
     }
 
     /// Reads a page.
-    pub(super) fn page(&'static self, text: &[u8]) -> serde_json::Result<Page> {
+    pub(super) fn page<'t>(&'static self, text: &'t [u8]) -> serde_json::Result<Page<'t>> {
         let mut page = parse(&self.page, text)?;
-        let objects = match page.get_mut("items").map(Value::take) {
-            Some(Value::Array(objects)) => objects,
-            None | Some(Value::Null) => Vec::new(),
+        let objects = match take(&mut page, "items") {
+            Some(Document::Array(objects)) => objects,
+            None | Some(Document::Null) => Vec::new(),
             Some(_) => return Err(serde_json::Error::custom("the items of a list are no list")),
         };
-        let rest = metadata(&page, "continue").and_then(Value::as_str).filter(|rest| !rest.is_empty());
+        let rest = metadata(&page, "continue").and_then(Document::as_str).filter(|rest| !rest.is_empty());
         let version = version(&page).ok_or_else(|| serde_json::Error::custom("a list has no version"))?;
         Ok(Page { objects, rest: rest.map(str::to_owned), version })
     }
 }
 
-fn parse(fields: &'static Fields, text: &[u8]) -> serde_json::Result<Value> {
+fn parse<'t>(fields: &'static Fields, text: &'t [u8]) -> serde_json::Result<Document<'t>> {
     let mut parser = Deserializer::from_slice(text);
     let value = fields.deserialize(&mut parser)?;
     parser.end()?;
@@ -223,19 +223,25 @@ fn parse(fields: &'static Fields, text: &[u8]) -> serde_json::Result<Value> {
 }
 
 /// The version of an object or a list.
-pub(super) fn version(object: &Value) -> Option<String> {
-    let version = metadata(object, "resourceVersion").and_then(Value::as_str);
+pub(super) fn version(object: &Document<'_>) -> Option<String> {
+    let version = metadata(object, "resourceVersion").and_then(Document::as_str);
     version.filter(|version| !version.is_empty()).map(str::to_owned)
 }
 
 /// Which object it is.
-pub(super) fn key(object: &Value) -> Key {
-    let text = |name: &str| metadata(object, name).and_then(Value::as_str).unwrap_or_default();
+pub(super) fn key(object: &Document<'_>) -> Key {
+    let text = |name: &str| metadata(object, name).and_then(Document::as_str).unwrap_or_default();
     Key::new(text("namespace"), text("name"))
 }
 
-/// A field of the metadata. Not by a JSON pointer, of which each step is made anew for each object.
-fn metadata<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
+/// A field of an object, which is not needed there any more.
+fn take<'t>(object: &mut Document<'t>, name: &str) -> Option<Document<'t>> {
+    let Document::Object(object) = object else { return None };
+    object.get_mut(name).map(|value| std::mem::replace(value, Document::Null))
+}
+
+/// A field of the metadata.
+fn metadata<'v>(object: &'v Document<'v>, name: &str) -> Option<&'v Document<'v>> {
     object.get("metadata")?.get(name)
 }
 

@@ -10,9 +10,8 @@ use futures::{AsyncBufReadExt as _, AsyncReadExt as _};
 use kube::Client;
 use netpol_policy::{
     model::{Key, Kind},
-    read::{Read, read_object},
+    read::{Document, Read, read_object},
 };
-use serde_json::Value;
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -64,7 +63,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    fn new(object: &Value, read: Instant) -> Self {
+    fn new(object: &Document<'_>, read: Instant) -> Self {
         Self { version: version(object).and_then(|version| version.parse().ok()).unwrap_or(0), read }
     }
 }
@@ -254,11 +253,10 @@ impl Watch {
             let text = self.page(rest.as_deref()).await?;
             let read = Instant::now();
             let page = served(self.kind).page(&text).map_err(|error| self.unreadable(&error))?;
-            drop(text);
+            rest = page.rest;
             for object in page.objects {
                 self.there(&object, read).await?;
             }
-            rest = page.rest;
             if rest.is_none() {
                 self.version = Some(page.version);
                 return self.tell(Heard::Listed).await;
@@ -302,7 +300,7 @@ impl Watch {
         End::Failed(Failure::unanswered(format!("the API server's answer cannot be read: {error}")))
     }
 
-    async fn there(&mut self, object: &Value, read: Instant) -> Going {
+    async fn there(&mut self, object: &Document<'_>, read: Instant) -> Going {
         let stamp = Stamp::new(object, read);
         let mut object = Box::new(read_object(self.kind, object));
         if let Read::Object { object, .. } = &mut *object {

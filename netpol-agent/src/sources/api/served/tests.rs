@@ -1,16 +1,20 @@
-use netpol_policy::read::{Read, read_object};
+use netpol_policy::read::{self, Read};
 use serde_json::{Value, json};
 
 use super::*;
 
-fn line(kind: Kind, text: &str) -> serde_json::Result<Line> {
+fn read_object(kind: Kind, object: &Value) -> Read {
+    read::read_object(kind, &object.into())
+}
+
+fn line(kind: Kind, text: &str) -> serde_json::Result<Line<'_>> {
     served(kind).line(text.as_bytes())
 }
 
 /// What is kept of an object that a watch tells of.
 fn kept(kind: Kind, object: &Value) -> Value {
     match line(kind, &format!("{{\"type\":\"ADDED\",\"object\":{object}}}\n")) {
-        Ok(Line::There(object)) => object,
+        Ok(Line::There(object)) => serde_json::to_value(object).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -20,9 +24,10 @@ fn reads_alike(kind: Kind, object: &Value) {
     let whole = read_object(kind, object);
     assert_eq!(read_object(kind, &kept(kind, object)), whole);
     let list = json!({"kind": "List", "metadata": {"resourceVersion": "9"}, "items": [object, object]});
-    let page = served(kind).page(list.to_string().as_bytes()).unwrap();
+    let list = list.to_string();
+    let page = served(kind).page(list.as_bytes()).unwrap();
     assert_eq!((page.objects.len(), page.version.as_str(), page.rest), (2, "9", None));
-    assert_eq!(read_object(kind, &page.objects[1]), whole);
+    assert_eq!(read::read_object(kind, &page.objects[1]), whole);
     assert!(matches!(whole, Read::Object { .. }), "{whole:?}");
 }
 
@@ -54,6 +59,7 @@ fn a_pod_is_read_as_from_its_whole() {
     assert_eq!(kept.pointer("/metadata/managedFields"), None);
     assert_eq!(kept.pointer("/spec/containers/0/env"), None);
     assert_eq!(kept.pointer("/metadata/annotations/other"), None);
+    let kept = Document::from(&kept);
     assert_eq!((version(&kept), key(&kept)), (Some("7".to_owned()), Key::new("production", "api-1")));
 }
 
@@ -129,16 +135,17 @@ fn a_watch_says_what_is_gone_how_far_it_is_and_why_it_cannot_go_on() {
     let Ok(Line::Gone(object)) = gone else { panic!("{gone:?}") };
     assert_eq!((key(&object), version(&object)), (Key::new("a", "x"), Some("12".to_owned())));
 
-    let bookmark = |annotations: &str| {
+    let bookmark = |annotations: &str, expected: Line<'_>| {
         let metadata = format!(r#"{{"resourceVersion":"13","creationTimestamp":null{annotations}}}"#);
         let object = format!(
             r#"{{"kind":"Pod","apiVersion":"v1","metadata":{metadata},"spec":{{"containers":null}}}}"#
         );
-        line(Kind::Pod, &format!(r#"{{"type":"BOOKMARK","object":{object}}}"#)).unwrap()
+        let text = format!(r#"{{"type":"BOOKMARK","object":{object}}}"#);
+        assert_eq!(line(Kind::Pod, &text).unwrap(), expected);
     };
-    assert_eq!(bookmark(""), Line::UpTo("13".to_owned()));
+    bookmark("", Line::UpTo("13".to_owned()));
     let end = r#","annotations":{"k8s.io/initial-events-end":"true"}"#;
-    assert_eq!(bookmark(end), Line::Listed("13".to_owned()));
+    bookmark(end, Line::Listed("13".to_owned()));
 
     let error = line(
         Kind::Pod,
@@ -158,9 +165,11 @@ fn half_an_answer_and_what_is_none_is_an_error() {
     for wrong in ["", "{}", "7", "{\"type\":\"NEWER\"}", "{\"type\":\"BOOKMARK\",\"object\":{}}"] {
         assert!(line(Kind::Pod, wrong).is_err(), "{wrong}");
     }
-    let page = |text: &str| served(Kind::Pod).page(text.as_bytes());
+    fn page(text: &str) -> serde_json::Result<Page<'_>> {
+        served(Kind::Pod).page(text.as_bytes())
+    }
     let empty = page(r#"{"metadata":{"resourceVersion":"1"},"items":null}"#).unwrap();
-    assert_eq!(empty.objects, [] as [Value; 0]);
+    assert_eq!(empty.objects, []);
     for wrong in [r#"{"metadata":{},"items":[]}"#, r#"{"metadata":{"resourceVersion":"1"},"items":{}}"#, "[]"]
     {
         assert!(page(wrong).is_err(), "{wrong}");
