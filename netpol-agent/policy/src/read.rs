@@ -177,7 +177,7 @@ fn read_kind(kind: Kind, version: &str, document: &Document<'_>) -> Read {
 }
 
 fn read_template(kind: &str, document: &Document<'_>, template: &pod::Template<'_>) -> Read {
-    let mut notes = Notes::new(kind);
+    let mut notes = Notes::new(kind.to_owned());
     let Some(Meta { key, .. }) = meta::read(document, Kind::Pod, &mut notes) else {
         return Read::Unreadable { problems: notes.into_problems() };
     };

@@ -1,6 +1,6 @@
 //! Fields of a document: where they stand, and notes on what is wrong with them.
 
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
 use super::document::{Document, Object};
 use crate::model::{Key, Problem};
@@ -54,23 +54,24 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// What is wrong with one object.
+/// What is wrong with one object. Mostly nothing is: until then it takes nothing.
 pub(super) struct Notes {
-    kind: String,
-    pub(super) object: Key,
+    kind: Cow<'static, str>,
+    /// Which object it is, as soon as that is known.
+    pub(super) object: Option<Key>,
     problems: Vec<Problem>,
 }
 
 impl Notes {
-    pub(super) fn new(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), object: Key::new("", ""), problems: Vec::new() }
+    pub(super) fn new(kind: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind: kind.into(), object: None, problems: Vec::new() }
     }
 
     /// Notes a problem: `message` says what is wrong and what that means for traffic, `remedy` what to do.
     pub(super) fn add(&mut self, path: &Path<'_>, message: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(Problem {
-            kind: self.kind.clone(),
-            object: self.object.clone(),
+            kind: self.kind.to_string(),
+            object: self.object.clone().unwrap_or_else(|| Key::new("", "")),
             field: path.to_string(),
             message: message.into(),
             remedy: remedy.into(),

@@ -39,8 +39,11 @@ pub(super) fn read<'v>(document: &'v Document<'v>, kind: Kind, notes: &mut Notes
         let namespace = scalar(get(metadata, "namespace"), &path.field("namespace"), notes);
         if namespace.is_empty() { DEFAULT_NAMESPACE.into() } else { namespace }
     };
-    notes.object = Key::new(&namespace, "");
-    let mut name = scalar(get(metadata, "name"), &path.field("name"), notes);
+    let name = get(metadata, "name");
+    if name.and_then(Document::as_str).is_none_or(str::is_empty) {
+        notes.object = Some(Key::new(&namespace, ""));
+    }
+    let mut name = scalar(name, &path.field("name"), notes);
     if name.is_empty() {
         let at = path.field("name");
         if kind != Kind::NetworkPolicy {
@@ -48,7 +51,7 @@ pub(super) fn read<'v>(document: &'v Document<'v>, kind: Kind, notes: &mut Notes
             return None;
         }
         name = name_from_content(document).into();
-        notes.object = Key::new(&namespace, &name);
+        notes.object = Some(Key::new(&namespace, &name));
         notes.add(
             &at,
             "the policy has no name: it is enforced under one made from its content",
@@ -56,7 +59,7 @@ pub(super) fn read<'v>(document: &'v Document<'v>, kind: Kind, notes: &mut Notes
         );
     }
     let key = Key::new(&namespace, &name);
-    notes.object = key.clone();
+    notes.object = Some(key.clone());
 
     let labels = labels(get(metadata, "labels"), &path.field("labels"), notes);
     Some(Meta {

@@ -1,146 +1,76 @@
-//! JSON of which only some fields are kept, picked out while it is parsed: the others are passed over without a copy, and the
-//! texts that are kept stay where they are, but for those with escapes.
+//! Which fields of an object are kept: one tree says it for both encodings of the API, [`json`] and [`protobuf`], and what is
+//! picked out of either is the same document.
 
-use std::{borrow::Cow, fmt};
+#[cfg(test)]
+pub(super) mod encoded;
+pub(super) mod json;
+pub(super) mod protobuf;
+pub(super) mod wire;
 
-use netpol_policy::read::{Document, Object};
-use serde::{
-    Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::Number;
-
-/// Which fields of a value are kept.
+/// A field that is kept.
 #[derive(Debug)]
-pub(super) enum Fields {
-    /// The whole value.
+pub(super) struct Field {
+    name: &'static str,
+    /// What the field is called in a message of protobuf; 0, which none is, where it is asked for in JSON only.
+    number: u32,
+    kept: Kept,
+}
+
+impl Field {
+    /// A field of both encodings. Its number is in the `generated.proto` beside the Go type.
+    pub(super) const fn new(name: &'static str, number: u32, kept: Kept) -> Self {
+        Self { name, number, kept }
+    }
+
+    /// A field of what is asked for in JSON.
+    pub(super) const fn json(name: &'static str, kept: Kept) -> Self {
+        Self::new(name, 0, kept)
+    }
+}
+
+/// What is kept of a value. JSON says itself what a value is, so that there one of another type is kept as it is: the reader says
+/// what is wrong with it.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// All of it, whatever it is. In JSON only.
     All,
-    /// Of an object these fields; of a list the same of every element.
-    Of(&'static [(&'static str, Self)]),
+    /// A value of this type, unless it is zero or empty: JSON leaves it out then (`omitempty` in the Go type), while protobuf
+    /// says it.
+    One(Type),
+    /// The same, also when it is zero or empty: one of the few fields that JSON does not leave out, or one that can be unset.
+    Always(Type),
+    /// Of an object these fields.
+    Of(&'static [Field]),
+    /// Of each object of a list these fields.
+    Each(&'static [Field]),
+    /// A map of texts.
+    Map,
+    /// Of a map of texts these.
+    Keys(&'static [&'static str]),
 }
 
-use Fields::{All, Of};
-
-impl<'de> DeserializeSeed<'de> for &'static Fields {
-    type Value = Document<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Document<'de>, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-/// A value that is neither object nor list is kept as it is, whatever was expected: the reader says what is wrong with it.
-impl<'de> Visitor<'de> for &'static Fields {
-    type Value = Document<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Document<'de>, A::Error> {
-        let mut kept = Object::default();
+impl Kept {
+    /// The fields that are kept, of an object or of each in a list.
+    pub(super) const fn fields(&self) -> &'static [Field] {
         match self {
-            All => {
-                while let Some(name) = map.next_key_seed(Name)? {
-                    kept.push(name, map.next_value_seed(&All)?);
-                }
-            }
-            Of(fields) => {
-                while let Some(field) = map.next_key_seed(Known(fields))? {
-                    if let Some((name, fields)) = field {
-                        kept.push(*name, map.next_value_seed(fields)?);
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
-                }
-            }
+            Self::Of(fields) | Self::Each(fields) => fields,
+            Self::All | Self::One(_) | Self::Always(_) | Self::Map | Self::Keys(_) => &[],
         }
-        Ok(Document::Object(kept))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Document<'de>, A::Error> {
-        let mut kept = Vec::new();
-        while let Some(element) = list.next_element_seed(self)? {
-            kept.push(element);
-        }
-        Ok(Document::Array(kept))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Document<'de>, E> {
-        Ok(Document::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Document<'de>, E> {
-        Ok(Document::Number(value.into()))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Document<'de>, E> {
-        Ok(Document::Number(value.into()))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Document<'de>, E> {
-        Ok(Number::from_f64(value).map_or(Document::Null, Document::Number))
-    }
-
-    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Document<'de>, E> {
-        Ok(Document::String(value.into()))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Document<'de>, E> {
-        Ok(Document::String(value.to_owned().into()))
-    }
-
-    fn visit_unit<E>(self) -> Result<Document<'de>, E> {
-        Ok(Document::Null)
     }
 }
 
-/// The name of a field.
-struct Name;
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
+/// What protobuf has to be told of a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Type {
+    /// A text, also one of a fixed set.
+    Text,
+    /// A whole number.
+    Number,
+    /// Yes or no.
+    Flag,
+    /// A `metav1.Time`: a message here, and in JSON a text as RFC 3339 has it.
+    Time,
 }
 
-impl<'de> Visitor<'de> for Name {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
-        Ok(name.into())
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(name.to_owned().into())
-    }
-}
-
-/// Finds a field among those that are kept by its name.
-struct Known(&'static [(&'static str, Fields)]);
-
-impl<'de> DeserializeSeed<'de> for Known {
-    type Value = Option<&'static (&'static str, Fields)>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Known {
-    type Value = Option<&'static (&'static str, Fields)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().find(|(field, _)| *field == name))
-    }
-}
+#[cfg(test)]
+mod tests;
