@@ -29,6 +29,7 @@ mod node_init;
 mod node_parts;
 mod options;
 mod part;
+pub mod plain;
 mod pods;
 mod prober;
 mod process;

@@ -1,13 +1,14 @@
 //! From documents to objects: what the API server or a manifest says becomes [`model`](crate::model) objects, and
 //! what is wrong with it becomes [`Problem`]s.
 //!
-//! The border is [`serde_json::Value`]; YAML and watches belong to the sources. Everything behind this module is
+//! The border is [`Document`], which borrows its texts; YAML, encodings and watches belong to the sources. Everything behind this module is
 //! valid. One rule governs all of it: what cannot be read grants nothing. A part of a policy that is wrong, or that
 //! a newer API may have added, is reported and matches nobody, while the policy goes on isolating the pods that it
 //! selects.
 
 mod block;
 mod cluster;
+mod document;
 mod field;
 mod meta;
 mod peer;
@@ -21,8 +22,9 @@ mod tests;
 
 use serde_json::Value;
 
+pub use self::document::{Document, Object};
 use crate::{
-    model::{Key, Kind, Object, Pod, Policy, Problem},
+    model::{self, Key, Kind, Pod, Policy, Problem},
     read::{
         field::{Notes, Path, json_type, quoted},
         meta::Meta,
@@ -35,7 +37,7 @@ pub enum Read {
     /// An object; parts of it that were wrong grant nothing.
     Object {
         /// The object.
-        object: Object,
+        object: model::Object,
         /// What is wrong with parts of it.
         problems: Vec<Problem>,
     },
@@ -88,15 +90,15 @@ impl Read {
 pub fn read_document(document: &Value) -> Vec<Read> {
     let mut reads = Vec::new();
     if !document.is_null() {
-        read_into(document, "", "", &mut reads);
+        read_into(&document.into(), "", "", &mut reads);
     }
     reads
 }
 
 /// Reads one object whose kind the source knows already, as in a watch or in the items of an API server's list.
 #[must_use]
-pub fn read_object(kind: Kind, object: &Value) -> Read {
-    let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_else(|| api_version(kind));
+pub fn read_object(kind: Kind, object: &Document<'_>) -> Read {
+    let version = object.get("apiVersion").and_then(Document::as_str).unwrap_or_else(|| api_version(kind));
     read_kind(kind, version, object)
 }
 
@@ -111,8 +113,8 @@ pub const fn api_version(kind: Kind) -> &'static str {
 }
 
 /// Lists hold lists no deeper than JSON itself may nest, which its parser limits.
-fn read_into(document: &Value, list_version: &str, list_kind: &str, reads: &mut Vec<Read>) {
-    let text = |name: &str| document.get(name).and_then(Value::as_str);
+fn read_into(document: &Document<'_>, list_version: &str, list_kind: &str, reads: &mut Vec<Read>) {
+    let text = |name: &str| document.get(name).and_then(Document::as_str);
     let kind = text("kind").unwrap_or(list_kind);
     let version = text("apiVersion").unwrap_or(list_version);
     if !document.is_object() || kind.is_empty() {
@@ -124,7 +126,7 @@ fn read_into(document: &Value, list_version: &str, list_kind: &str, reads: &mut 
         let mut notes = Notes::new("");
         notes.add(&Path::field_of_root("kind"), message, "write apiVersion, kind and metadata");
         reads.push(Read::Unreadable { problems: notes.into_problems() });
-    } else if let (Some(item_kind), Some(Value::Array(items))) =
+    } else if let (Some(item_kind), Some(Document::Array(items))) =
         (kind.strip_suffix("List"), document.get("items"))
     {
         for item in items {
@@ -150,7 +152,7 @@ fn group_fits(kind: Kind, version: &str) -> bool {
         || kind == Kind::NetworkPolicy && version.starts_with("extensions/")
 }
 
-fn read_kind(kind: Kind, version: &str, document: &Value) -> Read {
+fn read_kind(kind: Kind, version: &str, document: &Document<'_>) -> Read {
     let mut notes = Notes::new(kind.name());
     let Some(meta) = meta::read(document, kind, &mut notes) else {
         return Read::Unreadable { problems: notes.into_problems() };
@@ -162,20 +164,20 @@ fn read_kind(kind: Kind, version: &str, document: &Value) -> Read {
             return if read.selector_unreadable {
                 Read::SelectorUnreadable { policy: read.policy, problems }
             } else {
-                Read::Object { object: Object::Policy(read.policy), problems }
+                Read::Object { object: model::Object::Policy(read.policy), problems }
             };
         }
-        Kind::Namespace => Object::Namespace(cluster::namespace(&meta, &mut notes)),
-        Kind::Node => Object::Node(cluster::node(document, &meta, &mut notes)),
-        Kind::Pod => Object::Pod(pod::read(document, meta, &mut notes)),
-        Kind::Service => Object::Service(service::service(document, &meta, &mut notes)),
-        Kind::EndpointSlice => Object::EndpointSlice(service::slice(document, &meta, &mut notes)),
+        Kind::Namespace => model::Object::Namespace(cluster::namespace(&meta, &mut notes)),
+        Kind::Node => model::Object::Node(cluster::node(document, &meta, &mut notes)),
+        Kind::Pod => model::Object::Pod(pod::read(document, meta, &mut notes)),
+        Kind::Service => model::Object::Service(service::service(document, &meta, &mut notes)),
+        Kind::EndpointSlice => model::Object::EndpointSlice(service::slice(document, &meta, &mut notes)),
     };
     Read::Object { object, problems: notes.into_problems() }
 }
 
-fn read_template(kind: &str, document: &Value, template: &pod::Template<'_>) -> Read {
-    let mut notes = Notes::new(kind);
+fn read_template(kind: &str, document: &Document<'_>, template: &pod::Template<'_>) -> Read {
+    let mut notes = Notes::new(kind.to_owned());
     let Some(Meta { key, .. }) = meta::read(document, Kind::Pod, &mut notes) else {
         return Read::Unreadable { problems: notes.into_problems() };
     };
@@ -185,10 +187,10 @@ fn read_template(kind: &str, document: &Value, template: &pod::Template<'_>) -> 
 }
 
 /// A value as it stands in a message.
-fn shown(value: &Value) -> String {
+fn shown(value: &Document<'_>) -> String {
     match value {
-        Value::String(text) => quoted(text),
-        Value::Array(_) | Value::Object(_) => json_type(value).to_owned(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Document::String(text) => quoted(text),
+        Document::Array(_) | Document::Object(_) => json_type(value).to_owned(),
+        Document::Null | Document::Bool(_) | Document::Number(_) => value.to_string(),
     }
 }

@@ -1,12 +1,14 @@
 //! Objects of an API server, by a watch of each kind.
 //!
 //! [`connect`] makes the way to the server, [`served`] says where a kind is found and which of its fields are kept while an
-//! answer is parsed, [`watch`] follows one kind and survives what happens to the server, [`gathered`] keeps what must be known
+//! answer is parsed, by [`kept`]; [`form`] knows the encodings and [`answer`] what is said in them. [`watch`] follows one kind and survives what happens to the server, [`gathered`] keeps what must be known
 //! of all kinds together: what is wrong with objects, and how far each watch has got. Objects themselves are handed on at once
 //! and kept by the engine only, which also finds out what a list has not named.
 
+mod answer;
 mod connect;
 mod failure;
+mod form;
 mod gathered;
 mod kept;
 mod pause;

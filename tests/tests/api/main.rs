@@ -3,4 +3,5 @@
 mod announce;
 mod control_plane;
 mod deploy;
+mod encodings;
 mod faults;

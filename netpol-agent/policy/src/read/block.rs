@@ -2,14 +2,13 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
-use serde_json::Value;
-
 use super::{
+    document::Document,
     field::{Notes, Path, get, json_type, quoted, unknown_fields},
     shown,
 };
 use crate::model::IpBlock;
+use ipnet::{IpNet, Ipv4Net};
 
 /// Bits of an IPv4-mapped IPv6 address before the IPv4 address.
 const MAPPED_BITS: u8 = 96;
@@ -47,8 +46,8 @@ pub(super) enum Void {
 
 /// Reads an ipBlock. An entry of `except` that is wrong voids it: without that entry it would grant more than was
 /// written.
-pub(super) fn read(value: &Value, path: &Path<'_>, notes: &mut Notes) -> Result<IpBlock, Void> {
-    let Value::Object(block) = value else {
+pub(super) fn read(value: &Document<'_>, path: &Path<'_>, notes: &mut Notes) -> Result<IpBlock, Void> {
+    let Document::Object(block) = value else {
         let message = format!("is {}, not an ipBlock: the peer matches nothing", json_type(value));
         notes.add(path, message, "write cidr, and except where needed");
         return Err(Void::Bad);
@@ -80,7 +79,7 @@ pub(super) fn read(value: &Value, path: &Path<'_>, notes: &mut Notes) -> Result<
     let mut bad = false;
     match get(block, "except") {
         None => {}
-        Some(Value::Array(entries)) => {
+        Some(Document::Array(entries)) => {
             for (index, entry) in entries.iter().enumerate() {
                 match entry.as_str().and_then(cidr) {
                     Some(net) if block_cidr.contains(&net) => except.push(net),
@@ -114,7 +113,7 @@ pub(super) fn read(value: &Value, path: &Path<'_>, notes: &mut Notes) -> Result<
 }
 
 /// What to do about something that is no CIDR.
-fn remedy(value: &Value) -> String {
+fn remedy(value: &Document<'_>) -> String {
     match value.as_str().and_then(cidr_or_address) {
         Some(net) => format!("write {}", quoted(&net.to_string())),
         None => "write an address, a slash and the length of the prefix".into(),

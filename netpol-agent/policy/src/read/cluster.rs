@@ -1,9 +1,8 @@
 //! Namespaces and nodes.
 
-use serde_json::Value;
-
 use super::{
     block,
+    document::Document,
     field::{Notes, Path, get, list, quoted, text},
     meta::Meta,
     shown,
@@ -65,12 +64,13 @@ fn break_glass(meta: &Meta<'_>, notes: &mut Notes) -> bool {
 }
 
 /// Reads a node. Addresses that are names are left out.
-pub(super) fn node(document: &Value, meta: &Meta<'_>, notes: &mut Notes) -> Node {
+pub(super) fn node(document: &Document<'_>, meta: &Meta<'_>, notes: &mut Notes) -> Node {
     let status = Path::field_of_root("status");
     let path = status.field("addresses");
     let mut addresses = Vec::new();
-    for entry in list(document.pointer("/status/addresses"), &path, notes) {
-        let address = entry.get("address").and_then(Value::as_str).and_then(|address| address.parse().ok());
+    for entry in list(document.at(&["status", "addresses"]), &path, notes) {
+        let address =
+            entry.get("address").and_then(Document::as_str).and_then(|address| address.parse().ok());
         if let Some(address) = address.map(|address: std::net::IpAddr| address.to_canonical())
             && !addresses.contains(&address)
         {

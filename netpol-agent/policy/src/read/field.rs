@@ -1,9 +1,8 @@
 //! Fields of a document: where they stand, and notes on what is wrong with them.
 
-use std::{fmt, net::IpAddr};
+use std::{borrow::Cow, fmt, net::IpAddr};
 
-use serde_json::{Map, Value};
-
+use super::document::{Document, Object};
 use crate::model::{Key, Problem};
 
 /// Where a field stands. Lives on the stack; written out only when something is wrong.
@@ -55,23 +54,24 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-/// What is wrong with one object.
+/// What is wrong with one object. Mostly nothing is: until then it takes nothing.
 pub(super) struct Notes {
-    kind: String,
-    pub(super) object: Key,
+    kind: Cow<'static, str>,
+    /// Which object it is, as soon as that is known.
+    pub(super) object: Option<Key>,
     problems: Vec<Problem>,
 }
 
 impl Notes {
-    pub(super) fn new(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), object: Key::new("", ""), problems: Vec::new() }
+    pub(super) fn new(kind: impl Into<Cow<'static, str>>) -> Self {
+        Self { kind: kind.into(), object: None, problems: Vec::new() }
     }
 
     /// Notes a problem: `message` says what is wrong and what that means for traffic, `remedy` what to do.
     pub(super) fn add(&mut self, path: &Path<'_>, message: impl Into<String>, remedy: impl Into<String>) {
         self.problems.push(Problem {
-            kind: self.kind.clone(),
-            object: self.object.clone(),
+            kind: self.kind.to_string(),
+            object: self.object.clone().unwrap_or_else(|| Key::new("", "")),
             field: path.to_string(),
             message: message.into(),
             remedy: remedy.into(),
@@ -93,33 +93,33 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// The type of a value, with its article.
-pub(super) const fn json_type(value: &Value) -> &'static str {
+pub(super) const fn json_type(value: &Document<'_>) -> &'static str {
     match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Document::Null => "null",
+        Document::Bool(_) => "a boolean",
+        Document::Number(_) => "a number",
+        Document::String(_) => "a string",
+        Document::Array(_) => "a list",
+        Document::Object(_) => "an object",
     }
 }
 
 /// A field that is there; `null` is not.
-pub(super) fn get<'v>(map: &'v Map<String, Value>, name: &str) -> Option<&'v Value> {
+pub(super) fn get<'v>(map: &'v Object<'v>, name: &str) -> Option<&'v Document<'v>> {
     map.get(name).filter(|value| !value.is_null())
 }
 
 /// Notes the fields that are not among the known ones, each with the same message and remedy; says whether there
 /// were some.
 pub(super) fn unknown_fields(
-    map: &Map<String, Value>,
+    map: &Object<'_>,
     known: &[&str],
     path: &Path<'_>,
     notes: &mut Notes,
     message: &str,
 ) -> bool {
     let mut found = false;
-    for name in map.keys().filter(|name| !known.contains(&name.as_str())) {
+    for name in map.keys().filter(|name| !known.contains(name)) {
         found = true;
         notes.add(
             &path.field(name),
@@ -131,10 +131,14 @@ pub(super) fn unknown_fields(
 }
 
 /// The elements of a list that is not part of a policy's spec; a value of another type is noted and is empty.
-pub(super) fn list<'v>(value: Option<&'v Value>, path: &Path<'_>, notes: &mut Notes) -> &'v [Value] {
+pub(super) fn list<'v>(
+    value: Option<&'v Document<'v>>,
+    path: &Path<'_>,
+    notes: &mut Notes,
+) -> &'v [Document<'v>] {
     match value {
-        None | Some(Value::Null) => &[],
-        Some(Value::Array(items)) => items,
+        None | Some(Document::Null) => &[],
+        Some(Document::Array(items)) => items,
         Some(other) => {
             notes.add(path, format!("is {}, not a list: it is not used", json_type(other)), "write a list");
             &[]
@@ -143,10 +147,10 @@ pub(super) fn list<'v>(value: Option<&'v Value>, path: &Path<'_>, notes: &mut No
 }
 
 /// A text that is not part of a policy's spec; empty when missing, noted when of another type.
-pub(super) fn text<'v>(value: Option<&'v Value>, path: &Path<'_>, notes: &mut Notes) -> &'v str {
+pub(super) fn text<'v>(value: Option<&'v Document<'v>>, path: &Path<'_>, notes: &mut Notes) -> &'v str {
     match value {
-        None | Some(Value::Null) => "",
-        Some(Value::String(text)) => text,
+        None | Some(Document::Null) => "",
+        Some(Document::String(text)) => text,
         Some(other) => {
             notes.add(
                 path,

@@ -1,9 +1,8 @@
 //! Items of `from` and `to` in a rule.
 
-use serde_json::Value;
-
 use super::{
     block,
+    document::Document,
     field::{Notes, Path, get, json_type, unknown_fields},
     selector,
 };
@@ -13,8 +12,8 @@ const FIELDS: [&str; 3] = ["podSelector", "namespaceSelector", "ipBlock"];
 
 /// Reads an item. The flag says that it holds a field that is not known beside or inside of known ones, so that the
 /// whole rule grants nothing; an item of unknown fields only is another kind of peer, and matches nobody.
-pub(super) fn read(value: &Value, path: &Path<'_>, notes: &mut Notes) -> (PolicyPeer, bool) {
-    let Value::Object(item) = value else {
+pub(super) fn read(value: &Document<'_>, path: &Path<'_>, notes: &mut Notes) -> (PolicyPeer, bool) {
+    let Document::Object(item) = value else {
         notes.add(
             path,
             format!("is {}, not a peer: it matches nothing", json_type(value)),
@@ -57,7 +56,7 @@ pub(super) fn read(value: &Value, path: &Path<'_>, notes: &mut Notes) -> (Policy
     }
 
     let mut bad = false;
-    let mut read = |value: Option<&Value>, name: &str| -> Option<Selector> {
+    let mut read = |value: Option<&Document<'_>>, name: &str| -> Option<Selector> {
         let meaning = "the peer matches nothing";
         match selector::read(value?, &path.field(name), notes, meaning) {
             Ok(selector) => Some(selector),

@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Map, Value};
-
 use super::{
+    document::{Document, Object},
     field::{Notes, Path, address, get, list, text},
     meta::{self, Meta},
     port::{number_of_port, protocol},
@@ -16,14 +15,14 @@ use crate::model::{HostPort, Key, NamedPort, Pod, Protocol};
 const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
 
 /// Reads a pod.
-pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
-    let empty = &Map::new();
-    let part = |name: &str| document.get(name).and_then(Value::as_object).unwrap_or(empty);
+pub(super) fn read(document: &Document<'_>, meta: Meta<'_>, notes: &mut Notes) -> Pod {
+    let empty = &Object::default();
+    let part = |name: &str| document.get(name).and_then(Document::as_object).unwrap_or(empty);
     let (spec, status) = (part("spec"), part("status"));
     let path = Path::field_of_root("spec");
     let node = text(spec.get("nodeName"), &path.field("nodeName"), notes).into();
-    let phase = status.get("phase").and_then(Value::as_str).unwrap_or_default();
-    let mirror_of = meta.annotations.and_then(|all| all.get(MIRROR_ANNOTATION)).and_then(Value::as_str);
+    let phase = status.get("phase").and_then(Document::as_str).unwrap_or_default();
+    let mirror_of = meta.annotations.and_then(|all| all.get(MIRROR_ANNOTATION)).and_then(Document::as_str);
     Pod {
         key: meta.key,
         uid: meta.uid,
@@ -33,7 +32,7 @@ pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
         addresses: addresses(status, notes),
         named_ports: named_ports(spec, &path, notes).into(),
         host_ports: host_ports(spec, &path, notes),
-        host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+        host_network: spec.get("hostNetwork").and_then(Document::as_bool).unwrap_or_default(),
         finished: matches!(phase, "Succeeded" | "Failed"),
         terminating: meta.terminating,
         ready: ready(status, phase),
@@ -43,12 +42,12 @@ pub(super) fn read(document: &Value, meta: Meta<'_>, notes: &mut Notes) -> Pod {
 
 /// The pods that a template makes.
 pub(super) fn template(template: &Template<'_>, key: Key, notes: &mut Notes) -> Pod {
-    let empty = &Map::new();
+    let empty = &Object::default();
     let Template { value: template, field } = *template;
     let path = Path::field_of_root(field);
-    let spec = template.get("spec").and_then(Value::as_object).unwrap_or(empty);
+    let spec = template.get("spec").and_then(Document::as_object).unwrap_or(empty);
     let metadata = path.field("metadata");
-    let labels = template.pointer("/metadata/labels").filter(|labels| !labels.is_null());
+    let labels = template.at(&["metadata", "labels"]).filter(|labels| !labels.is_null());
     Pod {
         key,
         uid: "".into(),
@@ -58,7 +57,7 @@ pub(super) fn template(template: &Template<'_>, key: Key, notes: &mut Notes) -> 
         addresses: Vec::new(),
         named_ports: named_ports(spec, &path.field("spec"), notes).into(),
         host_ports: Vec::new(),
-        host_network: spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default(),
+        host_network: spec.get("hostNetwork").and_then(Document::as_bool).unwrap_or_default(),
         finished: false,
         terminating: false,
         ready: true,
@@ -68,32 +67,34 @@ pub(super) fn template(template: &Template<'_>, key: Key, notes: &mut Notes) -> 
 
 /// A pod template, and the path of its field.
 pub(super) struct Template<'v> {
-    value: &'v Value,
+    value: &'v Document<'v>,
     field: &'static str,
 }
 
 /// The pod template of a workload; `None` for a kind that has none.
-pub(super) fn template_of<'v>(kind: &str, version: &str, document: &'v Value) -> Option<Template<'v>> {
-    let (group, field, pointer) = match kind {
+pub(super) fn template_of<'v>(kind: &str, version: &str, document: &'v Document<'v>) -> Option<Template<'v>> {
+    let (group, field, path) = match kind {
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
-            ("apps", "spec.template", "/spec/template")
+            ("apps", "spec.template", &["spec", "template"][..])
         }
-        "Job" => ("batch", "spec.template", "/spec/template"),
-        "CronJob" => ("batch", "spec.jobTemplate.spec.template", "/spec/jobTemplate/spec/template"),
+        "Job" => ("batch", "spec.template", &["spec", "template"][..]),
+        "CronJob" => {
+            ("batch", "spec.jobTemplate.spec.template", &["spec", "jobTemplate", "spec", "template"][..])
+        }
         _ => return None,
     };
     let fits =
         version.is_empty() || version.split_once('/').is_some_and(|(of_document, _)| of_document == group);
-    if fits { document.pointer(pointer).map(|value| Template { value, field }) } else { None }
+    if fits { document.at(path).map(|value| Template { value, field }) } else { None }
 }
 
 /// `status.podIPs`, and `status.podIP` where an old object has nothing else. Addresses that no pod can have are left
 /// out: they would make it a peer for traffic that is not its own.
-fn addresses(status: &Map<String, Value>, notes: &mut Notes) -> Vec<IpAddr> {
+fn addresses(status: &Object<'_>, notes: &mut Notes) -> Vec<IpAddr> {
     let status_path = Path::field_of_root("status");
     let list_path = status_path.field("podIPs");
     let mut found = Vec::new();
-    let mut keep = |value: Option<&Value>, path: &Path<'_>, notes: &mut Notes| {
+    let mut keep = |value: Option<&Document<'_>>, path: &Path<'_>, notes: &mut Notes| {
         let text = text(value, path, notes);
         if text.is_empty() {
             return;
@@ -126,30 +127,30 @@ fn no_pod_address(address: IpAddr) -> bool {
 }
 
 /// Ports declared by name: of containers, and of init containers that keep running beside them.
-fn named_ports(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<NamedPort> {
+fn named_ports(spec: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> Vec<NamedPort> {
     ports_of(spec, path, notes, named_port)
 }
 
 /// Ports of the host that lead to containers. On the host's network the API server writes one for each port, and nothing
 /// is translated.
-fn host_ports(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<HostPort> {
-    if spec.get("hostNetwork").and_then(Value::as_bool).unwrap_or_default() {
+fn host_ports(spec: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> Vec<HostPort> {
+    if spec.get("hostNetwork").and_then(Document::as_bool).unwrap_or_default() {
         return Vec::new();
     }
     ports_of(spec, path, notes, host_port)
 }
 
 fn ports_of<T: Ord>(
-    spec: &Map<String, Value>,
+    spec: &Object<'_>,
     path: &Path<'_>,
     notes: &mut Notes,
-    read: fn(&Map<String, Value>, &Path<'_>, &mut Notes) -> Option<T>,
+    read: fn(&Object<'_>, &Path<'_>, &mut Notes) -> Option<T>,
 ) -> Vec<T> {
     let mut ports = Vec::new();
     for field in ["containers", "initContainers"] {
         let containers_path = path.field(field);
         for (index, container) in list(spec.get(field), &containers_path, notes).iter().enumerate() {
-            let restarts = container.get("restartPolicy").and_then(Value::as_str) == Some("Always");
+            let restarts = container.get("restartPolicy").and_then(Document::as_str) == Some("Always");
             if field == "initContainers" && !restarts {
                 continue;
             }
@@ -165,8 +166,8 @@ fn ports_of<T: Ord>(
     ports
 }
 
-fn named_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<NamedPort> {
-    let name = get(port, "name").and_then(Value::as_str).filter(|name| !name.is_empty())?;
+fn named_port(port: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> Option<NamedPort> {
+    let name = get(port, "name").and_then(Document::as_str).filter(|name| !name.is_empty())?;
     let number = get(port, "containerPort")?;
     let Some(number) = number.as_i64().and_then(number_of_port) else {
         let message = format!("{} is no port: the name leads nowhere", shown(number));
@@ -176,8 +177,8 @@ fn named_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> 
     Some(NamedPort { name: name.into(), protocol: protocol_of(port, path, notes)?, port: number })
 }
 
-fn host_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<HostPort> {
-    let number = |name: &str| get(port, name).and_then(Value::as_i64).and_then(number_of_port);
+fn host_port(port: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> Option<HostPort> {
+    let number = |name: &str| get(port, name).and_then(Document::as_i64).and_then(number_of_port);
     let (host, target) = (number("hostPort")?, number("containerPort")?);
     let ip = text(port.get("hostIP"), &path.field("hostIP"), notes);
     let ip = if ip.is_empty() { None } else { Some(address(ip, &path.field("hostIP"), notes)?) };
@@ -186,7 +187,7 @@ fn host_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> O
     Some(HostPort { address, protocol: protocol_of(port, path, notes)?, port: host, target })
 }
 
-fn protocol_of(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<Protocol> {
+fn protocol_of(port: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> Option<Protocol> {
     let Some(value) = get(port, "protocol") else { return Some(Protocol::Tcp) };
     let known = value.as_str().and_then(protocol);
     if known.is_none() {
@@ -197,10 +198,10 @@ fn protocol_of(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) ->
 }
 
 /// The condition Ready. A manifest without conditions says nothing against it, unless the pod is still pending.
-fn ready(status: &Map<String, Value>, phase: &str) -> bool {
-    let conditions = status.get("conditions").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let condition = conditions.iter().find(|one| one.get("type").and_then(Value::as_str) == Some("Ready"));
+fn ready(status: &Object<'_>, phase: &str) -> bool {
+    let conditions = status.get("conditions").and_then(Document::as_array).unwrap_or_default();
+    let condition = conditions.iter().find(|one| one.get("type").and_then(Document::as_str) == Some("Ready"));
     condition.map_or(matches!(phase, "" | "Running"), |ready| {
-        ready.get("status").and_then(Value::as_str) == Some("True")
+        ready.get("status").and_then(Document::as_str) == Some("True")
     })
 }

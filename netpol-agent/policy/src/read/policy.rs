@@ -3,16 +3,15 @@
 //! Read from the document and not through the API's types, since those pass over fields that they do not know, and
 //! fail as a whole when one value is wrong. A test compares the names of fields with those types.
 
-use netpol_common::Direction;
-use serde_json::{Map, Value};
-
 use super::{
     api_version,
+    document::{Document, Object},
     field::{Notes, Path, get, json_type, quoted, unknown_fields},
     meta::Meta,
     peer, port, selector, shown,
 };
 use crate::model::{Kind, Policy, PolicyPeer, PolicyPort, Rule, Selector};
+use netpol_common::Direction;
 
 /// A policy as far as it could be read.
 pub(super) struct ReadPolicy {
@@ -47,9 +46,9 @@ enum Isolates {
 }
 
 /// Reads the spec of a policy.
-pub(super) fn read(document: &Value, meta: &Meta<'_>, version: &str, notes: &mut Notes) -> ReadPolicy {
+pub(super) fn read(document: &Document<'_>, meta: &Meta<'_>, version: &str, notes: &mut Notes) -> ReadPolicy {
     let path = Path::field_of_root("spec");
-    let empty = &Map::new();
+    let empty = &Object::default();
     let mut selector_unreadable = false;
     let mut void = false;
 
@@ -66,8 +65,8 @@ pub(super) fn read(document: &Value, meta: &Meta<'_>, version: &str, notes: &mut
         notes.add(&Path::field_of_root("apiVersion"), message, "write networking.k8s.io/v1");
     }
     let spec = match document.get("spec") {
-        Some(Value::Object(spec)) => spec,
-        None | Some(Value::Null) => {
+        Some(Document::Object(spec)) => spec,
+        None | Some(Document::Null) => {
             notes.add(
                 &path,
                 "the policy has no spec: it denies all ingress of all pods of its namespace",
@@ -119,11 +118,11 @@ const SELECTOR_MEANING: &str = "whom the policy selects is not known; its last g
                                 one it isolates every pod of its namespace and grants nothing";
 
 /// Which directions are isolated, by [`Direction::index`].
-fn policy_types(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> [Isolates; 2] {
+fn policy_types(spec: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> [Isolates; 2] {
     const REMEDY: &str = "use Ingress and Egress";
     let types = match get(spec, "policyTypes") {
         None => &[],
-        Some(Value::Array(types)) => types.as_slice(),
+        Some(Document::Array(types)) => types.as_slice(),
         Some(other) => {
             let message = format!(
                 "is {}, not a list: the policy isolates in both directions and grants nothing",
@@ -137,7 +136,7 @@ fn policy_types(spec: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -
         // A value of the wrong type may have been rules.
         let egress = match get(spec, "egress") {
             None => false,
-            Some(Value::Array(rules)) => !rules.is_empty(),
+            Some(Document::Array(rules)) => !rules.is_empty(),
             Some(_) => true,
         };
         return [Isolates::Yes, if egress { Isolates::Yes } else { Isolates::No }];
@@ -169,16 +168,11 @@ const fn type_name(direction: Direction) -> &'static str {
     }
 }
 
-fn read_rules(
-    spec: &Map<String, Value>,
-    direction: Direction,
-    path: &Path<'_>,
-    notes: &mut Notes,
-) -> Vec<Rule> {
+fn read_rules(spec: &Object<'_>, direction: Direction, path: &Path<'_>, notes: &mut Notes) -> Vec<Rule> {
     let path = path.field(rules_field(direction));
     match get(spec, rules_field(direction)) {
         None => Vec::new(),
-        Some(Value::Array(rules)) => rules
+        Some(Document::Array(rules)) => rules
             .iter()
             .enumerate()
             .map(|(index, rule)| read_rule(rule, direction, &path.index(index), notes))
@@ -194,8 +188,8 @@ fn read_rules(
     }
 }
 
-fn read_rule(value: &Value, direction: Direction, path: &Path<'_>, notes: &mut Notes) -> Rule {
-    let Value::Object(rule) = value else {
+fn read_rule(value: &Document<'_>, direction: Direction, path: &Path<'_>, notes: &mut Notes) -> Rule {
+    let Document::Object(rule) = value else {
         let message = format!("is {}, not a rule: it grants nothing", json_type(value));
         notes.add(path, message, "write a rule; one that allows everything is {}");
         return Rule { peers: None, ports: None, void: true };
@@ -221,17 +215,17 @@ fn read_rule(value: &Value, direction: Direction, path: &Path<'_>, notes: &mut N
 /// Reads the peers or the ports of a rule: `None` where the list is missing or empty, which is any; one that is no list
 /// grants nothing. Says also whether an item voids the rule.
 fn items<T>(
-    value: Option<&Value>,
+    value: Option<&Document<'_>>,
     path: &Path<'_>,
     notes: &mut Notes,
-    read: fn(&Value, &Path<'_>, &mut Notes) -> (T, bool),
+    read: fn(&Document<'_>, &Path<'_>, &mut Notes) -> (T, bool),
     (meaning, remedy): (&str, &str),
     nothing: T,
 ) -> (Option<Vec<T>>, bool) {
     let list = match value {
         None => return (None, false),
-        Some(Value::Array(list)) if list.is_empty() => return (None, false),
-        Some(Value::Array(list)) => list,
+        Some(Document::Array(list)) if list.is_empty() => return (None, false),
+        Some(Document::Array(list)) => list,
         Some(other) => {
             notes.add(path, format!("is {}, not a list: {meaning}", json_type(other)), remedy);
             return (Some(vec![nothing]), false);

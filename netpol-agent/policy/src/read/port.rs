@@ -1,17 +1,16 @@
 //! Items of `ports` in a rule.
 
-use serde_json::Value;
-
 use super::{
+    document::Document,
     field::{Notes, Path, get, json_type, unknown_fields},
     shown,
 };
 use crate::model::{PolicyPort, Protocol};
 
 /// Reads an item. The flag says that it holds a field that is not known, so that the whole rule grants nothing.
-pub(super) fn read(value: &Value, path: &Path<'_>, notes: &mut Notes) -> (PolicyPort, bool) {
+pub(super) fn read(value: &Document<'_>, path: &Path<'_>, notes: &mut Notes) -> (PolicyPort, bool) {
     const NOTHING: &str = "this item allows no port";
-    let Value::Object(item) = value else {
+    let Document::Object(item) = value else {
         let message = format!("is {}, not a port: {NOTHING}", json_type(value));
         notes.add(path, message, "write protocol and port");
         return (PolicyPort::Nothing, false);
@@ -41,8 +40,8 @@ pub(super) fn read(value: &Value, path: &Path<'_>, notes: &mut Notes) -> (Policy
     let at = path.field("port");
     let low = match get(item, "port") {
         None => Port::Missing,
-        Some(Value::String(name)) if is_port_name(name) => Port::Name(name),
-        Some(value @ Value::Number(number)) => {
+        Some(Document::String(name)) if is_port_name(name) => Port::Name(name),
+        Some(value @ Document::Number(number)) => {
             if let Some(port) = number.as_i64().and_then(number_of_port) {
                 Port::Number(port)
             } else {

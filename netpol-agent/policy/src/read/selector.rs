@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::{
+    document::Document,
     field::{Notes, Path, get, json_type, unknown_fields},
     shown,
 };
@@ -18,7 +17,7 @@ pub(super) struct Unreadable {
 
 /// Reads a selector. `meaning` says in the notes what follows for traffic.
 pub(super) fn read(
-    value: &Value,
+    value: &Document<'_>,
     path: &Path<'_>,
     notes: &mut Notes,
     meaning: &str,
@@ -27,7 +26,7 @@ pub(super) fn read(
     let mut unknown = false;
     let mut requirements = BTreeSet::new();
 
-    let Value::Object(selector) = value else {
+    let Document::Object(selector) = value else {
         notes.add(
             path,
             format!("is {}, not a label selector: {meaning}", json_type(value)),
@@ -41,10 +40,10 @@ pub(super) fn read(
     let labels_path = path.field("matchLabels");
     match get(selector, "matchLabels") {
         None => {}
-        Some(Value::Object(labels)) => {
-            for (key, value) in labels {
-                if let Value::String(value) = value {
-                    requirements.insert(Requirement::In(key.clone(), BTreeSet::from([value.clone()])));
+        Some(Document::Object(labels)) => {
+            for (key, value) in labels.iter() {
+                if let Document::String(value) = value {
+                    requirements.insert(Requirement::In(key.to_owned(), BTreeSet::from([value.to_string()])));
                 } else {
                     bad = true;
                     let message = format!("the value is {}, not a string: {meaning}", json_type(value));
@@ -62,7 +61,7 @@ pub(super) fn read(
     let path = path.field("matchExpressions");
     match get(selector, "matchExpressions") {
         None => {}
-        Some(Value::Array(expressions)) => {
+        Some(Document::Array(expressions)) => {
             for (index, expression) in expressions.iter().enumerate() {
                 match requirement(expression, &path.index(index), notes, meaning) {
                     Ok(requirement) => _ = requirements.insert(requirement),
@@ -83,13 +82,13 @@ pub(super) fn read(
 }
 
 fn requirement(
-    value: &Value,
+    value: &Document<'_>,
     path: &Path<'_>,
     notes: &mut Notes,
     meaning: &str,
 ) -> Result<Requirement, Unreadable> {
     const BAD: Unreadable = Unreadable { unknown_field: false };
-    let Value::Object(expression) = value else {
+    let Document::Object(expression) = value else {
         let message = format!("is {}, not an expression: {meaning}", json_type(value));
         notes.add(path, message, "write key, operator and values");
         return Err(BAD);
@@ -98,7 +97,7 @@ fn requirement(
     if unknown_fields(expression, &["key", "operator", "values"], path, notes, &message) {
         return Err(Unreadable { unknown_field: true });
     }
-    let Some(key) = get(expression, "key").and_then(Value::as_str).filter(|key| !key.is_empty()) else {
+    let Some(key) = get(expression, "key").and_then(Document::as_str).filter(|key| !key.is_empty()) else {
         notes.add(&path.field("key"), format!("the expression has no key: {meaning}"), "name the label");
         return Err(BAD);
     };
@@ -106,14 +105,14 @@ fn requirement(
     let mut values = BTreeSet::new();
     match get(expression, "values") {
         None => {}
-        Some(Value::Array(items)) => {
+        Some(Document::Array(items)) => {
             for (index, item) in items.iter().enumerate() {
-                let Value::String(item) = item else {
+                let Document::String(item) = item else {
                     let message = format!("is {}, not a string: {meaning}", json_type(item));
                     notes.add(&values_path.index(index), message, "put it in quotes");
                     return Err(BAD);
                 };
-                values.insert(item.clone());
+                values.insert(item.to_string());
             }
         }
         Some(other) => {
@@ -124,7 +123,7 @@ fn requirement(
     }
     let operator = get(expression, "operator");
     let key = key.to_owned();
-    match operator.and_then(Value::as_str) {
+    match operator.and_then(Document::as_str) {
         Some("In") if !values.is_empty() => Ok(Requirement::In(key, values)),
         Some("NotIn") if !values.is_empty() => Ok(Requirement::NotIn(key, values)),
         Some("Exists") if values.is_empty() => Ok(Requirement::Exists(key)),

@@ -2,9 +2,8 @@
 
 use std::net::IpAddr;
 
-use serde_json::{Map, Value};
-
 use super::{
+    document::{Document, Object},
     field::{Notes, Path, address, get, list, text},
     meta::{self, Meta},
     port::{number_of_port, protocol},
@@ -16,11 +15,11 @@ use crate::model::{EndpointSlice, Protocol, Service, ServicePort, SliceEndpoint,
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// Reads a Service.
-pub(super) fn service(document: &Value, meta: &Meta<'_>, notes: &mut Notes) -> Service {
-    let empty = &Map::new();
-    let spec = document.get("spec").and_then(Value::as_object).unwrap_or(empty);
+pub(super) fn service(document: &Document<'_>, meta: &Meta<'_>, notes: &mut Notes) -> Service {
+    let empty = &Object::default();
+    let spec = document.get("spec").and_then(Document::as_object).unwrap_or(empty);
     let path = Path::field_of_root("spec");
-    let is = |name: &str, value: &str| spec.get(name).and_then(Value::as_str) == Some(value);
+    let is = |name: &str, value: &str| spec.get(name).and_then(Document::as_str) == Some(value);
 
     let mut cluster_ips = Vec::new();
     if !is("type", "ExternalName") {
@@ -48,11 +47,14 @@ pub(super) fn service(document: &Value, meta: &Meta<'_>, notes: &mut Notes) -> S
         selector: if selector.is_empty() { None } else { Some(selector) },
         internal_local: is("internalTrafficPolicy", "Local"),
         external_local: is("externalTrafficPolicy", "Local"),
-        publish_not_ready: spec.get("publishNotReadyAddresses").and_then(Value::as_bool).unwrap_or_default(),
+        publish_not_ready: spec
+            .get("publishNotReadyAddresses")
+            .and_then(Document::as_bool)
+            .unwrap_or_default(),
     }
 }
 
-fn addresses(value: Option<&Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<IpAddr> {
+fn addresses(value: Option<&Document<'_>>, path: &Path<'_>, notes: &mut Notes) -> Vec<IpAddr> {
     let mut found = Vec::new();
     for (index, entry) in list(value, path, notes).iter().enumerate() {
         let path = path.index(index);
@@ -69,18 +71,18 @@ fn addresses(value: Option<&Value>, path: &Path<'_>, notes: &mut Notes) -> Vec<I
 }
 
 /// Those that are translated on this node: behind a proxy the packets never come here with that address.
-fn load_balancer_ips(document: &Value, notes: &mut Notes) -> Vec<IpAddr> {
+fn load_balancer_ips(document: &Document<'_>, notes: &mut Notes) -> Vec<IpAddr> {
     let status = Path::field_of_root("status");
     let balancer = status.field("loadBalancer");
     let path = balancer.field("ingress");
     let mut found = Vec::new();
     for (index, entry) in
-        list(document.pointer("/status/loadBalancer/ingress"), &path, notes).iter().enumerate()
+        list(document.at(&["status", "loadBalancer", "ingress"]), &path, notes).iter().enumerate()
     {
         let path = path.index(index);
         let text = text(entry.get("ip"), &path.field("ip"), notes);
         if !text.is_empty()
-            && entry.get("ipMode").and_then(Value::as_str) != Some("Proxy")
+            && entry.get("ipMode").and_then(Document::as_str) != Some("Proxy")
             && let Some(address) = address(text, &path.field("ip"), notes)
             && !found.contains(&address)
         {
@@ -90,12 +92,12 @@ fn load_balancer_ips(document: &Value, notes: &mut Notes) -> Vec<IpAddr> {
     found
 }
 
-fn service_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<ServicePort> {
+fn service_port(port: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> Option<ServicePort> {
     let number = read_number(port, "port", path, notes)?;
     let target = match get(port, "targetPort") {
         None => TargetPort::Number(number),
-        Some(Value::String(name)) if name.is_empty() => TargetPort::Number(number),
-        Some(Value::String(name)) => TargetPort::Name(name.as_str().into()),
+        Some(Document::String(name)) if name.is_empty() => TargetPort::Number(number),
+        Some(Document::String(name)) => TargetPort::Name((**name).into()),
         Some(value) if value.as_i64() == Some(0) => TargetPort::Number(number),
         Some(_) => TargetPort::Number(read_number(port, "targetPort", path, notes)?),
     };
@@ -104,12 +106,16 @@ fn service_port(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -
         protocol: read_protocol(port, path, notes)?,
         port: number,
         target,
-        node_port: port.get("nodePort").and_then(Value::as_i64).and_then(number_of_port).unwrap_or_default(),
+        node_port: port
+            .get("nodePort")
+            .and_then(Document::as_i64)
+            .and_then(number_of_port)
+            .unwrap_or_default(),
     })
 }
 
-fn read_number(port: &Map<String, Value>, name: &str, path: &Path<'_>, notes: &mut Notes) -> Option<u16> {
-    let value = port.get(name).unwrap_or(&Value::Null);
+fn read_number(port: &Object<'_>, name: &str, path: &Path<'_>, notes: &mut Notes) -> Option<u16> {
+    let value = port.get(name).unwrap_or(&Document::Null);
     let number = value.as_i64().and_then(number_of_port);
     if number.is_none() {
         let message = format!("{} is no port: nothing is reached by it", shown(value));
@@ -118,7 +124,7 @@ fn read_number(port: &Map<String, Value>, name: &str, path: &Path<'_>, notes: &m
     number
 }
 
-fn read_protocol(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) -> Option<Protocol> {
+fn read_protocol(port: &Object<'_>, path: &Path<'_>, notes: &mut Notes) -> Option<Protocol> {
     let Some(value) = get(port, "protocol") else { return Some(Protocol::Tcp) };
     let known = value.as_str().and_then(protocol);
     if known.is_none() {
@@ -129,8 +135,8 @@ fn read_protocol(port: &Map<String, Value>, path: &Path<'_>, notes: &mut Notes) 
 }
 
 /// Reads a slice. Endpoints that are names, and ports without a number, are nothing that a packet can be judged by.
-pub(super) fn slice(document: &Value, meta: &Meta<'_>, notes: &mut Notes) -> EndpointSlice {
-    let by_name = document.get("addressType").and_then(Value::as_str) == Some("FQDN");
+pub(super) fn slice(document: &Document<'_>, meta: &Meta<'_>, notes: &mut Notes) -> EndpointSlice {
+    let by_name = document.get("addressType").and_then(Document::as_str) == Some("FQDN");
     let path = Path::field_of_root("endpoints");
     let endpoints = if by_name { &[][..] } else { list(document.get("endpoints"), &path, notes) };
     let endpoints = endpoints.iter().enumerate();
@@ -158,9 +164,9 @@ pub(super) fn slice(document: &Value, meta: &Meta<'_>, notes: &mut Notes) -> End
     }
 }
 
-fn slice_endpoint(entry: &Value, path: &Path<'_>, notes: &mut Notes) -> SliceEndpoint {
+fn slice_endpoint(entry: &Document<'_>, path: &Path<'_>, notes: &mut Notes) -> SliceEndpoint {
     let condition =
-        |name: &str| entry.get("conditions").and_then(|all| all.get(name)).and_then(Value::as_bool);
+        |name: &str| entry.get("conditions").and_then(|all| all.get(name)).and_then(Document::as_bool);
     let ready = condition("ready").unwrap_or(true);
     SliceEndpoint {
         addresses: addresses(entry.get("addresses"), &path.field("addresses"), notes),

@@ -1,113 +1,76 @@
-//! JSON of which only some fields are kept, picked out while it is parsed: the others are passed over without a copy.
+//! Which fields of an object are kept: one tree says it for both encodings of the API, [`json`] and [`protobuf`], and what is
+//! picked out of either is the same document.
 
-use std::fmt;
+#[cfg(test)]
+pub(super) mod encoded;
+pub(super) mod json;
+pub(super) mod protobuf;
+pub(super) mod wire;
 
-use serde::{
-    Deserialize as _, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use serde_json::{Map, Value};
-
-/// Which fields of a value are kept.
+/// A field that is kept.
 #[derive(Debug)]
-pub(super) enum Fields {
-    /// The whole value.
+pub(super) struct Field {
+    name: &'static str,
+    /// What the field is called in a message of protobuf; 0, which none is, where it is asked for in JSON only.
+    number: u32,
+    kept: Kept,
+}
+
+impl Field {
+    /// A field of both encodings. Its number is in the `generated.proto` beside the Go type.
+    pub(super) const fn new(name: &'static str, number: u32, kept: Kept) -> Self {
+        Self { name, number, kept }
+    }
+
+    /// A field of what is asked for in JSON.
+    pub(super) const fn json(name: &'static str, kept: Kept) -> Self {
+        Self::new(name, 0, kept)
+    }
+}
+
+/// What is kept of a value. JSON says itself what a value is, so that there one of another type is kept as it is: the reader says
+/// what is wrong with it.
+#[derive(Debug)]
+pub(super) enum Kept {
+    /// All of it, whatever it is. In JSON only.
     All,
-    /// Of an object these fields; of a list the same of every element.
-    Of(&'static [(&'static str, Self)]),
+    /// A value of this type, unless it is zero or empty: JSON leaves it out then (`omitempty` in the Go type), while protobuf
+    /// says it.
+    One(Type),
+    /// The same, also when it is zero or empty: one of the few fields that JSON does not leave out, or one that can be unset.
+    Always(Type),
+    /// Of an object these fields.
+    Of(&'static [Field]),
+    /// Of each object of a list these fields.
+    Each(&'static [Field]),
+    /// A map of texts.
+    Map,
+    /// Of a map of texts these.
+    Keys(&'static [&'static str]),
 }
 
-use Fields::{All, Of};
-
-impl<'de> DeserializeSeed<'de> for &'static Fields {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+impl Kept {
+    /// The fields that are kept, of an object or of each in a list.
+    pub(super) const fn fields(&self) -> &'static [Field] {
         match self {
-            All => Value::deserialize(deserializer),
-            Of(fields) => deserializer.deserialize_any(Picking(self, fields)),
+            Self::Of(fields) | Self::Each(fields) => fields,
+            Self::All | Self::One(_) | Self::Always(_) | Self::Map | Self::Keys(_) => &[],
         }
     }
 }
 
-/// Visits a value of which some fields are kept. A value that is neither object nor list is kept as it is: the reader
-/// says what is wrong with it.
-struct Picking(&'static Fields, &'static [(&'static str, Fields)]);
-
-impl<'de> Visitor<'de> for Picking {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut kept = Map::new();
-        while let Some(field) = map.next_key_seed(Name(self.1))? {
-            match field {
-                Some((name, fields)) => {
-                    kept.insert((*name).to_owned(), map.next_value_seed(fields)?);
-                }
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
-            }
-        }
-        Ok(Value::Object(kept))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let mut kept = Vec::new();
-        while let Some(element) = list.next_element_seed(self.0)? {
-            kept.push(element);
-        }
-        Ok(Value::Array(kept))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
+/// What protobuf has to be told of a value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Type {
+    /// A text, also one of a fixed set.
+    Text,
+    /// A whole number.
+    Number,
+    /// Yes or no.
+    Flag,
+    /// A `metav1.Time`: a message here, and in JSON a text as RFC 3339 has it.
+    Time,
 }
 
-/// Finds a field by its name, without a copy of the name.
-struct Name(&'static [(&'static str, Fields)]);
-
-impl<'de> DeserializeSeed<'de> for Name {
-    type Value = Option<&'static (&'static str, Fields)>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name {
-    type Value = Option<&'static (&'static str, Fields)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a field")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.iter().find(|(field, _)| *field == name))
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,20 +1,27 @@
-//! The kinds as an API server serves them: where they are found, how they are asked for, and what an answer says.
+//! The kinds as an API server serves them: where they are found, how they are asked for, and what is kept of them.
 //!
 //! Of every object only the fields are kept that decide something. A Pod is tens of kilobytes once it is decoded whole; what
-//! policies ask of it is some hundred bytes. What is kept stays plain JSON, so that it is read by the one reader that
-//! also reads manifests.
+//! policies ask of it is some hundred bytes. What is kept is a document as manifests are, so that one reader reads both.
+//!
+//! The numbers of fields are those of `generated.proto` in k8s.io/api, `core/v1`, and k8s.io/apimachinery,
+//! `pkg/apis/meta/v1`. They never change: a server reads with them what older ones have stored.
 
 use std::{ops::Range, time::Duration};
 
 use kube::api::{ListParams, Request, WatchParams};
 use netpol_policy::{
-    model::{BREAK_GLASS, Key, Kind},
+    model::{BREAK_GLASS, Kind},
     read::api_version,
 };
-use serde::de::{DeserializeSeed as _, Error as _};
-use serde_json::{Deserializer, Value};
 
-use super::kept::Fields::{self, All, Of};
+use super::{
+    form::Form,
+    kept::{
+        Field,
+        Kept::{self, All, Always, Each, Keys, Map, Of, One},
+        Type::{Flag, Number, Text, Time},
+    },
+};
 
 /// Objects in a page of a list, where the server streams none.
 const PAGE: u32 = 500;
@@ -25,84 +32,133 @@ const LASTS: Range<u32> = 200..290;
 pub(super) const LASTS_AT_LEAST: Duration = Duration::from_secs(195);
 
 /// What the server marks the end of a streamed list with.
-const LIST_ENDS: &str = "k8s.io/initial-events-end";
+pub(super) const LIST_ENDS: &str = "k8s.io/initial-events-end";
 
-const METADATA: Fields = Of(&[
-    ("name", All),
-    ("namespace", All),
-    ("uid", All),
-    ("resourceVersion", All),
-    ("labels", All),
-    (
+const METADATA: &[Field] = &[
+    Field::new("name", 1, One(Text)),
+    Field::new("namespace", 3, One(Text)),
+    Field::new("uid", 5, One(Text)),
+    Field::new("resourceVersion", 6, One(Text)),
+    Field::new("labels", 11, Map),
+    Field::new(
         "annotations",
-        Of(&[
-            ("kubernetes.io/config.mirror", All),
-            ("netpol.io/source-prefixes", All),
-            (BREAK_GLASS, All),
-            (LIST_ENDS, All),
+        12,
+        Keys(&["kubernetes.io/config.mirror", "netpol.io/source-prefixes", BREAK_GLASS, LIST_ENDS]),
+    ),
+    Field::new("creationTimestamp", 8, One(Time)),
+    Field::new("deletionTimestamp", 9, One(Time)),
+];
+
+/// Of the metadata of a list.
+const LIST_METADATA: &[Field] =
+    &[Field::new("resourceVersion", 2, One(Text)), Field::new("continue", 3, One(Text))];
+
+/// Of what the server says when it refuses, or ends a watch.
+pub(super) const STATUS: &[Field] = &[
+    Field::new("message", 3, One(Text)),
+    Field::new("reason", 4, One(Text)),
+    Field::new("details", 5, Of(&[Field::new("retryAfterSeconds", 5, One(Number))])),
+    Field::new("code", 6, One(Number)),
+];
+
+const CONTAINERS: &[Field] = &[
+    Field::new("restartPolicy", 24, Always(Text)),
+    Field::new(
+        "ports",
+        6,
+        Each(&[
+            Field::new("name", 1, One(Text)),
+            Field::new("containerPort", 3, Always(Number)),
+            Field::new("protocol", 4, One(Text)),
+            Field::new("hostPort", 2, One(Number)),
+            Field::new("hostIP", 5, One(Text)),
         ]),
     ),
-    ("creationTimestamp", All),
-    ("deletionTimestamp", All),
-]);
+];
 
-const CONTAINERS: Fields = Of(&[
-    ("restartPolicy", All),
-    (
-        "ports",
-        Of(&[("name", All), ("containerPort", All), ("protocol", All), ("hostPort", All), ("hostIP", All)]),
+const POD_SPEC: &[Field] = &[
+    Field::new("nodeName", 10, One(Text)),
+    Field::new("hostNetwork", 11, One(Flag)),
+    Field::new("containers", 2, Each(CONTAINERS)),
+    Field::new("initContainers", 20, Each(CONTAINERS)),
+];
+
+const POD_STATUS: &[Field] = &[
+    Field::new("phase", 1, One(Text)),
+    Field::new("podIP", 6, One(Text)),
+    Field::new("podIPs", 12, Each(&[Field::new("ip", 1, Always(Text))])),
+    Field::new(
+        "conditions",
+        2,
+        Each(&[Field::new("type", 1, Always(Text)), Field::new("status", 2, Always(Text))]),
     ),
-]);
+];
 
-const POD_SPEC: Fields = Of(&[
-    ("nodeName", All),
-    ("hostNetwork", All),
-    ("containers", CONTAINERS),
-    ("initContainers", CONTAINERS),
-]);
-
-const POD_STATUS: Fields = Of(&[
-    ("phase", All),
-    ("podIP", All),
-    ("podIPs", All),
-    ("conditions", Of(&[("type", All), ("status", All)])),
-]);
-
-const ENDPOINTS: Fields = Of(&[("addresses", All), ("conditions", All), ("nodeName", All)]);
+const ENDPOINTS: &[Field] =
+    &[Field::json("addresses", All), Field::json("conditions", All), Field::json("nodeName", All)];
 
 /// A kind as the API server serves it.
 pub(super) struct Served {
     /// The name in the server's paths and in rights.
     pub(super) plural: &'static str,
-    /// What is kept of a line of a watch; an error stands in an object's place.
-    line: Fields,
+    /// The encoding that it is asked for in.
+    form: Form,
+    /// What is kept of an object.
+    object: &'static [Field],
+    /// What is kept of a line of a watch in JSON; a [`STATUS`] stands in an object's place.
+    pub(super) line: Kept,
     /// What is kept of a page of a list.
-    page: Fields,
+    pub(super) page: Kept,
+}
+
+impl Served {
+    /// What is kept of an object in protobuf; nothing is known of it where it is not asked for so.
+    pub(super) fn in_protobuf(&self) -> Option<&'static [Field]> {
+        (self.form == Form::Protobuf).then_some(self.object)
+    }
 }
 
 macro_rules! served {
-    ($name:ident: $plural:literal { $($field:literal: $kept:expr),* $(,)? }) => {
-        const $name: Served = Served {
-            plural: $plural,
-            line: Of(&[
-                ("type", All),
-                ("object", Of(&[("code", All), ("message", All), ("metadata", METADATA), $(($field, $kept)),*])),
-            ]),
-            page: Of(&[
-                ("metadata", Of(&[("resourceVersion", All), ("continue", All)])),
-                ("items", Of(&[("metadata", METADATA), $(($field, $kept)),*])),
-            ]),
+    ($name:ident: $plural:literal, $form:ident { $($field:expr),* $(,)? }) => {
+        const $name: Served = {
+            const OBJECT: &[Field] = &[Field::new("metadata", 1, Of(METADATA)), $($field),*];
+            Served {
+                plural: $plural,
+                form: Form::$form,
+                object: OBJECT,
+                line: Of(&[
+                    Field::json("type", All),
+                    Field::json("object", Of(&[
+                        Field::json("code", All),
+                        Field::json("message", All),
+                        Field::new("metadata", 1, Of(METADATA)),
+                        $($field),*
+                    ])),
+                ]),
+                page: Of(&[Field::new("metadata", 1, Of(LIST_METADATA)), Field::new("items", 2, Each(OBJECT))]),
+            }
         };
     };
 }
 
-served!(NAMESPACE: "namespaces" {});
-served!(NODE: "nodes" { "status": Of(&[("addresses", All)]) });
-served!(POD: "pods" { "spec": POD_SPEC, "status": POD_STATUS });
-served!(SERVICE: "services" { "spec": All, "status": Of(&[("loadBalancer", All)]) });
-served!(ENDPOINT_SLICE: "endpointslices" { "addressType": All, "endpoints": ENDPOINTS, "ports": All });
-// The whole of it: a field that we do not know must be noticed.
-served!(NETWORK_POLICY: "networkpolicies" { "apiVersion": All, "spec": All });
+served!(NAMESPACE: "namespaces", Json {});
+served!(NODE: "nodes", Json { Field::json("status", Of(&[Field::json("addresses", All)])) });
+// By far the most, and the largest for what is kept of them.
+served!(POD: "pods", Protobuf {
+    Field::new("spec", 2, Of(POD_SPEC)),
+    Field::new("status", 3, Of(POD_STATUS)),
+});
+served!(SERVICE: "services", Json {
+    Field::json("spec", All),
+    Field::json("status", Of(&[Field::json("loadBalancer", All)])),
+});
+served!(ENDPOINT_SLICE: "endpointslices", Json {
+    Field::json("addressType", All),
+    Field::json("endpoints", Each(ENDPOINTS)),
+    Field::json("ports", All),
+});
+// The whole of it, which only JSON can name: a field that we do not know must be noticed.
+served!(NETWORK_POLICY: "networkpolicies", Json { Field::json("apiVersion", All), Field::json("spec", All) });
 
 /// How a kind is served.
 pub(super) const fn served(kind: Kind) -> &'static Served {
@@ -133,7 +189,9 @@ pub(super) fn page_of(kind: Kind, selector: Option<&str>, from: Option<&str>) ->
         continue_token: from.map(str::to_owned),
         ..ListParams::default()
     };
-    path(kind).list(&list)
+    let mut question = path(kind).list(&list)?;
+    served(kind).form.ask(false, question.headers_mut());
+    Ok(question)
 }
 
 /// Asks for what happens after a version; without one, for everything that is there and then for what happens. That is as
@@ -145,98 +203,9 @@ pub(super) fn watch_of(kind: Kind, selector: Option<&str>, after: Option<&str>) 
         send_initial_events: after.is_none(),
         ..WatchParams::default()
     };
-    path(kind).watch(&watch, after.unwrap_or_default())
-}
-
-/// What a line of a watch says.
-#[derive(Debug, PartialEq)]
-pub(super) enum Line {
-    /// An object is there, or has changed.
-    There(Value),
-    /// An object is gone.
-    Gone(Value),
-    /// Everything up to this version was said.
-    UpTo(String),
-    /// So it was, and everything that is there was listed.
-    Listed(String),
-    /// The watch cannot go on.
-    Error(u16, String),
-}
-
-/// A page of a list.
-#[derive(Debug, PartialEq)]
-pub(super) struct Page {
-    pub(super) objects: Vec<Value>,
-    /// What stands for the rest, if there is more.
-    pub(super) rest: Option<String>,
-    /// The version that the list is of.
-    pub(super) version: String,
-}
-
-impl Served {
-    /// Reads a line.
-    pub(super) fn line(&'static self, text: &[u8]) -> serde_json::Result<Line> {
-        let mut line = parse(&self.line, text)?;
-        let object = line.get_mut("object").map(Value::take).unwrap_or_default();
-        let word = line.get("type").and_then(Value::as_str).unwrap_or_default();
-        Ok(match word {
-            "ADDED" | "MODIFIED" => Line::There(object),
-            "DELETED" => Line::Gone(object),
-            "BOOKMARK" => {
-                let version =
-                    version(&object).ok_or_else(|| serde_json::Error::custom("a bookmark has no version"))?;
-                let annotations = metadata(&object, "annotations");
-                if annotations.is_some_and(|all| all.get(LIST_ENDS).is_some()) {
-                    Line::Listed(version)
-                } else {
-                    Line::UpTo(version)
-                }
-            }
-            "ERROR" => {
-                let code = object.get("code").and_then(Value::as_u64).and_then(|code| code.try_into().ok());
-                let message = object.get("message").and_then(Value::as_str).unwrap_or_default();
-                Line::Error(code.unwrap_or_default(), message.to_owned())
-            }
-            other => return Err(serde_json::Error::custom(format!("an event has the type {other:?}"))),
-        })
-    }
-
-    /// Reads a page.
-    pub(super) fn page(&'static self, text: &[u8]) -> serde_json::Result<Page> {
-        let mut page = parse(&self.page, text)?;
-        let objects = match page.get_mut("items").map(Value::take) {
-            Some(Value::Array(objects)) => objects,
-            None | Some(Value::Null) => Vec::new(),
-            Some(_) => return Err(serde_json::Error::custom("the items of a list are no list")),
-        };
-        let rest = metadata(&page, "continue").and_then(Value::as_str).filter(|rest| !rest.is_empty());
-        let version = version(&page).ok_or_else(|| serde_json::Error::custom("a list has no version"))?;
-        Ok(Page { objects, rest: rest.map(str::to_owned), version })
-    }
-}
-
-fn parse(fields: &'static Fields, text: &[u8]) -> serde_json::Result<Value> {
-    let mut parser = Deserializer::from_slice(text);
-    let value = fields.deserialize(&mut parser)?;
-    parser.end()?;
-    Ok(value)
-}
-
-/// The version of an object or a list.
-pub(super) fn version(object: &Value) -> Option<String> {
-    let version = metadata(object, "resourceVersion").and_then(Value::as_str);
-    version.filter(|version| !version.is_empty()).map(str::to_owned)
-}
-
-/// Which object it is.
-pub(super) fn key(object: &Value) -> Key {
-    let text = |name: &str| metadata(object, name).and_then(Value::as_str).unwrap_or_default();
-    Key::new(text("namespace"), text("name"))
-}
-
-/// A field of the metadata. Not by a JSON pointer, of which each step is made anew for each object.
-fn metadata<'v>(object: &'v Value, name: &str) -> Option<&'v Value> {
-    object.get("metadata")?.get(name)
+    let mut question = path(kind).watch(&watch, after.unwrap_or_default())?;
+    served(kind).form.ask(true, question.headers_mut());
+    Ok(question)
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{AsyncBufReadExt as _, AsyncReadExt as _};
+use futures::AsyncReadExt as _;
 use kube::Client;
 use netpol_policy::{
     model::{Key, Kind},
-    read::{Read, read_object},
+    read::{Document, Read, read_object},
 };
-use serde_json::Value;
 use tokio::{
     sync::mpsc,
     time::{sleep, timeout},
@@ -20,9 +19,11 @@ use tokio::{
 use tracing::debug;
 
 use super::{
+    answer::{Line, Page, Unreadable, ask, key, version},
     failure::Failure,
+    form::{Event, Form},
     pause::{Pause, before_a_list},
-    served::{LASTS_AT_LEAST, Line, key, page_of, served, version, watch_of},
+    served::{LASTS_AT_LEAST, page_of, watch_of},
     shared::Shared,
 };
 
@@ -64,7 +65,7 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    fn new(object: &Value, read: Instant) -> Self {
+    fn new(object: &Document<'_>, read: Instant) -> Self {
         Self { version: version(object).and_then(|version| version.parse().ok()).unwrap_or(0), read }
     }
 }
@@ -180,32 +181,35 @@ impl Watch {
         let mut listing = self.version.is_none();
         let question = watch_of(self.kind, self.selector.as_deref(), self.version.as_deref());
         let question = question.map_err(|error| End::Failed(Failure::caused(&error)))?;
-        let opened = timeout(ANSWER, self.client.request_stream(question)).await;
-        let lines = match opened {
-            Ok(Ok(lines)) => lines,
+        let opened = timeout(ANSWER, ask(&self.client, question)).await;
+        let (form, events) = match opened {
+            Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(self.refused(&error)),
             Err(_) => return Err(unanswered()),
         };
-        let mut lines = pin!(lines);
+        let mut events = pin!(events);
         self.tell(if listing { Heard::Listing } else { Heard::Following }).await?;
-        let mut line = Vec::new();
+        let mut event = Vec::new();
         loop {
-            line.clear();
             let silence = if listing { LIST_SILENCE } else { SILENCE };
-            match timeout(silence, lines.read_until(b'\n', &mut line)).await {
-                Ok(Ok(_)) if line.ends_with(b"\n") => {}
+            match timeout(silence, form.read_event(&mut events, &mut event)).await {
+                Ok(Ok(Event::Whole)) => {}
+                Ok(Ok(Event::TooLong(bytes))) => {
+                    let why = format!("an event of {bytes} bytes is longer than any that is taken");
+                    return Err(self.unreadable(&Unreadable::new(why)));
+                }
                 Ok(Ok(_)) if listing => {
                     return Err(End::Failed(Failure::unanswered("the list ended in the middle")));
                 }
                 Ok(Err(error)) if listing => return Err(End::Failed(Failure::caused(&error))),
                 Err(_) if listing => return Err(End::Unstreamed),
-                Ok(Ok(_)) if line.is_empty() => return Err(End::Over),
+                Ok(Ok(Event::None)) => return Err(End::Over),
                 Err(_) if std::mem::replace(&mut self.deaf, true) => return Err(End::Forgotten),
                 Ok(Ok(_) | Err(_)) | Err(_) => return Err(End::Broken),
             }
             self.deaf = false;
             let read = Instant::now();
-            match served(self.kind).line(&line) {
+            match Line::read(self.kind, form, &event) {
                 Ok(Line::There(object)) => {
                     // Of a list that is under way, versions say nothing: it comes in the order of names.
                     if !listing {
@@ -251,14 +255,13 @@ impl Watch {
         let mut rest = None;
         self.tell(Heard::Listing).await?;
         loop {
-            let text = self.page(rest.as_deref()).await?;
+            let (form, text) = self.page(rest.as_deref()).await?;
             let read = Instant::now();
-            let page = served(self.kind).page(&text).map_err(|error| self.unreadable(&error))?;
-            drop(text);
+            let page = Page::read(self.kind, form, &text).map_err(|error| self.unreadable(&error))?;
+            rest = page.rest;
             for object in page.objects {
                 self.there(&object, read).await?;
             }
-            rest = page.rest;
             if rest.is_none() {
                 self.version = Some(page.version);
                 return self.tell(Heard::Listed).await;
@@ -266,17 +269,18 @@ impl Watch {
         }
     }
 
-    async fn page(&self, from: Option<&str>) -> Going<Vec<u8>> {
+    async fn page(&self, from: Option<&str>) -> Going<(Form, Vec<u8>)> {
         let question = page_of(self.kind, self.selector.as_deref(), from);
         let question = question.map_err(|error| End::Failed(Failure::caused(&error)))?;
         let mut text = Vec::new();
         let read = async {
-            let body = self.client.request_stream(question).await.map_err(|error| self.refused(&error))?;
+            let (form, body) = ask(&self.client, question).await.map_err(|error| self.refused(&error))?;
             let read = pin!(body).read_to_end(&mut text).await;
-            read.map_err(|error| End::Failed(Failure::caused(&error)))
+            read.map_err(|error| End::Failed(Failure::caused(&error)))?;
+            Ok(form)
         };
-        timeout(ANSWER, read).await.unwrap_or_else(|_| Err(unanswered()))?;
-        Ok(text)
+        let form = timeout(ANSWER, read).await.unwrap_or_else(|_| Err(unanswered()))?;
+        Ok((form, text))
     }
 
     fn refused(&self, error: &kube::Error) -> End {
@@ -297,12 +301,12 @@ impl Watch {
     }
 
     /// What was said is lost, so that everything is to be listed anew.
-    fn unreadable(&mut self, error: &serde_json::Error) -> End {
+    fn unreadable(&mut self, error: &Unreadable) -> End {
         self.version = None;
         End::Failed(Failure::unanswered(format!("the API server's answer cannot be read: {error}")))
     }
 
-    async fn there(&mut self, object: &Value, read: Instant) -> Going {
+    async fn there(&mut self, object: &Document<'_>, read: Instant) -> Going {
         let stamp = Stamp::new(object, read);
         let mut object = Box::new(read_object(self.kind, object));
         if let Read::Object { object, .. } = &mut *object {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use netpol_tests::cluster::plain::{PROTOBUF, Plain};
 use netpol_tests::deadline::wait_for;
 
 use super::lists::{PODS, pods_known, with_many_pods};
@@ -27,7 +28,8 @@ fn in_the_middle(flags: &[&str]) -> Result<(Scene, u64)> {
     let mut scene = Scene::without_agent(flags)?;
     with_many_pods(&scene)?;
     scene.expect_everything_open().context("without an agent everything arrives")?;
-    let page = scene.plane.kubectl(&["get", "--raw", &format!("/api/v1/pods?limit={PAGE}")])?;
+    // As the agent asks for it: in JSON a page is longer.
+    let page = Plain::start(&scene.plane)?.get(&format!("/api/v1/pods?limit={PAGE}"), PROTOBUF)?;
     // After one page, and before the end of the second; what else is listed is far less than half of one.
     scene.relay.hold_after(Some(page.len() as u64 * 3 / 2));
     scene.lab.launch_agent()?;

@@ -86,7 +86,7 @@ impl Cluster {
     }
 
     fn read(&mut self, document: &Value, meant: &Policy) -> Vec<Told> {
-        match read_object(Kind::NetworkPolicy, document) {
+        match read_object(Kind::NetworkPolicy, &document.into()) {
             Read::Object { object, problems } => self.put(object, Some((meant, problems.is_empty()))),
             // Its last good version stays.
             Read::SelectorUnreadable { policy, .. } => {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     model::{Key, Kind, Object, Problem},
-    read::{Read, read_document, read_object},
+    read::{Document, Read, read_document, read_object},
 };
 
 fn names(document: Value) -> Vec<String> {
@@ -87,7 +87,7 @@ fn a_workload_is_the_pods_that_it_will_have() {
 
 #[test]
 fn an_object_of_a_watch_needs_no_kind() {
-    let read = read_object(Kind::Namespace, &json!({"metadata": {"name": "x"}}));
+    let read = read_object(Kind::Namespace, &Document::from(&json!({"metadata": {"name": "x"}})));
     assert!(matches!(read, Read::Object { object: Object::Namespace(_), .. }));
 }
 

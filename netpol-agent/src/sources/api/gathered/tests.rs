@@ -14,7 +14,7 @@ use crate::sources::{WatchState, Watched, api::watch::Stamp};
 
 fn there(kind: Kind, object: &Value) -> Heard {
     let version = object["metadata"]["resourceVersion"].as_str().map_or(0, |text| text.parse().unwrap());
-    Heard::There(Box::new(read_object(kind, object)), stamp(version))
+    Heard::There(Box::new(read_object(kind, &object.into())), stamp(version))
 }
 
 fn gone(namespace: &str, name: &str, version: u64) -> Heard {

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::{FIRST_LOOK, Shared};
 
 fn object(kind: Kind, object: &Value) -> Object {
-    let Read::Object { object, .. } = read_object(kind, object) else { panic!("{object} was not read") };
+    let Read::Object { object, .. } = read_object(kind, &object.into()) else {
+        panic!("{object} was not read")
+    };
     object
 }
 
