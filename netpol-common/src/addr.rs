@@ -45,6 +45,21 @@ impl Addr {
         ])
     }
 
+    /// The two halves of it, each as a number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(&self) -> [u64; 2] {
+        let [a, b, c, d] = self.0;
+        [a as u64 | (b as u64) << 32, c as u64 | (d as u64) << 32]
+    }
+
+    /// From its two halves.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_halves(first: u64, second: u64) -> Self {
+        Self([first as u32, (first >> 32) as u32, second as u32, (second >> 32) as u32])
+    }
+
     /// The 16 bytes in network order.
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {

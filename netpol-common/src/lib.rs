@@ -8,6 +8,7 @@
 //! Everything that crosses the border is `#[repr(C)]`, has no padding (checked at compile time by [`pod!`])
 //! and holds plain integers only: the kernel's BTF has no place for Rust's enums with niches.
 #![cfg_attr(not(any(test, feature = "std")), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[macro_use]
 pub mod pod;
@@ -19,6 +20,7 @@ pub mod flow;
 pub mod packet;
 pub mod tables;
 pub mod verdict;
+mod verifier;
 
 pub use addr::Addr;
 pub use pod::Pod;

@@ -20,21 +20,21 @@ use aya_ebpf::{
     programs::TcContext,
 };
 use netpol_common::{
-    Addr, Direction, Reason,
-    decide::{Decision, Tables, decide, source_check as check_source},
+    Addr, Reason,
+    decide::{Decision, Tables, go, source_check as check_source},
     flow::ticks_of_jiffies,
     packet::{ICMP, ICMPV6, Packet},
     tables::{ENDPOINT_TAGS_ALLOWED, LONG_WAY_CELL},
     verdict::FIRST_DROP,
 };
 use netpol_ebpf::{
-    flows::Tracked,
     maps::{self, Scratch},
     parse::{ARP, Arp, DROP, Ethernet, Frame, IP, IPV4, IPV6, SHORT, hardware_fits, parse_scratch},
     programs::PROGRAMS,
     report::report,
     short::{self, NEW},
     skb::{Asked, Skb},
+    steps::Apart,
     tables::Maps,
 };
 
@@ -154,21 +154,11 @@ pub extern "C" fn netpol_log(context: *mut __sk_buff) -> u64 {
     0
 }
 
-/// The decision function. A function of its own, so that its stack is not there while headers are read.
+/// The decision function, step by step. A function of its own, so that its stack is not there while headers are read.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn netpol_decide(context: *mut __sk_buff) -> u64 {
-    let Some(scratch) = maps::SCRATCH.get_ptr_mut(0) else {
-        return 0;
-    };
-    // SAFETY: as above.
-    let Scratch { packet, arrival, decision, work, way, .. } = unsafe { &mut *scratch };
-    let flows = &mut Tracked::new(arrival.now, way);
-    // Compiled for each direction: for either, it needs more stack than there is.
-    match Skb::from_raw(context).direction() {
-        Direction::Egress => decide(&Maps, flows, packet, arrival, Direction::Egress, work, decision),
-        Direction::Ingress => decide(&Maps, flows, packet, arrival, Direction::Ingress, work, decision),
-    }
+    go(&mut Apart::of(Skb::from_raw(context)));
     0
 }
 

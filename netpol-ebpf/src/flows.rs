@@ -25,6 +25,8 @@ pub struct Tracked<'scratch> {
     /// verifier, which would otherwise walk what follows once for each way.
     way: &'scratch mut u32,
     place: Place,
+    /// The place in the working memory, for the steps that follow.
+    kept: &'scratch mut Place,
 }
 
 /// When idle flows are forgotten: a constant of the programs, which the agent sets before loading.
@@ -72,18 +74,11 @@ pub extern "C" fn netpol_way_for(slot: u64, place: u64, first: u64, now: u64) ->
 }
 
 impl<'scratch> Tracked<'scratch> {
-    /// With a word of the working memory.
+    /// As far as a flow was looked for: `way` says where in its place it is or was, or that it is nowhere.
     #[inline(always)]
     #[must_use]
-    pub fn new(now: u32, way: &'scratch mut u32) -> Self {
-        Self { now, way, place: Place::default() }
-    }
-
-    /// The same after a flow was looked for there: `way` says where it is or was, or that it is nowhere.
-    #[inline(always)]
-    #[must_use]
-    pub fn found(now: u32, way: &'scratch mut u32, place: Place) -> Self {
-        Self { now, way, place }
+    pub fn found(now: u32, way: &'scratch mut u32, kept: &'scratch mut Place) -> Self {
+        Self { now, way, place: *kept, kept }
     }
 
     /// The bucket of the flow that was asked for last.
@@ -117,6 +112,7 @@ impl Flows for Tracked<'_> {
     fn get(&mut self, slot: u32, key: &FlowKey, out: &mut Flow) -> bool {
         self.set_way(WAYS);
         self.place = place_of(key);
+        *self.kept = self.place;
         let Some(bucket) = self.bucket(slot) else {
             return false;
         };

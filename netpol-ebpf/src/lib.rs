@@ -8,6 +8,7 @@
 #![no_std]
 #![feature(asm_experimental_arch)]
 
+mod called;
 pub mod flows;
 pub mod maps;
 pub mod parse;
@@ -15,4 +16,5 @@ pub mod programs;
 pub mod report;
 pub mod short;
 pub mod skb;
+pub mod steps;
 pub mod tables;

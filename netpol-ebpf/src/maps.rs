@@ -10,7 +10,10 @@ use netpol_common::{
     Addr,
     decide::{Arrival, Decision, Work},
     event::{Event, RINGS_MOST, Ring},
-    flow::{Fragment, FragmentKey, table::Bucket},
+    flow::{
+        Fragment, FragmentKey,
+        table::{Bucket, Place},
+    },
     packet::Packet,
     tables::{
         BackendSet, COUNTERS, Digest, Endpoint, Frontend, FrontendKey, Interface, InternedKey, MemberKey,
@@ -50,6 +53,8 @@ pub struct Scratch {
     pub work: Work,
     /// Where the flow is in its bucket.
     pub way: u32,
+    /// Where its bucket is.
+    pub place: Place,
     /// What the short way has read.
     pub plain: Plain,
 }

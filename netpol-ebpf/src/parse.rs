@@ -79,8 +79,29 @@ pub struct Frame {
     pub network: u32,
     /// 1 when the frame carries a VLAN tag, in its bytes or beside them.
     pub tagged: u32,
-    /// Where the walk over IPv4 options stands, and where it ends.
-    cursor: [u32; 2],
+    /// Where the header behind those that were read starts, and how many bytes the network header says are there.
+    rest: [u32; 2],
+    /// The TTL or hop limit.
+    hops: u32,
+}
+
+impl Frame {
+    /// Where the next header starts, and how many bytes are left.
+    ///
+    /// Both are kept in memory, not in registers: of what is read there the verifier knows nothing, so that it walks what
+    /// follows once and not once for each way to come there.
+    #[inline(always)]
+    fn rest(&self) -> (usize, u32) {
+        // SAFETY: a field of ours.
+        let [at, room] = unsafe { (&raw const self.rest).read_volatile() };
+        (at as usize, room)
+    }
+
+    #[inline(always)]
+    fn set_rest(&mut self, at: usize, room: u32) {
+        // SAFETY: as above.
+        unsafe { (&raw mut self.rest).write_volatile([at as u32, room]) };
+    }
 }
 
 /// Reads a frame into the working memory of this CPU, as far as the reading comes.
@@ -131,10 +152,10 @@ fn parse(skb: Skb, packet: &mut Packet, frame: &mut Frame) -> u32 {
         network += 4;
     }
     frame.network = network as u32;
-    if ethertype == IPV4 {
+    let outcome = if ethertype == IPV4 {
         ip::v4(skb, network, packet, frame)
     } else if ethertype == IPV6 {
-        ip::v6(skb, network, packet)
+        ip::v6(skb, network, packet, frame)
     } else if ethertype == ARP_TYPE {
         ARP
     } else if ethertype == VLAN || ethertype == VLAN_SERVICE {
@@ -142,7 +163,8 @@ fn parse(skb: Skb, packet: &mut Packet, frame: &mut Frame) -> u32 {
         drop_as(Reason::Tagged)
     } else {
         drop_as(Reason::UnknownEthertype)
-    }
+    };
+    if outcome == IP { transport(skb, packet, frame) } else { outcome }
 }
 
 /// Bytes of the transport header that are needed to judge.
@@ -156,9 +178,10 @@ pub(crate) const fn transport_header(proto: u8) -> u32 {
     }
 }
 
-/// Reads the transport header. `room` is what the IP header says is there, in bytes; `hops` the TTL or hop limit.
+/// Reads the transport header, behind the headers of either family.
 #[inline(always)]
-fn transport(skb: Skb, offset: usize, room: u32, hops: u8, packet: &mut Packet) -> u32 {
+fn transport(skb: Skb, packet: &mut Packet, frame: &Frame) -> u32 {
+    let (offset, room) = frame.rest();
     let proto = packet.proto;
     if packet.kind == KIND_LATER_FRAGMENT {
         return IP;
@@ -186,7 +209,7 @@ fn transport(skb: Skb, offset: usize, room: u32, hops: u8, packet: &mut Packet) 
         }
         return IP;
     }
-    icmp::read(skb, offset, room, hops, packet)
+    icmp::read(skb, offset, room, frame.hops, packet)
 }
 
 /// DHCP, only between a client and the broadcast or all-servers address, and back: `LINK_CONTROL_*`, or 0.

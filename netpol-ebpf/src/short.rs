@@ -7,10 +7,10 @@
 
 use netpol_common::{
     Addr, Direction,
-    decide::{self, Decision, Opener, Tables as _, is_judged, keep_up},
+    decide::{self, Decision, Tables as _, is_judged, keep, keep_up},
     flow::{
         Flow, FlowKey, Origin, REFRESH, STATE_CLOSING,
-        table::{Life, Place, WAYS, age, read, way_of, write_life},
+        table::{Life, WAYS, age, read, way_of, write_life},
     },
     packet::{Packet, TCP, UDP, is_syn},
     tables::{TAG_DEFERRED, revision_of},
@@ -31,9 +31,10 @@ use crate::{
 #[repr(C)]
 pub struct Plain {
     key: FlowKey,
-    place: Place,
     /// TCP's; 0 for other protocols.
     flags: u8,
+    /// What the network header says, in network order; 0 for large segments.
+    length: u16,
 }
 
 /// [`look`]: the packet opens a flow; what [`open`] needs stands in the working memory. No tag is as large.
@@ -59,7 +60,7 @@ const FRAGMENTED: u16 = (MORE_FRAGMENTS | FRAGMENT_OFFSET).to_be();
 #[inline(always)]
 #[must_use]
 pub fn look(skb: Skb, now: u32) -> Option<u32> {
-    let (slot, direction) = (skb.slot(), skb.direction());
+    let slot = skb.slot();
     let egress = skb.is_egress();
     let endpoint = Maps.endpoint(slot)?;
     let ethernet = skb.read::<Ethernet>(0)?;
@@ -82,7 +83,7 @@ pub fn look(skb: Skb, now: u32) -> Option<u32> {
         let (src, dst) = (Addr::from_v4_word(ip.src), Addr::from_v4_word(ip.dst));
         (key.pod, key.peer) = of_packet(src, dst, egress);
         let flags = transport(headers, ip.proto, ip.total, 20, &mut key, egress)?;
-        look_at_flow(slot, direction, now, key, flags, ip.total)
+        look_at_flow(skb, slot, now, key, flags, ip.total)
     } else if ethernet.ethertype == IPV6 {
         // SAFETY: as above.
         let headers = unsafe { &*skb.at::<Headers<V6>>(ETHERNET)? };
@@ -94,7 +95,7 @@ pub fn look(skb: Skb, now: u32) -> Option<u32> {
         }
         (key.pod, key.peer) = of_packet(src, dst, egress);
         let flags = transport(headers, ip.next, ip.payload, 0, &mut key, egress)?;
-        look_at_flow(slot, direction, now, key, flags, ip.payload)
+        look_at_flow(skb, slot, now, key, flags, ip.payload)
     } else {
         None
     }
@@ -102,15 +103,7 @@ pub fn look(skb: Skb, now: u32) -> Option<u32> {
 
 /// The same for what was read: once for each family, of which the shorter one so has the shorter way.
 #[inline(always)]
-fn look_at_flow(
-    slot: u32,
-    direction: Direction,
-    now: u32,
-    key: FlowKey,
-    flags: u8,
-    length: u16,
-) -> Option<u32> {
-    let egress = matches!(direction, Direction::Egress);
+fn look_at_flow(skb: Skb, slot: u32, now: u32, key: FlowKey, flags: u8, length: u16) -> Option<u32> {
     // An answer from an address that nobody has, or from the pod's own, is forged, although the pod has sent there.
     if key.peer.is_multicast_or_broadcast() || key.peer.same(&key.pod) {
         return None;
@@ -124,27 +117,30 @@ fn look_at_flow(
         // A SYN opens a new connection in the place of one that is closed; on any other, it is looked at closely.
         // SAFETY: as above.
         let is_known = way < WAYS && unsafe { read(bucket, way, place, &key, &mut flow) };
-        if is_known && flow.state != STATE_CLOSING || length == 0 {
+        if is_known && flow.state != STATE_CLOSING {
             return None;
         }
         fetch(&key.peer);
         let scratch = maps::SCRATCH.get_ptr_mut(0)?;
         // SAFETY: the cell of this CPU, on which no other classifier runs meanwhile.
-        let Scratch { plain, way: kept, .. } = unsafe { &mut *scratch };
+        let Scratch { plain, way: kept, place: kept_place, .. } = unsafe { &mut *scratch };
         *kept = way as u32;
         plain.key = key;
-        plain.place = place;
+        *kept_place = place;
         plain.flags = flags;
+        plain.length = length;
         return Some(NEW);
     }
     // SAFETY: as above.
     if !unsafe { read(bucket, way, place, &key, &mut flow) } {
         return None;
     }
-    let by_pod = flow.origin == Origin::Pod as u8;
+    // By a bit, without a branch: it is the pod, or a peer, or it is not for here.
+    const { assert!(Origin::Pod as u8 == 1 && Origin::Peer as u8 == 2) };
+    let by_pod = flow.origin & 1 != 0;
     let original = if by_pod { Direction::Egress } else { Direction::Ingress };
     // No flow is forgotten so soon, so that none is asked here for how long it has been silent.
-    if !by_pod && flow.origin != Origin::Peer as u8
+    if flow.origin.wrapping_sub(1) > 1
         || flow.denied != 0
         || flow.sender != 0
         || age(now, flow.last_seen) >= REFRESH
@@ -153,7 +149,9 @@ fn look_at_flow(
     {
         return None;
     }
-    if keep_up(&mut flow, now, key.proto, flags, egress, egress != by_pod) {
+    // Read once more: kept since the packet's addresses were read, it would double what the verifier walks in between.
+    let egress = skb.is_egress();
+    if keep_up(&mut flow, now, flags, egress, egress != by_pod) {
         // SAFETY: as above. Where another flow has taken the place meanwhile, it lives as this one would.
         unsafe { write_life(bucket, way, Life::of(key.proto, &flow)) };
     }
@@ -166,11 +164,12 @@ fn look_at_flow(
 #[must_use]
 pub fn open(skb: Skb, scratch: &mut Scratch) -> bool {
     let direction = skb.direction();
-    let Scratch { packet, arrival, decision, work, way, plain, .. } = scratch;
-    let Plain { key, place, flags } = plain;
+    let Scratch { packet, arrival, decision, work, way, place, plain, .. } = scratch;
+    let Plain { key, flags, length } = plain;
     let egress = matches!(direction, Direction::Egress);
-    // Addresses of the other family are forged.
-    if key.peer.is_loopback()
+    // What is not cut yet is looked at closely, and addresses of the other family are forged.
+    if *length == 0
+        || key.peer.is_loopback()
         || key.peer.is_unspecified()
         || key.peer.is_v4() != key.pod.is_v4()
         || !egress && !is_judged(&Maps, arrival)
@@ -178,10 +177,13 @@ pub fn open(skb: Skb, scratch: &mut Scratch) -> bool {
         return false;
     }
     let origin = if egress { Origin::Pod } else { Origin::Peer };
-    let opener = Opener { origin, sender: 0, is_kept: true, renews: false };
-    let flows = &mut Tracked::found(arrival.now, way, *place);
+    let flows = &mut Tracked::found(arrival.now, way, place);
     *decision = Decision::default();
-    decide::open(&Maps, flows, arrival.slot, arrival.now, direction, opener, key, work.no_flow(), decision);
+    let flow = work.no_flow();
+    flow.opened_by(origin, 0);
+    if decide::open(&Maps, arrival.slot, direction, key, flow, decision) {
+        keep(flows, arrival, key, flow);
+    }
     // Field by field: a whole one would be put together on the stack.
     *packet = Packet::default();
     (packet.src, packet.dst) = of_packet(key.pod, key.peer, egress);

@@ -21,6 +21,7 @@ use crate::{
         PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit,
     },
     verdict::{Direction, Reason},
+    verifier::forgotten,
 };
 
 /// What the policies say, and by which entries.
@@ -40,11 +41,11 @@ pub struct Judged {
 }
 
 /// Some backend is allowed.
-const SOME_ALLOWED: u8 = 1;
+const SOME_ALLOWED: u64 = 1;
 /// Some backend is denied.
-const SOME_DENIED: u8 = 2;
+const SOME_DENIED: u64 = 2;
 /// Some backend is denied, and nobody behind us will judge again.
-const SOME_LOST: u8 = 4;
+const SOME_LOST: u64 = 4;
 
 impl Judged {
     /// Whether the flow passes.
@@ -203,6 +204,7 @@ pub fn judge_backends<T: Tables>(
         } else {
             SOME_DENIED | SOME_LOST
         };
+        tally = forgotten(tally, id.into());
         i += 1;
     }
     if tally == 0 {

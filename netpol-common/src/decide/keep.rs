@@ -1,17 +1,17 @@
 //! Keeping flows and fragments up to date.
 
 use super::{
-    Decision,
     access::{Flows, Tables},
     arrival::Arrival,
     judge,
+    steps::Case,
 };
 use crate::{
     flow::{
         FIN_PEER, FIN_POD, Flow, FlowKey, FragmentKey, REFRESH, STATE_CLOSING, STATE_ESTABLISHED,
         STATE_OPENING, table::age,
     },
-    packet::{KIND_FIRST_FRAGMENT, Packet, TCP, TCP_FIN, TCP_RST},
+    packet::{KIND_FIRST_FRAGMENT, Packet, TCP_FIN, TCP_RST},
     tables::{revision_of, set_of},
     verdict::{Direction, Reason},
 };
@@ -24,10 +24,11 @@ pub(super) fn living<F: Flows>(flows: &mut F, arrival: &Arrival, key: &FlowKey, 
 }
 
 /// Brings an allowed flow up to date with a packet of it, its time and its state; says whether anything is to be written.
+/// Other protocols than TCP have none of its flags.
 #[inline(always)]
-pub const fn keep_up(flow: &mut Flow, now: u32, proto: u8, tcp_flags: u8, egress: bool, reply: bool) -> bool {
+pub const fn keep_up(flow: &mut Flow, now: u32, tcp_flags: u8, egress: bool, reply: bool) -> bool {
     let mut changed = age(now, flow.last_seen) >= REFRESH;
-    if proto == TCP && tcp_flags & (TCP_FIN | TCP_RST) != 0 {
+    if tcp_flags & (TCP_FIN | TCP_RST) != 0 {
         let fins = flow.fins | if egress { FIN_POD } else { FIN_PEER };
         let closing = tcp_flags & TCP_RST != 0 || fins == FIN_POD | FIN_PEER;
         if fins != flow.fins || closing && flow.state != STATE_CLOSING {
@@ -60,33 +61,23 @@ const fn fragment_key(packet: &Packet, slot: u32, direction: Direction) -> Fragm
     }
 }
 
+/// What became of a first fragment is kept for the later ones.
 #[inline(always)]
-pub(super) fn remember_first_fragment<F: Flows>(
-    flows: &mut F,
-    packet: &Packet,
-    arrival: &Arrival,
-    direction: Direction,
-    out: &Decision,
-) {
+pub(super) fn remember_first_fragment<T: Tables, F: Flows>(case: &mut Case<'_, T, F>) {
+    let Case { packet, arrival, direction, .. } = *case;
     if packet.kind == KIND_FIRST_FRAGMENT {
         let key = fragment_key(packet, arrival.slot, direction);
-        flows.remember_fragment(&key, arrival.now, !out.passes());
+        case.flows.remember_fragment(&key, arrival.now, !case.out.passes());
     }
 }
 
 /// 5. A later fragment.
 #[inline(always)]
-pub(super) fn later_fragment<T: Tables, F: Flows>(
-    tables: &T,
-    flows: &mut F,
-    packet: &Packet,
-    arrival: &Arrival,
-    direction: Direction,
-    key: &FlowKey,
-    out: &mut Decision,
-) {
+pub(super) fn later_fragment<T: Tables, F: Flows>(case: &mut Case<'_, T, F>) {
+    let Case { tables, packet, arrival, direction, .. } = *case;
+    let (out, key) = (&mut *case.out, &case.work.key);
     let fragment = fragment_key(packet, arrival.slot, direction);
-    match flows.fragment(&fragment, arrival.now) {
+    match case.flows.fragment(&fragment, arrival.now) {
         1 => return out.pass_as(Reason::Fragment),
         2 => return out.drop_as(Reason::FragmentDenied),
         _ => {}

@@ -15,7 +15,7 @@
 //! they fill all of a bucket: a flood of half-open flows or of datagrams does not push them out.
 
 use super::{Flow, FlowKey, REFRESH, STATE_CLOSING, STATE_ESTABLISHED};
-use crate::packet::TCP;
+use crate::{packet::TCP, verifier::forgotten};
 
 /// Flows of a bucket.
 pub const WAYS: usize = 8;
@@ -255,11 +255,12 @@ pub unsafe fn way_of(bucket: *const Bucket, place: Place) -> usize {
     while way < WAYS {
         // SAFETY: by the caller's promise, and as `way` is one of the bucket's.
         if unsafe { (&raw const (*bucket).tags[way]).read_volatile() } == tag {
-            break;
+            // A way of the bucket's, whichever it is.
+            return forgotten(way as u64, tag.into()) as usize & (WAYS - 1);
         }
         way += 1;
     }
-    way
+    WAYS
 }
 
 /// Copies a flow into `out`; says whether it is that of the key, and whole.

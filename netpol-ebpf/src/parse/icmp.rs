@@ -15,7 +15,7 @@ use super::{
 use crate::skb::Skb;
 
 /// The hop limit that only a neighbour can have.
-const NEIGHBOUR_HOPS: u8 = 255;
+const NEIGHBOUR_HOPS: u32 = 255;
 
 /// Types of neighbour discovery, RFC 4861.
 const ROUTER_SOLICITATION: u8 = 133;
@@ -59,7 +59,7 @@ const fn meaning(proto: u8, kind: u8) -> u8 {
 
 /// Reads an ICMP header, and passes over every other protocol.
 #[inline(always)]
-pub(super) fn read(skb: Skb, offset: usize, room: u32, hops: u8, packet: &mut Packet) -> u32 {
+pub(super) fn read(skb: Skb, offset: usize, room: u32, hops: u32, packet: &mut Packet) -> u32 {
     let proto = packet.proto;
     // The other family's ICMP is just a protocol without ports.
     if proto != if packet.src.is_v4() { ICMP } else { ICMPV6 } {

@@ -1,12 +1,13 @@
 //! Network headers.
 
+use aya_ebpf::bindings::__sk_buff;
 use netpol_common::{
     Addr,
     packet::{IGMP, KIND_FIRST_FRAGMENT, KIND_LATER_FRAGMENT, LINK_CONTROL, Packet},
     verdict::Reason,
 };
 
-use super::{Frame, SHORT, drop_as, transport, transport_header};
+use super::{Frame, IP, SHORT, drop_as, transport_header};
 use crate::skb::Skb;
 
 /// IPv4 options start with their kind; these two route by the source's will.
@@ -83,7 +84,7 @@ pub(super) fn v4(skb: Skb, network: usize, packet: &mut Packet, frame: &mut Fram
         return drop_as(Reason::FragmentOverlapsHeader);
     }
     if length > 20 {
-        let outcome = v4_options(skb, network + 20, length as u32 - 20, frame);
+        let outcome = v4_options(skb, network + 20, length as u32 - 20);
         if outcome != 0 {
             return outcome;
         }
@@ -91,49 +92,56 @@ pub(super) fn v4(skb: Skb, network: usize, packet: &mut Packet, frame: &mut Fram
     if packet.proto == IGMP && packet.dst.is_multicast_or_broadcast() {
         packet.link_control = LINK_CONTROL;
     }
-    transport(skb, network + length, total - length as u32, header.hops, packet)
+    frame.hops = header.hops.into();
+    frame.set_rest(network + length, total - length as u32);
+    IP
 }
 
 /// Looks for source routing among `length` bytes of options; 0 when there is none.
-///
-/// The place is kept in memory, not in a register: of what it reads there the verifier knows nothing but the mask, so
-/// that it walks the loop once and not once for each way the options may be cut.
 #[inline(always)]
-fn v4_options(skb: Skb, start: usize, length: u32, frame: &mut Frame) -> u32 {
-    let cursor = &raw mut frame.cursor;
-    // SAFETY: a field of ours, here and below.
-    unsafe { cursor.write_volatile([0, length]) };
+fn v4_options(skb: Skb, start: usize, length: u32) -> u32 {
+    let mut at = 0;
     let mut i = 0;
     while i < 40 {
-        // SAFETY: as above.
-        let [at, length] = unsafe { cursor.read_volatile() };
-        let at = at & 0x3f;
         if at >= length {
             break;
         }
-        // Kind and length at once; behind the last option there is at least a transport header.
-        let Some([kind, step]) = skb.read::<[u8; 2]>(start + at as usize) else {
-            return SHORT;
-        };
-        if kind == LOOSE_SOURCE_ROUTE || kind == STRICT_SOURCE_ROUTE {
-            return drop_as(Reason::SourceRouted);
+        let said = netpol_option(skb.as_raw(), start as u64 + u64::from(at)) as u32;
+        if said & STEP == 0 {
+            return said;
         }
-        if kind == 0 {
-            break;
-        }
-        let mut step = u32::from(step);
-        if kind == 1 {
-            step = 1;
-        } else if !(2..=40).contains(&step) {
-            return drop_as(Reason::Malformed);
-        }
-        // At most 39 + 40: an option that leads beyond the end must not wrap to a place before it.
-        let next = at + step;
-        // SAFETY: as above.
-        unsafe { cursor.write_volatile([if next > 40 { 40 } else { next }, length]) };
+        at += said & 0x3f;
         i += 1;
     }
     0
+}
+
+/// [`netpol_option`]: there may be another one, so many bytes behind.
+const STEP: u32 = 0x1000;
+
+/// Looks at one option: [`STEP`] with its length, or what becomes of the packet; 0 at the end of the options.
+///
+/// The kernel takes it as a function of its own: the verifier walks it once, and not once for each way the options may be
+/// cut.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn netpol_option(context: *mut __sk_buff, at: u64) -> u64 {
+    // Kind and length at once; behind the last option there is at least a transport header.
+    let Some([kind, step]) = Skb::from_raw(context).read::<[u8; 2]>(at as usize) else {
+        return SHORT.into();
+    };
+    let outcome = if kind == LOOSE_SOURCE_ROUTE || kind == STRICT_SOURCE_ROUTE {
+        drop_as(Reason::SourceRouted)
+    } else if kind == 0 {
+        0
+    } else if kind == 1 {
+        STEP | 1
+    } else if (2..=40).contains(&step) {
+        STEP | u32::from(step)
+    } else {
+        drop_as(Reason::Malformed)
+    };
+    outcome.into()
 }
 
 const HOP_BY_HOP: u8 = 0;
@@ -149,7 +157,7 @@ fn is_mapped(addr: &Addr) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn v6(skb: Skb, network: usize, packet: &mut Packet) -> u32 {
+pub(super) fn v6(skb: Skb, network: usize, packet: &mut Packet, frame: &mut Frame) -> u32 {
     let Some(header) = skb.read::<V6>(network) else {
         return SHORT;
     };
@@ -166,38 +174,28 @@ pub(super) fn v6(skb: Skb, network: usize, packet: &mut Packet) -> u32 {
     if room == 0 {
         room = packet.length - network as u32 - 40;
     }
+    packet.proto = header.next;
+    frame.hops = header.hops.into();
+    frame.set_rest(network + 40, room);
     // Unrolled by hand: old kernels refuse a loop whose end LLVM lays out so that it falls through into its head.
-    let mut walk = Walk { at: network + 40, room, next: header.next };
     let mut outcome = CONTINUE;
     macro_rules! step {
         ($($n:literal)*) => {$(
             let _number: u8 = $n;
             if outcome == CONTINUE {
-                outcome = extension(skb, packet, &mut walk);
+                outcome = extension(skb, packet, frame);
             }
         )*};
     }
-    // As many as are walked; each one costs the verifier as much as all before it.
+    // As many as are walked.
     step!(1 2 3 4 5 6);
     if outcome == CONTINUE {
-        if is_extension(walk.next) {
-            return drop_as(Reason::TooManyHeaders);
-        }
-    } else if outcome != DONE {
-        return outcome;
+        if is_extension(packet.proto) { drop_as(Reason::TooManyHeaders) } else { IP }
+    } else if outcome == DONE {
+        IP
+    } else {
+        outcome
     }
-    packet.proto = walk.next;
-    transport(skb, walk.at, walk.room, header.hops, packet)
-}
-
-/// Where the walk over extension headers stands.
-struct Walk {
-    /// The next header's place.
-    at: usize,
-    /// What is left of the packet, in bytes.
-    room: u32,
-    /// The next header's kind.
-    next: u8,
 }
 
 /// [`extension`]: there may be another one.
@@ -210,16 +208,18 @@ const fn is_extension(next: u8) -> bool {
     next == HOP_BY_HOP || next == ROUTING || next == FRAGMENT || next == AUTHENTICATION || next == DESTINATION
 }
 
-/// Walks over one extension header.
+/// Walks over one extension header. Its kind, and then that of what follows, is the packet's protocol.
 #[inline(always)]
-fn extension(skb: Skb, packet: &mut Packet, walk: &mut Walk) -> u32 {
-    let kind = walk.next;
+fn extension(skb: Skb, packet: &mut Packet, frame: &mut Frame) -> u32 {
+    let kind = packet.proto;
     if !is_extension(kind) {
         return DONE;
     }
-    let Some(bytes) = skb.read::<[u8; 4]>(walk.at) else {
+    let (at, room) = frame.rest();
+    let Some(bytes) = skb.read::<[u8; 4]>(at) else {
         return SHORT;
     };
+    packet.proto = bytes[0];
     let mut length = (u32::from(bytes[1]) + 1) * 8;
     if kind == ROUTING {
         if bytes[3] != 0 {
@@ -229,21 +229,18 @@ fn extension(skb: Skb, packet: &mut Packet, walk: &mut Walk) -> u32 {
         length = (u32::from(bytes[1]) + 2) * 4;
     } else if kind == FRAGMENT {
         length = 8;
-        let Some(id) = skb.read::<u32>(walk.at + 4) else {
+        let Some(id) = skb.read::<u32>(at + 4) else {
             return SHORT;
         };
         packet.fragment_id = u32::from_be(id);
         let bits = u16::from_be_bytes([bytes[2], bytes[3]]);
-        packet.proto = bytes[0];
         if fragment(packet, u32::from(bits & 0xfff8), bits & 1 != 0) {
             return drop_as(Reason::FragmentOverlapsHeader);
         }
     }
-    if walk.room < length {
+    if room < length {
         return drop_as(Reason::Malformed);
     }
-    walk.room -= length;
-    walk.at += length as usize;
-    walk.next = bytes[0];
+    frame.set_rest(at + length as usize, room - length);
     if packet.kind == KIND_LATER_FRAGMENT { DONE } else { CONTINUE }
 }
