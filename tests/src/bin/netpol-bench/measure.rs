@@ -10,12 +10,12 @@ use netpol_common::{Direction, Reason};
 use nix::time::ClockId;
 
 use crate::cases::{ALONE, COMPARISONS, Case, Comparison, Expected, Packets};
-use crate::frames::places;
+use crate::frames::{Ends, places};
 use crate::goals::Answer;
 use crate::machine::cpu_nanoseconds;
 use crate::pins::Pins;
 use crate::statistics::Figure;
-use crate::world::{EMPTY, HOT, INTERFACE, MANY, MANY_V6, World};
+use crate::world::{ALLOWED_PORT, DENIED_PORT, EMPTY, HOT, INTERFACE, MANY, MANY_V6, World};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -254,6 +254,13 @@ impl Ready {
             Packets::Same if !case.is_common() => None,
             _ => Some(load(&case, EMPTY, tables)?),
         };
+        if case.ends.port == DENIED_PORT {
+            // Beside connections, as many as tables keep: what is denied is looked for among them, whichever other cases run.
+            let frame = Ends { port: ALLOWED_PORT, ..case.ends }.frame(case.direction, case.kind);
+            for subject in &mut subjects {
+                timed(subject, &frame, WARM_MOST)?;
+            }
+        }
         let frame = case.ends.frame(case.direction, case.kind);
         let (absolute, net, ratio) = (Vec::new(), Vec::new(), Vec::new());
         Ok(Self { case, world, subjects, twin, frame, packets: 0, turn: 0, absolute, net, ratio })
