@@ -153,7 +153,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if text {
         report::programs(&programs);
     }
-    let packets = if cases.is_empty() { None } else { Some(packets(cases, effort, text)?) };
+    let packets = if cases.is_empty() { None } else { Some(packets(&cases, effort, text)?) };
     if text && compiles > 0 {
         eprintln!("compiling {} pods and {} policies ...", cluster::PODS, cluster::POLICIES);
     }
@@ -251,13 +251,9 @@ fn list(only: &Only) -> Result<bool> {
 }
 
 /// Runs packets through the programs.
-fn packets(cases: Vec<cases::Case>, effort: Effort, text: bool) -> Result<measure::Outcome> {
+fn packets(cases: &[cases::Case], effort: Effort, text: bool) -> Result<measure::Outcome> {
     if text {
-        eprintln!("filling tables, opening flows ...");
+        eprintln!("filling tables, {} figures in at least {} rounds ...", cases.len(), effort.rounds);
     }
-    let mut bench = measure::Bench::prepare(cases)?;
-    if text {
-        eprintln!("{} figures in at least {} rounds ...", bench.figures(), effort.rounds);
-    }
-    bench.run(effort)
+    measure::measure(cases, effort)
 }

@@ -37,6 +37,9 @@ impl Effort {
 
 /// Times the wanted rounds, when a figure is noisy.
 const PATIENCE: u32 = 3;
+/// How often everything is loaded and filled anew, each time for a part of the rounds: code and tables lie somewhere else in
+/// memory then, which alone makes some nanoseconds more or less.
+const LOADS: u32 = 3;
 /// Stretches of which the fastest counts: what disturbs only ever adds.
 const STRETCHES: u32 = 3;
 /// Beyond so many packets of an endpoint in a tick there are no events any more, whatever became of the packets.
@@ -61,16 +64,29 @@ struct Ready {
     frame: Vec<u8>,
     packets: u32,
     turn: usize,
-    /// Nanoseconds as they are, by round.
+}
+
+/// What was measured of a case, by round.
+#[derive(Default)]
+struct Series {
+    /// Nanoseconds as they are.
     absolute: Vec<f64>,
-    /// Nanoseconds without the empty classifier, by round.
+    /// Nanoseconds without the empty classifier.
     net: Vec<f64>,
-    /// Times the empty classifier, by round.
+    /// Times the empty classifier.
     ratio: Vec<f64>,
 }
 
+/// What all rounds have said so far.
+struct Rounds {
+    count: u32,
+    empties: Vec<f64>,
+    /// One for each case.
+    series: Vec<(Case, Series)>,
+}
+
 /// Everything loaded and filled.
-pub(crate) struct Bench {
+struct Bench {
     worlds: Vec<World>,
     ready: Vec<Ready>,
     empty: Measured,
@@ -95,17 +111,28 @@ pub(crate) struct Outcome {
     pub(crate) comparisons: Vec<Answer>,
 }
 
+/// Measures all rounds of these cases.
+pub(crate) fn measure(cases: &[Case], effort: Effort) -> Result<Outcome> {
+    let series = cases.iter().map(|case| (*case, Series::default())).collect();
+    let mut rounds = Rounds { count: 0, empties: Vec::new(), series };
+    for load in 1..=LOADS {
+        let wanted = effort.rounds * load / LOADS;
+        Bench::prepare(cases)?.run(effort, wanted, &mut rounds)?;
+    }
+    Ok(rounds.outcome())
+}
+
 impl Bench {
     /// Loads the programs over tables of every size that is asked for, and opens the flows. Nothing is pinned
     /// afterwards.
-    pub(crate) fn prepare(cases: Vec<Case>) -> Result<Self> {
+    fn prepare(cases: &[Case]) -> Result<Self> {
         let mut empty = Measured::empty()?;
         let pins = Pins::new()?;
         let mut contents = Vec::new();
         let mut worlds = Vec::new();
         let mut tables = BTreeSet::new();
         let mut ready = Vec::new();
-        for case in cases {
+        for case in cases.iter().copied() {
             let world = match contents.iter().position(|known| *known == case.contents) {
                 Some(world) => world,
                 None => {
@@ -139,21 +166,14 @@ impl Bench {
         Ok(Self { worlds, ready, empty, entries })
     }
 
-    /// How many figures there will be.
-    pub(crate) fn figures(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// Measures all rounds.
-    pub(crate) fn run(&mut self, effort: Effort) -> Result<Outcome> {
-        let mut empties = Vec::new();
+    /// Goes on until there are so many rounds, and some more where they are noisy.
+    fn run(&mut self, effort: Effort, wanted: u32, rounds: &mut Rounds) -> Result<()> {
         for ready in &mut self.ready {
             ready.calibrate(&mut self.worlds[ready.world], effort)?;
         }
-        let mut rounds = 0;
-        while rounds < effort.rounds || rounds < effort.rounds * PATIENCE && self.is_noisy() {
+        while rounds.count < wanted || rounds.count < wanted * PATIENCE && rounds.is_noisy() {
             let call = self.call_overhead()?;
-            for ready in &mut self.ready {
+            for (ready, (_, series)) in self.ready.iter_mut().zip(&mut rounds.series) {
                 let world = &mut self.worlds[ready.world];
                 let many = (effort.stretch / 25.0) as u32;
                 let empty = fastest(call, many, || timed(&mut self.empty, &ready.frame, many))?;
@@ -161,31 +181,14 @@ impl Bench {
                 let entry = &mut self.entries[ready.case.direction.index()];
                 let base = if ready.case.is_common() { &mut self.empty } else { entry };
                 let cost = ready.measure(world, base, call, many)?;
-                empties.push(empty);
-                ready.absolute.push(cost);
-                ready.net.push(cost - empty);
-                ready.ratio.push(cost / empty);
+                rounds.empties.push(empty);
+                series.absolute.push(cost);
+                series.net.push(cost - empty);
+                series.ratio.push(cost / empty);
             }
-            rounds += 1;
+            rounds.count += 1;
         }
-        Ok(self.outcome(rounds, &empties))
-    }
-
-    /// Two figures of each round beside each other.
-    fn compare(&self, comparison: &Comparison) -> Option<Answer> {
-        let ready = |name| self.ready.iter().find(|ready: &&Ready| ready.case.name == name);
-        let this = ready(comparison.this)?;
-        let quotients: Vec<f64> = if comparison.that == ALONE {
-            this.ratio.clone()
-        } else {
-            let that = ready(comparison.that)?;
-            this.net.iter().zip(&that.net).map(|(this, that)| this / that).collect()
-        };
-        Some(Answer { goal: comparison.goal, figure: Figure::of(&quotients) })
-    }
-
-    fn is_noisy(&self) -> bool {
-        self.ready.iter().any(|ready| Figure::of(&ready.ratio).is_noisy())
+        Ok(())
     }
 
     /// What it costs to start a test run at all.
@@ -197,21 +200,40 @@ impl Bench {
         }
         Ok(least)
     }
+}
 
-    fn outcome(&self, rounds: u32, empties: &[f64]) -> Outcome {
-        let lines = self
-            .ready
-            .iter()
-            .map(|ready| Line {
-                name: ready.case.name,
-                what: ready.case.what,
-                ratio: Figure::of(&ready.ratio),
-                absolute: Figure::of(&ready.absolute),
-                net: Figure::of(&ready.net),
-            })
-            .collect();
+impl Rounds {
+    fn is_noisy(&self) -> bool {
+        self.series.iter().any(|(_, series)| Figure::of(&series.ratio).is_noisy())
+    }
+
+    /// Two figures of each round beside each other.
+    fn compare(&self, comparison: &Comparison) -> Option<Answer> {
+        let series = |name| Some(&self.series.iter().find(|(case, _)| case.name == name)?.1);
+        let this = series(comparison.this)?;
+        let quotients: Vec<f64> = if comparison.that == ALONE {
+            this.ratio.clone()
+        } else {
+            this.net.iter().zip(&series(comparison.that)?.net).map(|(this, that)| this / that).collect()
+        };
+        Some(Answer { goal: comparison.goal, figure: Figure::of(&quotients) })
+    }
+
+    fn outcome(&self) -> Outcome {
+        let line = |(case, series): &(Case, Series)| Line {
+            name: case.name,
+            what: case.what,
+            ratio: Figure::of(&series.ratio),
+            absolute: Figure::of(&series.absolute),
+            net: Figure::of(&series.net),
+        };
         let comparisons = COMPARISONS.iter().filter_map(|comparison| self.compare(comparison)).collect();
-        Outcome { rounds, empty: Figure::of(empties), lines, comparisons }
+        Outcome {
+            rounds: self.count,
+            empty: Figure::of(&self.empties),
+            lines: self.series.iter().map(line).collect(),
+            comparisons,
+        }
     }
 }
 
@@ -266,8 +288,7 @@ impl Ready {
             }
         }
         let frame = case.ends.frame(case.direction, case.kind);
-        let (absolute, net, ratio) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { case, world, subjects, twin, frame, packets: 0, turn: 0, absolute, net, ratio })
+        Ok(Self { case, world, subjects, twin, frame, packets: 0, turn: 0 })
     }
 
     /// Chooses how many packets a stretch has.
