@@ -5,7 +5,7 @@ use netpol_common::{
     flow::table::WAYS,
     tables::{
         Peer, Rule,
-        buckets::{RULES_BESIDE, V6_WAYS},
+        buckets::{RULES_BESIDE, buckets_for},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -86,11 +86,10 @@ impl Sizes {
         self.flows_per_pod.div_ceil(WAYS as u32).clamp(1, MOST_BUCKETS).next_power_of_two()
     }
 
-    /// Buckets of the table of addresses: room for all of them in each family ([`v4_buckets`]).
+    /// Buckets of the table of addresses: room for all of them in each family.
     #[must_use]
     pub fn peer_buckets(&self) -> u32 {
-        let of_v6 = u64::from(self.peers.div_ceil(V6_WAYS as u32));
-        (of_v6 * 10).div_ceil(7).clamp(LEAST_PEER_BUCKETS, MOST_BUCKETS.into()) as u32
+        buckets_for(self.peers).clamp(LEAST_PEER_BUCKETS, MOST_BUCKETS.into()) as u32
     }
 
     /// How many addresses fit into the buckets and, where one of these is full, into the hash behind them, at least; of

@@ -99,6 +99,12 @@ pub const fn v4_buckets(buckets: u32) -> u32 {
     ((buckets as u64 * (3_u64 << 32).div_ceil(10)) >> 32) as u32
 }
 
+/// Buckets for so many addresses of each family.
+#[must_use]
+pub const fn buckets_for(addresses: u32) -> u64 {
+    (addresses.div_ceil(V6_WAYS as u32) as u64 * 10).div_ceil(7)
+}
+
 /// A hash as the number of a bucket, of so many, and as how far within it.
 #[inline(always)]
 const fn scaled(hash: u64, buckets: u32) -> (u32, u32) {

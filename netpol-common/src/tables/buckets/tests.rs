@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{
-    Bucket, Key as _, Place, V4_WAYS, V6_WAYS, VALUE_MOST, WORDS, Writer, elsewhere, find, flags_of,
-    set_elsewhere, v4_buckets, value_of,
+    Bucket, Key as _, Place, V4_WAYS, V6_WAYS, VALUE_MOST, WORDS, Writer, buckets_for, elsewhere, find,
+    flags_of, set_elsewhere, v4_buckets, value_of,
 };
 use crate::{
     Addr,
@@ -21,11 +21,6 @@ fn v4(number: u32) -> Addr {
 
 fn v6(net: u16, number: u16) -> Addr {
     Ipv6Addr::new(0xfd00, 0x10, 0x244, net, 0, 0, 0, number).into()
-}
-
-/// Buckets for so many addresses, as the agent makes them.
-fn buckets_for(addresses: u32) -> u32 {
-    (addresses.div_ceil(V6_WAYS as u32) * 10).div_ceil(7)
 }
 
 /// The address of that number in a family.
@@ -192,7 +187,7 @@ fn what_finds_no_room_is_behind_until_it_goes() {
 
 #[test]
 fn most_stand_where_they_are_looked_for_first() {
-    let all = buckets_for(131_072);
+    let all = buckets_for(131_072) as u32;
     for (is_v4, of, least) in [(true, 100_000, 90_000), (false, 50_000, 40_000), (true, 1000, 999)] {
         let mut buckets = vec![EMPTY; all as usize];
         let mut first = 0;
@@ -230,7 +225,7 @@ fn both_families_fill_their_own_buckets() {
 fn addresses_one_after_the_other_spread_evenly() {
     // How many find no room in buckets for so many of each family, as the agent makes them.
     let overflow = |addresses: &mut dyn Iterator<Item = Addr>, room: u32| {
-        let buckets = buckets_for(room);
+        let buckets = buckets_for(room) as u32;
         let mut table = vec![0; buckets as usize];
         addresses.for_each(|addr| table[addr.place(buckets).bucket as usize] += 1_usize);
         let ways = |index| if index < v4_buckets(buckets) { V4_WAYS } else { V6_WAYS };
