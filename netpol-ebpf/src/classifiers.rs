@@ -255,20 +255,29 @@ fn check_arp(skb: Skb, frame: &Frame) -> Reason {
 /// all packets are let through by. Says no where it is not that simple.
 #[inline(always)]
 fn speaks_for_itself(skb: Skb, slot: u32) -> bool {
-    // As much as the shortest packet of IPv4 has, at once.
-    let (Some(endpoint), Some(frame)) = (Maps.endpoint(slot), skb.at::<[u16; SHORTEST / 2]>(0)) else {
+    let Some(endpoint) = Maps.endpoint(slot) else {
         return false;
     };
-    // SAFETY: within what was checked, and aligned as the kernel aligns IP headers.
-    let (ethertype, source) = unsafe {
-        (frame.byte_add(ETHERTYPE).cast::<u16>().read(), frame.byte_add(SOURCE_V4).cast::<u32>().read())
+    // As far as the longer source reaches, for both families at once: nearly every packet has as much.
+    let Some(frame) = skb.first::<[u16; SOURCES_END / 2]>() else {
+        return false;
     };
-    if ethertype == IPV4 {
-        source != 0 && source == endpoint.v4
-    } else if ethertype == IPV6 {
-        skb.read::<Addr>(SOURCE_V6).is_some_and(|addr| addr.same(&endpoint.v6) && !addr.same(&Addr::NONE))
-    } else {
-        false
+    // SAFETY: within what was checked, and aligned as the kernel aligns IP headers: by its reckoning, with two bytes before a
+    // frame, each word is where it belongs.
+    unsafe {
+        match frame.byte_add(ETHERTYPE).cast::<u16>().read() {
+            IPV4 => {
+                let source = frame.byte_add(SOURCE_V4).cast::<u32>().read();
+                source != 0 && source == endpoint.v4
+            }
+            IPV6 => {
+                let source = frame.byte_add(SOURCE_V6).cast::<u64>();
+                let own = (&raw const endpoint.v6).cast::<u64>();
+                // An address of which this much is 0 is looked at closely: it may be none at all.
+                source.read() != 0 && source.read() == own.read() && source.add(1).read() == own.add(1).read()
+            }
+            _ => false,
+        }
     }
 }
 
@@ -278,14 +287,14 @@ fn clock(_ctx: TcContext) -> i32 {
     now() as i32
 }
 
-/// Bytes of a frame of IPv4 with nothing behind its header.
-const SHORTEST: usize = 34;
 /// Where the ethertype is, in a frame.
 const ETHERTYPE: usize = 12;
 /// Where the source is, in a frame without a VLAN tag in its bytes.
 const SOURCE_V4: usize = 26;
 /// The same for IPv6.
 const SOURCE_V6: usize = 22;
+/// Behind both.
+const SOURCES_END: usize = SOURCE_V6 + size_of::<Addr>();
 
 /// Nanoseconds of a jiffy, set by the agent before loading.
 #[unsafe(no_mangle)]

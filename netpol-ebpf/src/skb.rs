@@ -183,6 +183,17 @@ impl Skb {
         unsafe { read_volatile(&raw const (*self.0).data_end) as usize }
     }
 
+    /// The first bytes of the frame as a plain struct; `None` when they are not in the linear part.
+    #[inline(always)]
+    #[must_use]
+    pub fn first<T>(self) -> Option<*const T> {
+        let start = self.data();
+        if start + size_of::<T>() > self.data_end() {
+            return None;
+        }
+        Some(start as *const T)
+    }
+
     /// The bytes at `offset` as a plain struct of at least two bytes (the verifier learns nothing from the comparison
     /// that a single byte is compiled to); `None` when they are not in the linear part.
     #[inline(always)]

@@ -30,7 +30,7 @@ pub(crate) struct Effort {
 
 impl Effort {
     /// What a figure in a document is made with.
-    pub(crate) const FULL: Self = Self { rounds: 15, stretch: 2e6 };
+    pub(crate) const FULL: Self = Self { rounds: 27, stretch: 2e6 };
     /// A look.
     pub(crate) const QUICK: Self = Self { rounds: 9, stretch: 5e5 };
 }
@@ -39,7 +39,7 @@ impl Effort {
 const PATIENCE: u32 = 3;
 /// How often everything is loaded and filled anew, each time for a part of the rounds: code and tables lie somewhere else in
 /// memory then, which alone makes some nanoseconds more or less.
-const LOADS: u32 = 3;
+const LOADS: u32 = 9;
 /// Stretches of which the fastest counts: what disturbs only ever adds.
 const STRETCHES: u32 = 3;
 /// Beyond so many packets of an endpoint in a tick there are no events any more, whatever became of the packets.
