@@ -1,11 +1,12 @@
 //! Connections as others have tracked them, and the flows that come of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::conntrack::{
     ConntrackAttribute, IPTuple, ProtoInfo, ProtoInfoTCP, ProtoTuple, Protocol, Status, Tuple as TuplePart,
 };
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6};
 use netpol_common::{
     Addr,
     flow::{Origin, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
@@ -15,7 +16,7 @@ use netpol_common::{
 use super::{
     connection::{Connection, OpenFlow, Places, Tuple},
     conntrack,
-    sockets::{self, Seen},
+    sockets::{self, Counters, Seen},
 };
 
 const NOW: u32 = 4000;
@@ -267,5 +268,45 @@ fn a_sockets_state_says_what_became_of_its_connection() {
     }
     for closing in [6, 7, 9, 11] {
         assert_eq!(state(closing), (true, true), "{closing}");
+    }
+}
+
+#[test]
+fn sockets_are_listed_unless_the_kernel_counts_none() {
+    let counted = |text: &str| {
+        let counters = Counters::of(text.to_owned());
+        [(TCP, AF_INET), (TCP, AF_INET6), (UDP, AF_INET), (UDP, AF_INET6)]
+            .map(|(proto, family)| !counters.say_none(proto, family))
+    };
+    let text = |tcp: u32, waiting: u32, udp: u32, tcp6: u32, udp6: u32| {
+        format!(
+            "sockets: used 8\nTCP: inuse {tcp} orphan 0 tw {waiting} alloc 9 mem 0\nUDP: inuse {udp} mem 292\n\
+             UDPLITE: inuse 7\nTCP6: inuse {tcp6}\nUDP6: inuse {udp6}\nUDPLITE6: inuse 7\n"
+        )
+    };
+    assert_eq!(counted(&text(0, 0, 0, 0, 0)), [false; 4]);
+    assert_eq!(counted(&text(1, 0, 0, 0, 0)), [true, false, false, false]);
+    assert_eq!(counted(&text(0, 1, 0, 0, 0)), [true, true, false, false], "waiting: of either family");
+    assert_eq!(counted(&text(0, 0, 1, 0, 0)), [false, false, true, false]);
+    assert_eq!(counted(&text(0, 0, 0, 1, 0)), [false, true, false, false]);
+    assert_eq!(counted(&text(0, 0, 0, 0, 1)), [false, false, false, true]);
+    assert_eq!(counted(""), [true; 4], "nothing can be read");
+    assert_eq!(counted("TCP: inuse none tw 0\nTCP6:\nUDP: mem 3\n"), [true; 4], "nor be understood");
+}
+
+#[test]
+fn the_kernel_counts_a_connection_before_and_after_it_is_accepted() {
+    for (address, family) in [("127.0.0.1:0", AF_INET), ("[::1]:0", AF_INET6)] {
+        let Ok(server) = TcpListener::bind(address) else { continue };
+        assert!(!Counters::read().say_none(TCP, family), "listens");
+        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        drop(server.accept().unwrap());
+        drop(server);
+        assert!(!Counters::read().say_none(TCP, family), "the server's end is closed");
+        drop(client);
+        assert!(!Counters::read().say_none(TCP, family), "it waits");
+        let datagrams = UdpSocket::bind(address).unwrap();
+        datagrams.connect((datagrams.local_addr().unwrap().ip(), 9)).unwrap();
+        assert!(!Counters::read().say_none(UDP, family), "connected");
     }
 }
