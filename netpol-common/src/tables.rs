@@ -38,7 +38,7 @@ pub mod buckets;
 /// The number of the layout, for what the sizes of keys and values do not show: who changes what some entry of a pinned map
 /// means counts it up. An agent that finds another number makes new tables, and switches one pod after the other to them.
 /// The shape of [`Interface`] is what all versions share: by it the next one learns which interface has which slot.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 /// The first slot that is given to an endpoint: lower values of `tc_index` may come from a queueing discipline.
 pub const FIRST_SLOT: u32 = 16;
@@ -230,39 +230,37 @@ pod! {
 }
 
 /// Ranges that a port set holds itself.
-pub const INLINE_RANGES: usize = 8;
+pub const INLINE_RANGES: usize = 7;
 
 /// Port set flag: every port of every protocol.
-pub const PORTS_FLAG_ALL: u32 = 1;
+pub const PORTS_FLAG_ALL: u8 = 1;
 /// Port set flag: `port_chunks` holds more.
-pub const PORTS_FLAG_CHUNKS: u32 = 2;
+pub const PORTS_FLAG_CHUNKS: u8 = 2;
 
 pod! {
-    /// Ports of one protocol, both ends inclusive, host order.
+    /// Ports, both ends inclusive, host order.
     pub struct PortRange {
         /// The lowest port.
         pub low: u16,
         /// The highest port; below `low` in a range that is not used.
         pub high: u16,
-        /// IP protocol number; 0 in a range that is not used.
-        pub proto: u8,
-        /// Zero.
-        pub reserved: [u8; 3],
     }
 }
 
 impl PortRange {
     /// Matches nothing.
-    pub const UNUSED: Self = Self { low: 1, high: 0, proto: 0, reserved: [0; 3] };
+    pub const UNUSED: Self = Self { low: 1, high: 0 };
 }
 
 pod! {
-    /// A set of (protocol, port). Never changed in place: another content is another set.
+    /// A set of (protocol, port): half a cache line. Never changed in place: another content is another set.
     pub struct PortSet {
         /// `PORTS_FLAG_*`.
-        pub flags: u32,
+        pub flags: u8,
         /// A bit ([`proto_bit`]) for each protocol of which some port is in the set.
-        pub protos: u32,
+        pub protos: u8,
+        /// The protocol ([`proto_number`]) of each range, the first one's in the lowest two bits.
+        pub of: u16,
         /// Used ones first.
         pub ranges: [PortRange; INLINE_RANGES],
     }
@@ -270,16 +268,38 @@ pod! {
 
 impl PortSet {
     /// Allows nothing.
-    pub const NONE: Self = Self { flags: 0, protos: 0, ranges: [PortRange::UNUSED; INLINE_RANGES] };
+    pub const NONE: Self = Self { flags: 0, protos: 0, of: 0, ranges: [PortRange::UNUSED; INLINE_RANGES] };
     /// Allows everything.
-    pub const ALL: Self =
-        Self { flags: PORTS_FLAG_ALL, protos: u32::MAX, ranges: [PortRange::UNUSED; INLINE_RANGES] };
+    pub const ALL: Self = Self { flags: PORTS_FLAG_ALL, protos: u8::MAX, ..Self::NONE };
+
+    /// Writes a range of a protocol into one of its places.
+    ///
+    /// # Panics
+    ///
+    /// From [`INLINE_RANGES`] on.
+    pub const fn set(&mut self, place: usize, proto: u8, range: PortRange) {
+        self.ranges[place] = range;
+        self.of = self.of & !(3 << (2 * place)) | proto_number(proto) << (2 * place);
+        self.protos |= proto_bit(proto);
+    }
+}
+
+/// A protocol in [`PortSet::of`]; 0 for a protocol without ports.
+#[inline(always)]
+#[must_use]
+pub const fn proto_number(proto: u8) -> u16 {
+    match proto {
+        crate::packet::TCP => 1,
+        crate::packet::UDP => 2,
+        crate::packet::SCTP => 3,
+        _ => 0,
+    }
 }
 
 /// The bit of a protocol in [`PortSet::protos`]; 0 for a protocol without ports.
 #[inline(always)]
 #[must_use]
-pub const fn proto_bit(proto: u8) -> u32 {
+pub const fn proto_bit(proto: u8) -> u8 {
     match proto {
         crate::packet::TCP => 1,
         crate::packet::UDP => 2,

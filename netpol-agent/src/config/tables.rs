@@ -27,7 +27,7 @@ pub struct Tables {
     /// Different sets of ports [default: 8192]
     #[arg(long = "table-port-sets", value_name = "ENTRIES")]
     pub port_sets: Option<u32>,
-    /// Chunks of 512 ports, for port sets of more than eight ranges [default: 65536]
+    /// Chunks of 512 ports, for port sets of more than seven ranges [default: 65536]
     #[arg(long = "table-port-chunks", value_name = "ENTRIES")]
     pub port_chunks: Option<u32>,
     /// Address, port and protocol of Services [default: 65536]

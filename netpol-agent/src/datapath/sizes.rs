@@ -32,7 +32,7 @@ pub struct Sizes {
     pub rules: u32,
     /// Different sets of ports.
     pub port_sets: u32,
-    /// Chunks of 512 ports, for port sets of more than eight ranges.
+    /// Chunks of 512 ports, for port sets of more than seven ranges.
     pub port_chunks: u32,
     /// Address, port and protocol of Services.
     pub frontends: u32,

@@ -19,6 +19,7 @@ use crate::{
         BACKEND_JUDGES_SENDER, BACKENDS_NONE, BACKENDS_OVERFLOW, CLASS_NONE, ENDPOINT_TAG_TRUSTED,
         FrontendKey, INLINE_RANGES, MAX_BACKENDS, PEER_FRONTEND, PEER_SERVICE_ONLY, PORTS_ALL,
         PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit,
+        proto_number,
     },
     verdict::{Direction, Reason},
     verifier::forgotten,
@@ -74,38 +75,46 @@ pub fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
     if set.protos & proto_bit(proto) == 0 {
         return false;
     }
-    let mut i = 0;
+    let (number, mut of, mut i) = (proto_number(proto), set.of, 0);
     while i < INLINE_RANGES {
         let range = &set.ranges[i];
-        if range.proto == proto && range.low <= port && port <= range.high {
+        if of & 3 == number && range.low <= port && port <= range.high {
             return true;
         }
+        of >>= 2;
         i += 1;
     }
     set.flags & PORTS_FLAG_CHUNKS != 0 && tables.port_chunk(id, proto, port)
 }
 
-/// The same where the set has no more than one range, as most have, or its first one decides: so the kernel makes no call.
-/// Nothing where more is to be looked at.
+/// The same where the set has no more than [`AT_ONCE`] ranges, as most have, or one of these decides: so the kernel makes no
+/// call. Nothing where more is to be looked at.
 #[inline(always)]
 pub(super) fn permits_at_once<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> Option<bool> {
     if id == PORTS_ALL || id == PORTS_NONE {
         return Some(id == PORTS_ALL);
     }
     let set = tables.port_set(id)?;
-    let [first, second, ..] = &set.ranges;
     if set.flags != 0 {
-        None
-    } else if set.protos & proto_bit(proto) == 0 {
-        Some(false)
-    } else if first.proto == proto && first.low <= port && port <= first.high {
-        Some(true)
-    } else if second.proto == 0 {
-        Some(false)
-    } else {
-        None
+        return None;
     }
+    if set.protos & proto_bit(proto) == 0 {
+        return Some(false);
+    }
+    let (number, mut of, mut i) = (proto_number(proto), set.of, 0);
+    while i < AT_ONCE {
+        let range = &set.ranges[i];
+        if of & 3 == number && range.low <= port && port <= range.high {
+            return Some(true);
+        }
+        of >>= 2;
+        i += 1;
+    }
+    if of == 0 { Some(false) } else { None }
 }
+
+/// Ranges of a port set that are looked at before a call is made.
+const AT_ONCE: usize = 3;
 
 #[inline(always)]
 fn port_set_of<T: Tables>(tables: &T, set: u32, class: u32, any_peer: u32) -> u32 {

@@ -135,7 +135,7 @@ impl Tables {
         }
     }
 
-    /// A port set of ranges of (protocol, low, high); up to eight stand inline, more in chunks.
+    /// A port set of ranges of (protocol, low, high); as many as [`INLINE_RANGES`] stand inline, more in chunks.
     pub fn ports(&mut self, ranges: &[(u8, u16, u16)]) -> u32 {
         let id = self.ports;
         self.ports += 1;
@@ -145,8 +145,8 @@ impl Tables {
             value.protos |= proto_bit(*proto);
         }
         if ranges.len() <= INLINE_RANGES {
-            for (place, &(proto, low, high)) in value.ranges.iter_mut().zip(ranges) {
-                *place = PortRange { low, high, proto, reserved: [0; 3] };
+            for (place, &(proto, low, high)) in ranges.iter().enumerate() {
+                value.set(place, proto, PortRange { low, high });
             }
         } else {
             value.flags = PORTS_FLAG_CHUNKS;

@@ -96,8 +96,8 @@ impl Ports {
         order.sort_by_key(|&(_, low, high)| std::cmp::Reverse(high - low));
         let rest = order.split_off(order.len().min(INLINE_RANGES));
         order.sort_unstable();
-        for (place, &(proto, low, high)) in set.ranges.iter_mut().zip(&order) {
-            *place = PortRange { low, high, proto, reserved: [0; 3] };
+        for (place, &(proto, low, high)) in order.iter().enumerate() {
+            set.set(place, proto, PortRange { low, high });
         }
         let mut chunks: Vec<PortChunk> = Vec::new();
         let mut places: HashMap<(u8, u16), usize> = HashMap::new();

@@ -9,7 +9,8 @@ use crate::{
     decide::judge::{permits, permits_at_once},
     packet::{ICMP, SCTP, TCP, TCP_SYN as SYN, UDP},
     tables::{
-        PORTS_ALL, PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, PortRange, PortSet, SET_CLOSED, proto_bit,
+        INLINE_RANGES, PORTS_ALL, PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, PortRange, PortSet, SET_CLOSED,
+        proto_bit,
     },
 };
 
@@ -61,9 +62,8 @@ fn a_verdict_says_what_it_was_given_by() {
 fn a_row_replaces_what_is_allowed_for_any_peer_and_a_missing_one_does_not() {
     let mut world = World::isolated(TO_FRIENDS);
     world.tables.any_peer.insert(TO_FRIENDS, 3);
-    let dns = PortRange { low: 53, high: 53, proto: UDP, reserved: [0; 3] };
-    let mut any = PortSet { protos: proto_bit(UDP), ..PortSet::NONE };
-    any.ranges[0] = dns;
+    let mut any = PortSet::NONE;
+    any.set(0, UDP, PortRange { low: 53, high: 53 });
     world.tables.port_sets.insert(3, any);
     assert_eq!(world.from(&packet(UDP, "10.1.0.16:1", "10.2.0.3:53")).why(), Reason::Policy);
     // The row is the union of all rules; here it was made without the one for any peer.
@@ -91,9 +91,8 @@ fn only_a_rule_without_ports_allows_protocols_without_ports() {
 #[test]
 fn ports_are_those_of_their_protocol_inline_and_in_chunks() {
     let mut world = World::isolated(TO_FRIENDS);
-    let mut set =
-        PortSet { flags: PORTS_FLAG_CHUNKS, protos: proto_bit(TCP) | proto_bit(SCTP), ..PortSet::NONE };
-    set.ranges[7] = PortRange { low: 100, high: 200, proto: SCTP, reserved: [0; 3] };
+    let mut set = PortSet { flags: PORTS_FLAG_CHUNKS, protos: proto_bit(TCP), ..PortSet::NONE };
+    set.set(INLINE_RANGES - 1, SCTP, PortRange { low: 100, high: 200 });
     world.tables.port_sets.insert(2, set);
     world.tables.chunks.insert((2, TCP, 5000));
     // A chunk of a protocol that the set does not speak of is never looked for.
@@ -128,22 +127,24 @@ fn what_a_table_does_not_hold_is_closed() {
 
 #[test]
 fn what_a_set_says_at_once_is_what_it_says() {
-    let range = |low, high, proto| PortRange { low, high, proto, reserved: [0; 3] };
+    let range = |low, high, proto| (proto, PortRange { low, high });
     let mut world = World::new();
-    let none = PortRange::UNUSED;
     // Cells that were never written are all zero.
-    let never = PortSet { flags: 0, protos: 0, ranges: [range(0, 0, 0); 8] };
+    let never = PortSet { ranges: [PortRange { low: 0, high: 0 }; INLINE_RANGES], ..PortSet::NONE };
     let mut sets = vec![PortSet::NONE, PortSet::ALL, never];
     for ranges in [
         vec![range(80, 80, TCP)],
         vec![range(80, 80, TCP), range(53, 53, UDP)],
         vec![range(0, 65535, UDP)],
         vec![range(1, 2, SCTP), range(80, 90, TCP)],
+        vec![range(53, 53, TCP), range(53, 53, UDP), range(80, 80, TCP)],
+        vec![range(1, 2, SCTP), range(53, 53, TCP), range(53, 53, UDP), range(80, 90, TCP)],
     ] {
         for flags in [0, PORTS_FLAG_CHUNKS] {
-            let protos = ranges.iter().fold(0, |bits, range| bits | proto_bit(range.proto));
-            let mut set = PortSet { flags, protos, ranges: [none; 8] };
-            set.ranges[..ranges.len()].copy_from_slice(&ranges);
+            let mut set = PortSet { flags, ..PortSet::NONE };
+            for (place, (proto, range)) in ranges.iter().enumerate() {
+                set.set(place, *proto, *range);
+            }
             sets.push(set);
         }
     }

@@ -12,7 +12,7 @@ use crate::{
     tables::{
         BACKENDS_NONE, Backend, BackendSet, CLASS_NONE, ENDPOINT_LIVE, ENDPOINT_RESERVED, Endpoint,
         FrontendKey, Interface, Judgement, MAX_BACKENDS, PORTS_ALL, PORTS_NONE, PortRange, PortSet, Prefix,
-        SET_CLOSED, judgement, proto_bit,
+        SET_CLOSED, judgement,
     },
 };
 
@@ -132,8 +132,8 @@ impl World {
         for friend in [FRIEND, FRIEND_6] {
             world.peer(friend, FRIENDS, 0);
         }
-        let mut web = PortSet { protos: proto_bit(TCP), ..PortSet::NONE };
-        web.ranges[0] = PortRange { low: 80, high: 80, proto: TCP, reserved: [0; 3] };
+        let mut web = PortSet::NONE;
+        web.set(0, TCP, PortRange { low: 80, high: 80 });
         world.tables.port_sets.insert(WEB, web);
         world.tables.rules.insert((TO_FRIENDS, FRIENDS), WEB);
         world.tables.any_peer.insert(EVERYTHING, PORTS_ALL);

@@ -10,7 +10,7 @@ use netpol_common::{
     tables::{
         CHUNK_PORTS, ENDPOINT_LIVE, ENDPOINT_RESERVED, Endpoint, FIRST_CLASS, FIRST_PORT_SET, FIRST_SET,
         FIRST_SLOT, INLINE_RANGES, PORTS_FLAG_CHUNKS, PORTS_NONE, Peer, PolicySet, PortChunk, PortChunkKey,
-        PortRange, PortSet, Prefix, Rule, RuleKey, judgement, proto_bit,
+        PortRange, PortSet, Prefix, Rule, RuleKey, judgement,
     },
 };
 use netpol_policy::engine::{Cidr, TableOp};
@@ -258,12 +258,12 @@ fn endpoint(slot: u32) -> Vec<TableOp> {
 
 /// Three ranges, as a rule with a few ports has; `number` makes it another one.
 fn inline_ports(number: u32) -> PortSet {
-    let mut ranges = [PortRange::UNUSED; INLINE_RANGES];
-    let other = 20_000 + number as u16;
-    ranges[0] = PortRange { low: other, high: other, proto: TCP, reserved: [0; 3] };
-    ranges[1] = PortRange { low: ALLOWED_PORT, high: ALLOWED_PORT, proto: UDP, reserved: [0; 3] };
-    ranges[2] = PortRange { low: ALLOWED_PORT, high: ALLOWED_PORT, proto: TCP, reserved: [0; 3] };
-    PortSet { flags: 0, protos: proto_bit(TCP) | proto_bit(UDP), ranges }
+    let mut set = PortSet::NONE;
+    let ports = [(TCP, 20_000 + number as u16), (UDP, ALLOWED_PORT), (TCP, ALLOWED_PORT)];
+    for (place, (proto, port)) in ports.into_iter().enumerate() {
+        set.set(place, proto, PortRange { low: port, high: port });
+    }
+    set
 }
 
 /// The same as the common shape lists it.
@@ -272,16 +272,15 @@ fn listed_ports(number: u32) -> [[u32; 3]; 3] {
     [[TCP.into(), other, other], [UDP.into(), allowed, allowed], [TCP.into(), allowed, allowed]]
 }
 
-/// Eight ranges inline that do not match, and a chunk that does.
+/// All ranges inline, which do not match, and a chunk that does.
 fn chunked_ports(id: u32) -> TableOp {
-    let mut ranges = [PortRange::UNUSED; INLINE_RANGES];
-    for (number, range) in ranges.iter_mut().enumerate() {
-        let port = 20_000 + number as u16;
-        *range = PortRange { low: port, high: port, proto: TCP, reserved: [0; 3] };
+    let mut value = PortSet { flags: PORTS_FLAG_CHUNKS, ..PortSet::NONE };
+    for place in 0..INLINE_RANGES {
+        let port = 20_000 + place as u16;
+        value.set(place, TCP, PortRange { low: port, high: port });
     }
     let key = PortChunkKey { port_set: id, chunk: ALLOWED_PORT / CHUNK_PORTS, proto: TCP, reserved: 0 };
     let mut ports = [0; 8];
     ports[usize::from(ALLOWED_PORT % CHUNK_PORTS / 64)] |= 1 << (ALLOWED_PORT % 64);
-    let value = PortSet { flags: PORTS_FLAG_CHUNKS, protos: proto_bit(TCP), ranges };
     TableOp::PortSet { id, value: Box::new(value), chunks: vec![PortChunk { key, ports }] }
 }
