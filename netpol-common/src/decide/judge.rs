@@ -18,8 +18,7 @@ use crate::{
     tables::{
         BACKEND_JUDGES_SENDER, BACKENDS_NONE, BACKENDS_OVERFLOW, CLASS_NONE, ENDPOINT_TAG_TRUSTED,
         FrontendKey, INLINE_RANGES, MAX_BACKENDS, PEER_FRONTEND, PEER_SERVICE_ONLY, PORTS_ALL,
-        PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit,
-        proto_number,
+        PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit, proto_number,
     },
     verdict::{Direction, Reason},
     verifier::forgotten,

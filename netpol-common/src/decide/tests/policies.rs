@@ -9,8 +9,8 @@ use crate::{
     decide::judge::{permits, permits_at_once},
     packet::{ICMP, SCTP, TCP, TCP_SYN as SYN, UDP},
     tables::{
-        INLINE_RANGES, PORTS_ALL, PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, PortRange, PortSet, SET_CLOSED,
-        proto_bit,
+        INLINE_RANGES, PORTS_ALL, PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, PortRange, PortSet,
+        SET_CLOSED, proto_bit,
     },
 };
 
