@@ -86,6 +86,9 @@ pub fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
     set.flags & PORTS_FLAG_CHUNKS != 0 && tables.port_chunk(id, proto, port)
 }
 
+/// Ranges of a port set that are looked at before a call is made.
+const AT_ONCE: usize = 3;
+
 /// The same where the set has no more than [`AT_ONCE`] ranges, as most have, or one of these decides: so the kernel makes no
 /// call. Nothing where more is to be looked at.
 #[inline(always)]
@@ -111,9 +114,6 @@ pub(super) fn permits_at_once<T: Tables>(tables: &T, id: u32, proto: u8, port: u
     }
     if of == 0 { Some(false) } else { None }
 }
-
-/// Ranges of a port set that are looked at before a call is made.
-const AT_ONCE: usize = 3;
 
 #[inline(always)]
 fn port_set_of<T: Tables>(tables: &T, set: u32, class: u32, any_peer: u32) -> u32 {
