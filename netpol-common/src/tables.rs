@@ -260,7 +260,7 @@ pod! {
         /// A bit ([`proto_bit`]) for each protocol of which some port is in the set.
         pub protos: u8,
         /// The protocol ([`proto_number`]) of each range, the first one's in the lowest two bits.
-        pub of: u16,
+        pub range_protos: u16,
         /// Used ones first.
         pub ranges: [PortRange; INLINE_RANGES],
     }
@@ -268,7 +268,8 @@ pod! {
 
 impl PortSet {
     /// Allows nothing.
-    pub const NONE: Self = Self { flags: 0, protos: 0, of: 0, ranges: [PortRange::UNUSED; INLINE_RANGES] };
+    pub const NONE: Self =
+        Self { flags: 0, protos: 0, range_protos: 0, ranges: [PortRange::UNUSED; INLINE_RANGES] };
     /// Allows everything.
     pub const ALL: Self = Self { flags: PORTS_FLAG_ALL, protos: u8::MAX, ..Self::NONE };
 
@@ -277,14 +278,14 @@ impl PortSet {
     /// # Panics
     ///
     /// From [`INLINE_RANGES`] on.
-    pub const fn set(&mut self, place: usize, proto: u8, range: PortRange) {
+    pub const fn put(&mut self, place: usize, proto: u8, range: PortRange) {
         self.ranges[place] = range;
-        self.of = self.of & !(3 << (2 * place)) | proto_number(proto) << (2 * place);
+        self.range_protos = self.range_protos & !(3 << (2 * place)) | proto_number(proto) << (2 * place);
         self.protos |= proto_bit(proto);
     }
 }
 
-/// A protocol in [`PortSet::of`]; 0 for a protocol without ports.
+/// A protocol in [`PortSet::range_protos`]; 0 for a protocol without ports.
 #[inline(always)]
 #[must_use]
 pub const fn proto_number(proto: u8) -> u16 {

@@ -183,10 +183,12 @@ impl Skb {
         unsafe { read_volatile(&raw const (*self.0).data_end) as usize }
     }
 
-    /// The first bytes of the frame as a plain struct; `None` when they are not in the linear part.
+    /// The first bytes of the frame as a plain struct of at least two bytes, as in [`at`](Self::at); `None` when they are not in
+    /// the linear part.
     #[inline(always)]
     #[must_use]
     pub fn first<T>(self) -> Option<*const T> {
+        const { assert!(size_of::<T>() > 1) };
         let start = self.data();
         if start + size_of::<T>() > self.data_end() {
             return None;

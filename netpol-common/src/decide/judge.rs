@@ -74,13 +74,13 @@ pub fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
     if set.protos & proto_bit(proto) == 0 {
         return false;
     }
-    let (number, mut of, mut i) = (proto_number(proto), set.of, 0);
+    let (number, mut protos, mut i) = (proto_number(proto), set.range_protos, 0);
     while i < INLINE_RANGES {
         let range = &set.ranges[i];
-        if of & 3 == number && range.low <= port && port <= range.high {
+        if protos & 3 == number && range.low <= port && port <= range.high {
             return true;
         }
-        of >>= 2;
+        protos >>= 2;
         i += 1;
     }
     set.flags & PORTS_FLAG_CHUNKS != 0 && tables.port_chunk(id, proto, port)
@@ -103,16 +103,16 @@ pub(super) fn permits_at_once<T: Tables>(tables: &T, id: u32, proto: u8, port: u
     if set.protos & proto_bit(proto) == 0 {
         return Some(false);
     }
-    let (number, mut of, mut i) = (proto_number(proto), set.of, 0);
+    let (number, mut protos, mut i) = (proto_number(proto), set.range_protos, 0);
     while i < AT_ONCE {
         let range = &set.ranges[i];
-        if of & 3 == number && range.low <= port && port <= range.high {
+        if protos & 3 == number && range.low <= port && port <= range.high {
             return Some(true);
         }
-        of >>= 2;
+        protos >>= 2;
         i += 1;
     }
-    if of == 0 { Some(false) } else { None }
+    if protos == 0 { Some(false) } else { None }
 }
 
 #[inline(always)]

@@ -146,7 +146,7 @@ impl Tables {
         }
         if ranges.len() <= INLINE_RANGES {
             for (place, &(proto, low, high)) in ranges.iter().enumerate() {
-                value.set(place, proto, PortRange { low, high });
+                value.put(place, proto, PortRange { low, high });
             }
         } else {
             value.flags = PORTS_FLAG_CHUNKS;

@@ -4,7 +4,7 @@ use netpol_agent::datapath::Classifier;
 use netpol_common::{
     Direction,
     packet::{SCTP, TCP, UDP},
-    tables::{PORTS_ALL, PORTS_NONE},
+    tables::{INLINE_RANGES, PORTS_ALL, PORTS_NONE},
 };
 use netpol_tests::kernel::{
     Pod, Tables,
@@ -64,13 +64,14 @@ fn both_ends_of_a_range_count() {
 
 #[test]
 #[ignore = "needs root and BPF"]
-fn eight_ranges_stand_inline() {
+fn as_many_ranges_as_fit_stand_inline() {
     let mut tables = Tables::new();
     let ranges: Vec<_> =
-        (0..8).map(|n| ([TCP, UDP, SCTP][n % 3], 100 * n as u16, 100 * n as u16 + 1)).collect();
+        (0..INLINE_RANGES).map(|n| ([TCP, UDP, SCTP][n % 3], 100 * n as u16, 100 * n as u16 + 1)).collect();
     let ports = tables.ports(&ranges);
     let pod = pod_with(&mut tables, ports);
-    let tried: Vec<u16> = (0..8).flat_map(|n| [100 * n, 100 * n + 1, 100 * n + 2]).collect();
+    let tried: Vec<u16> =
+        (0..=INLINE_RANGES as u16).flat_map(|n| [100 * n, 100 * n + 1, 100 * n + 2]).collect();
     for proto in [TCP, UDP, SCTP] {
         let expected: Vec<u16> =
             ranges.iter().filter(|one| one.0 == proto).flat_map(|(_, low, high)| [*low, *high]).collect();

@@ -97,7 +97,7 @@ impl Ports {
         let rest = order.split_off(order.len().min(INLINE_RANGES));
         order.sort_unstable();
         for (place, &(proto, low, high)) in order.iter().enumerate() {
-            set.set(place, proto, PortRange { low, high });
+            set.put(place, proto, PortRange { low, high });
         }
         let mut chunks: Vec<PortChunk> = Vec::new();
         let mut places: HashMap<(u8, u16), usize> = HashMap::new();

@@ -1,6 +1,9 @@
 //! Connections as others have tracked them, and the flows that come of them.
 
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::{
+    net::{IpAddr, TcpListener, TcpStream, UdpSocket},
+    process::Command,
+};
 
 use netlink_packet_core::DefaultNla;
 use netlink_packet_netfilter::conntrack::{
@@ -12,6 +15,7 @@ use netpol_common::{
     flow::{Origin, STATE_CLOSING, STATE_ESTABLISHED, STATE_OPENING},
     packet::{ICMP, ICMPV6, SCTP, TCP, UDP},
 };
+use nix::sched::{CloneFlags, unshare};
 
 use super::{
     connection::{Connection, OpenFlow, Places, Tuple},
@@ -271,42 +275,51 @@ fn a_sockets_state_says_what_became_of_its_connection() {
     }
 }
 
-#[test]
-fn sockets_are_listed_unless_the_kernel_counts_none() {
-    let counted = |text: &str| {
-        let counters = Counters::of(text.to_owned());
-        [(TCP, AF_INET), (TCP, AF_INET6), (UDP, AF_INET), (UDP, AF_INET6)]
-            .map(|(proto, family)| !counters.say_none(proto, family))
-    };
-    let text = |tcp: u32, waiting: u32, udp: u32, tcp6: u32, udp6: u32| {
-        format!(
-            "sockets: used 8\nTCP: inuse {tcp} orphan 0 tw {waiting} alloc 9 mem 0\nUDP: inuse {udp} mem 292\n\
-             UDPLITE: inuse 7\nTCP6: inuse {tcp6}\nUDP6: inuse {udp6}\nUDPLITE6: inuse 7\n"
-        )
-    };
-    assert_eq!(counted(&text(0, 0, 0, 0, 0)), [false; 4]);
-    assert_eq!(counted(&text(1, 0, 0, 0, 0)), [true, false, false, false]);
-    assert_eq!(counted(&text(0, 1, 0, 0, 0)), [true, true, false, false], "waiting: of either family");
-    assert_eq!(counted(&text(0, 0, 1, 0, 0)), [false, false, true, false]);
-    assert_eq!(counted(&text(0, 0, 0, 1, 0)), [false, true, false, false]);
-    assert_eq!(counted(&text(0, 0, 0, 0, 1)), [false, false, false, true]);
-    assert_eq!(counted(""), [true; 4], "nothing can be read");
-    assert_eq!(counted("TCP: inuse none tw 0\nTCP6:\nUDP: mem 3\n"), [true; 4], "nor be understood");
+/// Which of TCP over IPv4 and IPv6, and UDP over both, are listed.
+fn listed(counters: &Counters) -> [bool; 4] {
+    [(TCP, AF_INET), (TCP, AF_INET6), (UDP, AF_INET), (UDP, AF_INET6)]
+        .map(|(proto, family)| !counters.say_none(proto, family))
 }
 
 #[test]
-fn the_kernel_counts_a_connection_before_and_after_it_is_accepted() {
-    for (address, family) in [("127.0.0.1:0", AF_INET), ("[::1]:0", AF_INET6)] {
-        let Ok(server) = TcpListener::bind(address) else { continue };
-        assert!(!Counters::read().say_none(TCP, family), "listens");
-        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        drop(server.accept().unwrap());
-        drop(server);
-        assert!(!Counters::read().say_none(TCP, family), "the server's end is closed");
-        drop(client);
-        assert!(!Counters::read().say_none(TCP, family), "it waits");
-        let datagrams = UdpSocket::bind(address).unwrap();
-        datagrams.connect((datagrams.local_addr().unwrap().ip(), 9)).unwrap();
-        assert!(!Counters::read().say_none(UDP, family), "connected");
-    }
+fn sockets_are_listed_unless_the_kernel_counts_none() {
+    let of = |text: &str| listed(&Counters::of(text.to_owned()));
+    let counted = |used: u32, tcp: u32, waiting: u32, udp: u32, udp6: u32| {
+        of(&format!(
+            "sockets: used {used}\nTCP: inuse {tcp} orphan 0 tw {waiting} alloc 9 mem 0\nUDP: inuse {udp} mem 292\n\
+             UDPLITE: inuse 7\nTCP6: inuse 0\nUDP6: inuse {udp6}\nUDPLITE6: inuse 7\n"
+        ))
+    };
+    assert_eq!(counted(0, 0, 0, 0, 0), [false; 4]);
+    assert_eq!(counted(1, 1, 0, 0, 0), [true, true, false, false], "one that TCP6 may not count");
+    assert_eq!(counted(0, 0, 1, 0, 0), [true, true, false, false], "waiting: of either family");
+    assert_eq!(counted(0, 0, 0, 1, 0), [false, false, true, false]);
+    assert_eq!(counted(0, 0, 0, 0, 1), [false, false, false, true]);
+    assert_eq!(of(""), [true; 4], "nothing can be read");
+    assert_eq!(of("sockets: used\nTCP: inuse none tw 0\nUDP: mem 3\n"), [true; 4], "nor be understood");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_kernel_counts_what_a_namespace_has_and_nothing_of_others() {
+    let _others = TcpListener::bind("127.0.0.1:0").unwrap();
+    let inside = || {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        assert_eq!(listed(&Counters::read()), [false; 4], "a new namespace");
+        assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+        for (address, of_tcp, of_udp) in [("127.0.0.1:0", 0, 2), ("[::1]:0", 1, 3)] {
+            let server = TcpListener::bind(address).unwrap();
+            assert!(listed(&Counters::read())[of_tcp], "it listens at {address}");
+            let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+            drop(server.accept().unwrap());
+            drop(server);
+            assert!(listed(&Counters::read())[of_tcp], "the server's end is closed");
+            drop(client);
+            assert!(listed(&Counters::read())[of_tcp], "it waits");
+            assert!(!listed(&Counters::read())[of_udp]);
+            let _datagrams = UdpSocket::bind(address).unwrap();
+            assert!(listed(&Counters::read())[of_udp], "datagrams at {address}");
+        }
+    };
+    std::thread::spawn(inside).join().unwrap();
 }

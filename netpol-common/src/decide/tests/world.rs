@@ -133,7 +133,7 @@ impl World {
             world.peer(friend, FRIENDS, 0);
         }
         let mut web = PortSet::NONE;
-        web.set(0, TCP, PortRange { low: 80, high: 80 });
+        web.put(0, TCP, PortRange { low: 80, high: 80 });
         world.tables.port_sets.insert(WEB, web);
         world.tables.rules.insert((TO_FRIENDS, FRIENDS), WEB);
         world.tables.any_peer.insert(EVERYTHING, PORTS_ALL);

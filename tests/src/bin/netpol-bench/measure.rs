@@ -115,9 +115,8 @@ pub(crate) struct Outcome {
 pub(crate) fn measure(cases: &[Case], effort: Effort) -> Result<Outcome> {
     let series = cases.iter().map(|case| (*case, Series::default())).collect();
     let mut rounds = Rounds { count: 0, empties: Vec::new(), series };
-    for load in 1..=LOADS {
-        let wanted = effort.rounds * load / LOADS;
-        Bench::prepare(cases)?.run(effort, wanted, &mut rounds)?;
+    for _ in 0..LOADS {
+        Bench::prepare(cases)?.run(effort, effort.rounds.div_ceil(LOADS), &mut rounds)?;
     }
     Ok(rounds.outcome())
 }
@@ -166,12 +165,13 @@ impl Bench {
         Ok(Self { worlds, ready, empty, entries })
     }
 
-    /// Goes on until there are so many rounds, and some more where they are noisy.
+    /// Adds so many rounds, and some more where all so far are noisy.
     fn run(&mut self, effort: Effort, wanted: u32, rounds: &mut Rounds) -> Result<()> {
         for ready in &mut self.ready {
             ready.calibrate(&mut self.worlds[ready.world], effort)?;
         }
-        while rounds.count < wanted || rounds.count < wanted * PATIENCE && rounds.is_noisy() {
+        let (least, most) = (rounds.count + wanted, rounds.count + wanted * PATIENCE);
+        while rounds.count < least || rounds.count < most && rounds.is_noisy() {
             let call = self.call_overhead()?;
             for (ready, (_, series)) in self.ready.iter_mut().zip(&mut rounds.series) {
                 let world = &mut self.worlds[ready.world];

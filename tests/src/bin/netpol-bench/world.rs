@@ -261,7 +261,7 @@ fn inline_ports(number: u32) -> PortSet {
     let mut set = PortSet::NONE;
     let ports = [(TCP, 20_000 + number as u16), (UDP, ALLOWED_PORT), (TCP, ALLOWED_PORT)];
     for (place, (proto, port)) in ports.into_iter().enumerate() {
-        set.set(place, proto, PortRange { low: port, high: port });
+        set.put(place, proto, PortRange { low: port, high: port });
     }
     set
 }
@@ -277,7 +277,7 @@ fn chunked_ports(id: u32) -> TableOp {
     let mut value = PortSet { flags: PORTS_FLAG_CHUNKS, ..PortSet::NONE };
     for place in 0..INLINE_RANGES {
         let port = 20_000 + place as u16;
-        value.set(place, TCP, PortRange { low: port, high: port });
+        value.put(place, TCP, PortRange { low: port, high: port });
     }
     let key = PortChunkKey { port_set: id, chunk: ALLOWED_PORT / CHUNK_PORTS, proto: TCP, reserved: 0 };
     let mut ports = [0; 8];
