@@ -301,12 +301,7 @@ pub const fn proto_number(proto: u8) -> u16 {
 #[inline(always)]
 #[must_use]
 pub const fn proto_bit(proto: u8) -> u8 {
-    match proto {
-        crate::packet::TCP => 1,
-        crate::packet::UDP => 2,
-        crate::packet::SCTP => 4,
-        _ => 0,
-    }
+    1 << proto_number(proto) >> 1
 }
 
 /// Ports in one chunk of a port set that has more ranges than fit inline.

@@ -18,7 +18,8 @@ use crate::{
     tables::{
         BACKEND_JUDGES_SENDER, BACKENDS_NONE, BACKENDS_OVERFLOW, CLASS_NONE, ENDPOINT_TAG_TRUSTED,
         FrontendKey, INLINE_RANGES, MAX_BACKENDS, PEER_FRONTEND, PEER_SERVICE_ONLY, PORTS_ALL,
-        PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, Prefix, SET_CLOSED, SET_NONE, proto_bit, proto_number,
+        PORTS_FLAG_ALL, PORTS_FLAG_CHUNKS, PORTS_NONE, PortSet, Prefix, SET_CLOSED, SET_NONE, proto_bit,
+        proto_number,
     },
     verdict::{Direction, Reason},
     verifier::forgotten,
@@ -74,16 +75,8 @@ pub fn permits<T: Tables>(tables: &T, id: u32, proto: u8, port: u16) -> bool {
     if set.protos & proto_bit(proto) == 0 {
         return false;
     }
-    let (number, mut protos, mut i) = (proto_number(proto), set.range_protos, 0);
-    while i < INLINE_RANGES {
-        let range = &set.ranges[i];
-        if protos & 3 == number && range.low <= port && port <= range.high {
-            return true;
-        }
-        protos >>= 2;
-        i += 1;
-    }
-    set.flags & PORTS_FLAG_CHUNKS != 0 && tables.port_chunk(id, proto, port)
+    has_range::<INLINE_RANGES>(set, proto_number(proto), port)
+        || set.flags & PORTS_FLAG_CHUNKS != 0 && tables.port_chunk(id, proto, port)
 }
 
 /// Ranges of a port set that are looked at before a call is made.
@@ -103,16 +96,25 @@ pub(super) fn permits_at_once<T: Tables>(tables: &T, id: u32, proto: u8, port: u
     if set.protos & proto_bit(proto) == 0 {
         return Some(false);
     }
-    let (number, mut protos, mut i) = (proto_number(proto), set.range_protos, 0);
-    while i < AT_ONCE {
+    if has_range::<AT_ONCE>(set, proto_number(proto), port) {
+        return Some(true);
+    }
+    if set.range_protos < 1 << (2 * AT_ONCE) { Some(false) } else { None }
+}
+
+/// Whether one of a port set's first `COUNT` ranges has the port, of the protocol of this [`proto_number`].
+#[inline(always)]
+fn has_range<const COUNT: usize>(set: &PortSet, number: u16, port: u16) -> bool {
+    let (mut protos, mut i) = (set.range_protos, 0);
+    while i < COUNT {
         let range = &set.ranges[i];
         if protos & 3 == number && range.low <= port && port <= range.high {
-            return Some(true);
+            return true;
         }
         protos >>= 2;
         i += 1;
     }
-    if protos == 0 { Some(false) } else { None }
+    false
 }
 
 #[inline(always)]

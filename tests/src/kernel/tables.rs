@@ -141,15 +141,13 @@ impl Tables {
         self.ports += 1;
         let mut value = PortSet::NONE;
         let mut chunks = Vec::new();
-        for (proto, ..) in ranges {
-            value.protos |= proto_bit(*proto);
-        }
         if ranges.len() <= INLINE_RANGES {
             for (place, &(proto, low, high)) in ranges.iter().enumerate() {
                 value.put(place, proto, PortRange { low, high });
             }
         } else {
             value.flags = PORTS_FLAG_CHUNKS;
+            value.protos = ranges.iter().fold(0, |bits, (proto, ..)| bits | proto_bit(*proto));
             chunks = in_chunks(id, ranges);
         }
         let undo = TableOp::RemovePortSet { id, chunks: chunks.clone() };

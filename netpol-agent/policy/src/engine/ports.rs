@@ -102,6 +102,7 @@ impl Ports {
         let mut chunks: Vec<PortChunk> = Vec::new();
         let mut places: HashMap<(u8, u16), usize> = HashMap::new();
         for &(proto, low, high) in &rest {
+            set.protos |= proto_bit(proto);
             for port in low..=high {
                 let chunk = port / CHUNK_PORTS;
                 let place = *places.entry((proto, chunk)).or_insert_with(|| {
@@ -113,7 +114,6 @@ impl Ports {
                 chunks[place].ports[usize::from(bit / 64)] |= 1 << (bit % 64);
             }
         }
-        set.protos = self.ranges.iter().fold(0, |bits, r| bits | proto_bit(r.0));
         if !rest.is_empty() {
             set.flags |= PORTS_FLAG_CHUNKS;
         }
