@@ -1,5 +1,7 @@
 //! Rounds: every figure is measured once in each, and beside it the empty classifier.
 
+mod rounds;
+
 use std::collections::BTreeSet;
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,15 +11,16 @@ use netpol_agent::datapath::{Classifier, CommonShape, Counters, Cycle, Measured,
 use netpol_common::{Direction, Reason};
 use nix::time::ClockId;
 
-use crate::cases::{ALONE, COMPARISONS, Case, Comparison, Expected, Packets};
+use crate::cases::{Case, Expected, Packets};
 use crate::frames::{Ends, places};
-use crate::goals::Answer;
 use crate::machine::cpu_nanoseconds;
 use crate::pins::Pins;
-use crate::statistics::Figure;
 use crate::world::{
     ALLOWED_PORT, DENIED_PORT, EMPTY, HOT, INTERFACE, MANY, MANY_FLOWS, MANY_SLOTS, MANY_V6, World,
 };
+
+pub(crate) use rounds::{Line, Outcome};
+use rounds::{Load, Rounds};
 
 /// How much is measured.
 #[derive(Clone, Copy, Debug)]
@@ -66,25 +69,6 @@ struct Ready {
     turn: usize,
 }
 
-/// What was measured of a case, by round.
-#[derive(Default)]
-struct Series {
-    /// Nanoseconds as they are.
-    absolute: Vec<f64>,
-    /// Nanoseconds without the empty classifier.
-    net: Vec<f64>,
-    /// Times the empty classifier.
-    ratio: Vec<f64>,
-}
-
-/// What all rounds have said so far.
-struct Rounds {
-    count: u32,
-    empties: Vec<f64>,
-    /// One for each case.
-    series: Vec<(Case, Series)>,
-}
-
 /// Everything loaded and filled.
 struct Bench {
     worlds: Vec<World>,
@@ -94,28 +78,11 @@ struct Bench {
     entries: [Measured; 2],
 }
 
-/// One line of the result.
-pub(crate) struct Line {
-    pub(crate) name: &'static str,
-    pub(crate) what: &'static str,
-    pub(crate) ratio: Figure,
-    pub(crate) absolute: Figure,
-    pub(crate) net: Figure,
-}
-
-/// What was measured.
-pub(crate) struct Outcome {
-    pub(crate) rounds: u32,
-    pub(crate) empty: Figure,
-    pub(crate) lines: Vec<Line>,
-    pub(crate) comparisons: Vec<Answer>,
-}
-
 /// Measures all rounds of these cases.
 pub(crate) fn measure(cases: &[Case], effort: Effort) -> Result<Outcome> {
-    let series = cases.iter().map(|case| (*case, Series::default())).collect();
-    let mut rounds = Rounds { count: 0, empties: Vec::new(), series };
+    let mut rounds = Rounds { cases, loads: Vec::new() };
     for _ in 0..LOADS {
+        rounds.loads.push(Load::of(cases));
         Bench::prepare(cases)?.run(effort, effort.rounds.div_ceil(LOADS), &mut rounds)?;
     }
     Ok(rounds.outcome())
@@ -165,15 +132,18 @@ impl Bench {
         Ok(Self { worlds, ready, empty, entries })
     }
 
-    /// Adds so many rounds, and some more where all so far are noisy.
-    fn run(&mut self, effort: Effort, wanted: u32, rounds: &mut Rounds) -> Result<()> {
+    /// Adds so many rounds to the last load, and some more where all so far are noisy.
+    fn run(&mut self, effort: Effort, wanted: u32, rounds: &mut Rounds<'_>) -> Result<()> {
         for ready in &mut self.ready {
             ready.calibrate(&mut self.worlds[ready.world], effort)?;
         }
-        let (least, most) = (rounds.count + wanted, rounds.count + wanted * PATIENCE);
-        while rounds.count < least || rounds.count < most && rounds.is_noisy() {
+        for round in 0..wanted * PATIENCE {
+            if round >= wanted && !rounds.is_noisy() {
+                break;
+            }
             let call = self.call_overhead()?;
-            for (ready, (_, series)) in self.ready.iter_mut().zip(&mut rounds.series) {
+            let load = rounds.loads.last_mut().context("no load to add rounds to")?;
+            for (ready, series) in self.ready.iter_mut().zip(&mut load.series) {
                 let world = &mut self.worlds[ready.world];
                 let many = (effort.stretch / 25.0) as u32;
                 let empty = fastest(call, many, || timed(&mut self.empty, &ready.frame, many))?;
@@ -181,12 +151,12 @@ impl Bench {
                 let entry = &mut self.entries[ready.case.direction.index()];
                 let base = if ready.case.is_common() { &mut self.empty } else { entry };
                 let cost = ready.measure(world, base, call, many)?;
-                rounds.empties.push(empty);
+                load.empties.push(empty);
                 series.absolute.push(cost);
                 series.net.push(cost - empty);
                 series.ratio.push(cost / empty);
             }
-            rounds.count += 1;
+            load.count += 1;
         }
         Ok(())
     }
@@ -199,41 +169,6 @@ impl Bench {
             least = least.min(timed(&mut self.empty, &ready.frame, 1)?);
         }
         Ok(least)
-    }
-}
-
-impl Rounds {
-    fn is_noisy(&self) -> bool {
-        self.series.iter().any(|(_, series)| Figure::of(&series.ratio).is_noisy())
-    }
-
-    /// Two figures of each round beside each other.
-    fn compare(&self, comparison: &Comparison) -> Option<Answer> {
-        let series = |name| Some(&self.series.iter().find(|(case, _)| case.name == name)?.1);
-        let this = series(comparison.this)?;
-        let quotients: Vec<f64> = if comparison.that == ALONE {
-            this.ratio.clone()
-        } else {
-            this.net.iter().zip(&series(comparison.that)?.net).map(|(this, that)| this / that).collect()
-        };
-        Some(Answer { goal: comparison.goal, figure: Figure::of(&quotients) })
-    }
-
-    fn outcome(&self) -> Outcome {
-        let line = |(case, series): &(Case, Series)| Line {
-            name: case.name,
-            what: case.what,
-            ratio: Figure::of(&series.ratio),
-            absolute: Figure::of(&series.absolute),
-            net: Figure::of(&series.net),
-        };
-        let comparisons = COMPARISONS.iter().filter_map(|comparison| self.compare(comparison)).collect();
-        Outcome {
-            rounds: self.count,
-            empty: Figure::of(&self.empties),
-            lines: self.series.iter().map(line).collect(),
-            comparisons,
-        }
     }
 }
 
